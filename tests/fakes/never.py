@@ -1,0 +1,6 @@
+"""Never listens and prints nothing."""
+
+import httpd
+
+httpd.options(__doc__).parse_args()
+httpd.forever()
