@@ -1,0 +1,5 @@
+"""``python -m onegai``."""
+
+from onegai.cli import main
+
+main()

@@ -1,0 +1,48 @@
+"""The ASGI application: guards around routes around an engine."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+from onegai import __version__
+from onegai.engine import Engine
+from onegai.guard import CredentialsGuard, JsonBodies, OriginGuard
+from onegai.routes import apps, calls, jobs, pages, services
+from onegai.routes.envelope import handle_errors
+from onegai.settings import Settings
+
+
+def create_app(engine: Engine, settings: Settings) -> FastAPI:
+    """Put the server together. The engine must be entered by the caller."""
+    app = FastAPI(
+        title="OneGAI",
+        version=__version__,
+        description="One polite Web API in front of every generative AI app on your machine.",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+    )
+    handle_errors(app)
+    for router in (
+        apps.router(engine),
+        services.router(engine),
+        jobs.router(engine),
+        calls.router(engine),
+        pages.router(app, engine, docs=not settings.disable_docs),
+    ):
+        app.include_router(router)
+    # The last one added is the outermost: origin, CORS, password, body.
+    app.add_middleware(JsonBodies, settings=settings)
+    app.add_middleware(CredentialsGuard, settings=settings)
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=settings.cors_origins,
+        allow_credentials=True,
+        allow_methods=["GET", "POST", "PUT", "DELETE"],
+        allow_headers=["Authorization", "Content-Type", "Prefer", "X-Api-Key", "Last-Event-ID"],
+        expose_headers=["Location", "Retry-After"],
+    )
+    app.add_middleware(OriginGuard, settings=settings)
+    return app

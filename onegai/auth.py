@@ -1,0 +1,90 @@
+"""Who may send a request: pure functions of a request's head and the settings.
+
+Two questions. ``origin``: does a web page of another site use the browser's stored password? (A
+browser that has cached BASIC sends it along for any page.) ``credentials``: is the password right?
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from onegai.settings import Settings
+
+OPEN_PATHS = frozenset({"/health"})
+"""Answered without credentials."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """The part of a request that decides. Header names are lower case."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+
+    @classmethod
+    def from_asgi(cls, method: str, path: str, headers: Iterable[tuple[bytes, bytes]]) -> Head:
+        """From an ASGI scope's parts. Of repeated headers the last one counts."""
+        decoded = {
+            name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers
+        }
+        return cls(method, path, decoded)
+
+    @property
+    def is_preflight(self) -> bool:
+        """True for CORS's question whether a page may send a request (Fetch Standard, 3.3)."""
+        return self.method == "OPTIONS" and "access-control-request-method" in self.headers
+
+
+def foreign_origin(head: Head, settings: Settings) -> str | None:
+    """The site whose page sent this, when that page must not; None when all is well.
+
+    A page must be our own or in ``cors_origins``; opening a link that leads here is always
+    allowed, as a GET document has no effect.
+    """
+    origin = head.headers.get("origin")
+    if origin is not None:
+        own = _host_of(origin) == head.headers.get("host", "?")
+        return None if own or origin in settings.cors_origins else origin
+    if head.headers.get("sec-fetch-site", "none") in ("same-origin", "none"):
+        return None
+    if head.method == "GET" and head.headers.get("sec-fetch-dest") == "document":
+        return None
+    return head.headers.get("referer", "unknown")
+
+
+def refusal(head: Head, settings: Settings) -> str | None:
+    """Why the credentials do not suffice, in words; None when they do.
+
+    BASIC with user name and password, or the password alone as Bearer or x-api-key, as OpenAI's
+    clients send it. Compared in constant time, as UTF-8 bytes.
+    """
+    if head.path in OPEN_PATHS:
+        return None
+    password = settings.password.encode()
+    scheme, _, given = head.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "basic":
+        expected = settings.username.encode() + b":" + password
+        try:
+            right = hmac.compare_digest(base64.b64decode(given, validate=True), expected)
+        except binascii.Error:
+            right = False
+        return None if right else "wrong user name or password"
+    key = given if scheme.lower() == "bearer" else head.headers.get("x-api-key")
+    if key is None:
+        return "this needs a user name and a password"
+    right = hmac.compare_digest(key.strip().encode("latin-1"), password)
+    return None if right else "wrong password"
+
+
+def _host_of(origin: str) -> str:
+    """Host and port of an origin; empty for ``null`` and for what is no origin at all."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""

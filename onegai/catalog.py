@@ -1,0 +1,268 @@
+"""services.json + services.local.json + config.json's ``apps`` → one AppSpec per app.
+
+A bad entry is listed with its key and reason, and hides no other. Keys are merged per app: what
+the later source names wins.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from onegai import jsonfile
+from onegai.home import Home
+from onegai.schema import Problem
+
+APP_NAME = re.compile(r"^[a-z][a-z0-9_]{0,63}$")
+RESERVED = frozenset(
+    "api app service config job events health metrics proxy docs redoc openapi v1 mcp obs console "
+    "file".split()
+)
+SHELL_OPERATORS = frozenset("&;|<>")
+
+
+def _relative_folder(value: str) -> str:
+    if value.startswith("/") or ".." in value.split("/"):
+        raise ValueError("must be a folder below apps/{app}")
+    return value
+
+
+def _no_shell(value: str) -> str:
+    """Refuse what only a shell understands; ``exec`` is run without one."""
+    lexer = shlex.shlex(value, posix=True, punctuation_chars="&;|<>")
+    lexer.whitespace_split = True
+    lexer.commenters = ""
+    try:
+        words = list(lexer)
+    except ValueError as error:
+        raise ValueError(f"cannot be split into words: {error}") from None
+    if not words:
+        raise ValueError("is empty")
+    for word in words:
+        if set(word) <= SHELL_OPERATORS:
+            raise ValueError(f"contains {word!r}, and no shell runs it: put it in run/run_APP.sh")
+    return value
+
+
+class Ready(BaseModel):
+    """How it is known that a service is ready; exactly one of the three."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    http: str | None = Field(default=None, pattern=r"^/")
+    tcp: bool | None = None
+    log: str | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Ready:
+        if sum((self.http is not None, bool(self.tcp), self.log is not None)) != 1:
+            raise ValueError('give exactly one of "http", "tcp": true, "log"')
+        if self.log is not None:
+            try:
+                re.compile(self.log)
+            except re.error as error:
+                raise ValueError(f"log is no regular expression: {error}") from None
+        return self
+
+
+class Wake(BaseModel):
+    """Which proxied requests may start the app or hold a lease (used by the gateway)."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+class AppSpec(BaseModel):
+    """One entry of services.json. Seconds and GB as in the file; ``*_mib`` for the engine."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    app: str
+    active: bool = True
+    type: Literal["gradio", "webapi", "command", "inline"]
+    port: int | None = Field(default=None, ge=1, le=65535)
+    exec: Annotated[str, AfterValidator(_no_shell)] | None = None
+    cwd: Annotated[str, AfterValidator(_relative_folder)] = ""
+    env: dict[str, str] = {}
+    vram: float = Field(default=0, ge=0)
+    ram: float = Field(default=0, ge=0)
+    url: str | None = Field(default=None, pattern=r"^https?://[^/]+")
+    ready: Ready = Ready(http="/")
+    start_timeout: float = Field(default=600, gt=0)
+    stop_timeout: float = Field(default=10, ge=0)
+    call_timeout: float = Field(default=3600, gt=0)
+    idle_timeout: float = Field(default=0, ge=0)
+    keep: bool = False
+    autostart: bool = False
+    concurrency: int | None = Field(default=None, ge=1)
+    queue: int = Field(default=64, ge=0)
+    queue_timeout: float = Field(default=600, gt=0)
+    restart: Literal["on-failure", "never"] = "on-failure"
+    release: dict[str, Any] | None = None
+    wake: Wake | None = None
+    public_port: int | None = Field(default=None, ge=0, le=65535)
+    owner_check: bool = True
+    functions: dict[str, Any] | None = None
+    args: list[str] | None = None
+    repl: dict[str, Any] | None = None
+    disk: float = Field(default=0, ge=0)
+    data: tuple[Annotated[str, AfterValidator(_relative_folder)], ...] = ()
+    title: str = ""
+    about: str = ""
+    homepage: str = ""
+    license: str = ""
+    tags: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _can_run(self) -> AppSpec:
+        if self.type in ("gradio", "webapi") and self.url is None:
+            if self.exec is None:
+                raise ValueError("needs exec (how to start it) or url (where it runs)")
+            if self.port is None:
+                raise ValueError("needs a port")
+        return self
+
+    @property
+    def has_service(self) -> bool:
+        """True when there is a process to start or a URL to speak to."""
+        return self.type in ("gradio", "webapi")
+
+    @property
+    def vram_mib(self) -> int:
+        """Declared VRAM, MiB (1 GB of the file is 2**30 bytes)."""
+        return round(self.vram * 1024)
+
+    @property
+    def ram_mib(self) -> int:
+        """Declared RAM, MiB."""
+        return round(self.ram * 1024)
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """All entries that are good, and what is wrong with the others."""
+
+    specs: Mapping[str, AppSpec]
+    broken: Mapping[str, Problem] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+    own_settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Per app: the keys of config.json's ``apps`` that are the app's own settings."""
+
+    def problems_of(self, app: str) -> list[Problem]:
+        """The problems that name this app."""
+        return [problem for problem in self.problems if problem.app == app]
+
+
+def load_catalog(home: Home, overrides: Mapping[str, Mapping[str, Any]]) -> Catalog:
+    """Read both files and lay ``overrides`` (config.json's ``apps``) over them. Never raises."""
+    problems: list[Problem] = []
+    broken: dict[str, Problem] = {}
+
+    def refuse(problem: Problem) -> None:
+        problems.append(problem)
+        broken.setdefault(problem.app, problem)
+
+    merged, origin = _merged_files(home, problems, refuse)
+    own_settings = _lay_over(home, merged, origin, overrides, problems)
+    specs: dict[str, AppSpec] = {}
+    for app, entry in merged.items():
+        try:
+            specs[app] = AppSpec.model_validate({**entry, "app": app})
+        except ValidationError as error:
+            for key, reason in _reasons(error):
+                refuse(Problem(app=app, file=origin[app], key=key, reason=reason))
+    specs = {app: spec for app, spec in specs.items() if app not in broken}
+    problems.extend(_shared_ports(specs.values(), origin))
+    return Catalog(specs, broken, tuple(problems), own_settings)
+
+
+def _merged_files(
+    home: Home, problems: list[Problem], refuse: Callable[[Problem], None]
+) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """The entries of both files, merged per app, and the file that named each app last."""
+    merged: dict[str, dict[str, Any]] = {}
+    origin: dict[str, str] = {}
+    for path in (home.services, home.services_local):
+        name = home.relative(path)
+        try:
+            entries = jsonfile.read(path) or {}
+        except jsonfile.Unreadable as error:
+            problems.append(Problem(file=name, line=error.line, reason=error.reason))
+            continue
+        for app, entry in entries.items():
+            if app.startswith("_"):
+                continue
+            origin[app] = name
+            if (reason := _bad_name(app)) is not None:
+                refuse(Problem(app=app, file=name, reason=reason))
+            elif not isinstance(entry, dict):
+                refuse(Problem(app=app, file=name, reason="the entry must be an object, {...}"))
+            else:
+                keys = {key: value for key, value in entry.items() if not key.startswith("_")}
+                merged.setdefault(app, {}).update(keys)
+    return merged, origin
+
+
+def _lay_over(
+    home: Home,
+    merged: dict[str, dict[str, Any]],
+    origin: dict[str, str],
+    overrides: Mapping[str, Mapping[str, Any]],
+    problems: list[Problem],
+) -> dict[str, Mapping[str, Any]]:
+    """Apply config.json's ``apps``; what no entry key is called is the app's own setting."""
+    own: dict[str, Mapping[str, Any]] = {}
+    config = home.relative(home.config)
+    for app, keys in overrides.items():
+        if app not in merged:
+            problems.append(Problem(app=app, file=config, key=f"apps.{app}", reason="no such app"))
+            continue
+        known = {key: value for key, value in keys.items() if key in AppSpec.model_fields}
+        if known:
+            merged[app].update(known)
+            origin[app] = f"{origin[app]} with apps.{app} of {config}"
+        own[app] = {key: value for key, value in keys.items() if key not in known}
+    return own
+
+
+def _bad_name(app: str) -> str | None:
+    if not APP_NAME.match(app):
+        return "an app's name is a-z, then a-z, 0-9 and _, at most 64 characters"
+    if app in RESERVED:
+        return f"the name {app!r} is reserved for OneGAI's own routes"
+    return None
+
+
+def _reasons(error: ValidationError) -> Iterable[tuple[str, str]]:
+    for item in error.errors():
+        key = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            yield key, "unknown key"
+        elif item["type"] == "value_error":
+            yield key, str(item["ctx"]["error"])
+        elif key == "app":
+            yield key, "is set by the entry's name"
+        else:
+            yield key, item["msg"]
+
+
+def _shared_ports(specs: Iterable[AppSpec], origin: Mapping[str, str]) -> Iterable[Problem]:
+    users: dict[int, list[str]] = defaultdict(list)
+    for spec in specs:
+        if spec.port is not None and spec.url is None:
+            users[spec.port].append(spec.app)
+    for port, apps in users.items():
+        if len(apps) > 1:
+            for app in apps:
+                others = ", ".join(other for other in apps if other != app)
+                yield Problem(
+                    app=app,
+                    file=origin[app],
+                    key="port",
+                    reason=f"{port} is also the port of {others}: only one of them can run",
+                )

@@ -1,0 +1,117 @@
+"use strict";
+// One plain page over the Web API. Everything shown is set as text, never as HTML.
+
+const REFRESH_MS = 2000;
+const gb = (mib) => (mib / 1024).toFixed(1) + " GB";
+
+async function api(path, body) {
+  const options = body === undefined ? {} : {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(body),
+  };
+  const answer = await (await fetch(path, options)).json();
+  if (answer.status !== 0) {
+    throw new Error([answer.result, answer.detail.hint].filter(Boolean).join(" — "));
+  }
+  return answer.result;
+}
+
+function element(name, text, className) {
+  const made = document.createElement(name);
+  if (text !== undefined) made.textContent = text;
+  if (className) made.className = className;
+  return made;
+}
+
+function say(text) {
+  document.getElementById("message").textContent = text;
+}
+
+function action(label, path, body) {
+  const button = element("button", label);
+  button.addEventListener("click", async () => {
+    button.disabled = true;
+    say("");
+    try {
+      await api(path, body);
+    } catch (error) {
+      say(error.message);
+    }
+    refresh();
+  });
+  return button;
+}
+
+function row(app, service) {
+  const state = service ? service.state : app.state;
+  const line = element("tr");
+  const name = element("td", app.title || app.app);
+  name.append(element("small", app.about));
+  const stateCell = element("td");
+  stateCell.append(element("span", app.active ? state : "off", state));
+  if (service && service.reason) stateCell.append(element("small", service.reason));
+  const functions = app.functions.map((item) => item.name).join(", ");
+  const actions = element("td");
+  if (app.installable && !app.installed && state !== "installing") {
+    actions.append(action("install", "/app/install", { app: app.app }));
+  }
+  if (service && app.installed && app.active) {
+    if (["ready", "starting", "stopping"].includes(state)) {
+      actions.append(action("stop", "/service/stop", { app: app.app }));
+    } else {
+      actions.append(action("start", "/service/start", { app: app.app, wait: false }));
+    }
+    const log = element("a", "log");
+    log.href = `/service/${encodeURIComponent(app.app)}/logs`;
+    actions.append(log);
+  }
+  line.append(
+    name,
+    stateCell,
+    element("td", service && service.rss !== null ? service.rss + " MB" : ""),
+    element("td", app.size ? app.size + " MB" : ""),
+    element("td", functions),
+    actions,
+  );
+  return line;
+}
+
+function showMemory(memory) {
+  const parts = [`RAM ${gb(memory.ram_free)} free of ${gb(memory.ram_total)}`];
+  if (memory.gpus === null) parts.push("VRAM unknown");
+  else if (memory.gpus.length === 0) parts.push("no NVIDIA GPU");
+  else for (const gpu of memory.gpus) {
+    parts.push(`${gpu.name}: ${gb(gpu.free)} free of ${gb(gpu.total)}`);
+  }
+  if (memory.fake) parts.push("THE GPU IS A FAKE (ONEGAI_FAKE_GPU)");
+  document.getElementById("memory").textContent = parts.join(" · ");
+}
+
+function showProblems(problems) {
+  const section = document.getElementById("problems");
+  section.hidden = problems.length === 0;
+  section.querySelector("ul").replaceChildren(...problems.map((problem) => {
+    const place = problem.file + (problem.line ? ":" + problem.line : "");
+    const what = [problem.app, problem.key].filter(Boolean).join(" ");
+    return element("li", `${place}: ${what ? what + ": " : ""}${problem.reason}`);
+  }));
+}
+
+async function refresh() {
+  try {
+    const [apps, status] = await Promise.all([api("/app/list"), api("/service/status")]);
+    const services = Object.fromEntries(status.services.map((item) => [item.app, item]));
+    const listening = status.services.flatMap((item) =>
+      item.problems.map((reason) => ({ app: item.app, key: "", file: "service", line: null, reason })));
+    showMemory(status.memory);
+    showProblems([...status.problems, ...listening]);
+    document.getElementById("apps").replaceChildren(
+      ...apps.map((app) => row(app, services[app.app])));
+  } catch (error) {
+    document.getElementById("memory").textContent = "The server does not answer: " + error.message;
+  }
+}
+
+refresh();
+setInterval(() => { if (!document.hidden) refresh(); }, REFRESH_MS);

@@ -1,0 +1,355 @@
+"""The composition root: everything OneGAI does, without HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from typing import Any, Self
+
+import aiohttp
+import urllib3
+
+from onegai.catalog import AppSpec, Catalog, load_catalog
+from onegai.errors import (
+    BrokenEntry,
+    BrokenPlugin,
+    CallTimeout,
+    FunctionFailed,
+    Inactive,
+    InstallBroken,
+    Installing,
+    NoService,
+    NotInstalled,
+    OneGAIError,
+    UnknownApp,
+    UnknownFunction,
+)
+from onegai.functions import Function, Outcome
+from onegai.home import Home
+from onegai.installation import InstallState, disk_usage, install_state
+from onegai.installer import Installer
+from onegai.jobs import Jobs
+from onegai.plugins import Plugin, load_plugins
+from onegai.process.logfile import LogFile
+from onegai.resources import Probe, machine_probe
+from onegai.schema import (
+    AppInfo,
+    FunctionInfo,
+    GpuStatus,
+    Job,
+    MemoryStatus,
+    Problem,
+    ServiceStatus,
+    State,
+    StatusReport,
+)
+from onegai.sdk.context import CallContext, Transport
+from onegai.sdk.handles import AsyncHandle, Handle
+from onegai.settings import Settings
+from onegai.supervisor.readiness import CAP_FACTOR
+from onegai.supervisor.supervisor import Supervisor
+
+log = logging.getLogger(__name__)
+
+SYNC_CALLS = 64
+"""Sync functions that can run at once; the next one waits for a thread."""
+
+_INSTALL_ERRORS = {
+    InstallState.ABSENT: NotInstalled,
+    InstallState.INSTALLING: Installing,
+    InstallState.BROKEN: InstallBroken,
+}
+_INSTALL_STATES = {
+    InstallState.ABSENT: State.ABSENT,
+    InstallState.INSTALLING: State.INSTALLING,
+    InstallState.BROKEN: State.FAILED,
+    InstallState.INSTALLED: State.STOPPED,
+}
+
+
+class Engine:
+    """One home's apps. An async context manager; leaving stops every service."""
+
+    def __init__(
+        self,
+        home: Home,
+        settings: Settings,
+        *,
+        probe: Probe | None = None,
+        problems: Iterable[Problem] = (),
+    ) -> None:
+        self.home = home
+        self.jobs = Jobs()
+        self._settings = settings
+        self._problems = list(problems)
+        self._catalog: Catalog = load_catalog(home, settings.apps)
+        self._plugins: Mapping[str, Plugin] = {}
+        self._installer = Installer(home)
+        self._supervisor = Supervisor(
+            home,
+            self._catalog,
+            probe or machine_probe(),
+            settings.vram_headroom,
+            self._load_model,
+        )
+        self._threads = ThreadPoolExecutor(SYNC_CALLS, thread_name_prefix="call")
+        self._transport: Transport
+        self._loop: asyncio.AbstractEventLoop
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        self._plugins = load_plugins(self.home, self._catalog.specs)
+        self._stack.callback(self._threads.shutdown, wait=False, cancel_futures=True)
+        pool = urllib3.PoolManager(
+            num_pools=64, maxsize=SYNC_CALLS, retries=urllib3.Retry(0, redirect=5)
+        )
+        self._stack.callback(pool.clear)
+        session = await self._stack.enter_async_context(
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+        )
+        self._transport = Transport(pool, session)
+        await self._stack.enter_async_context(self._supervisor)
+        await self._stack.enter_async_context(self.jobs)
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._stack.aclose()
+
+    # --- apps ------------------------------------------------------------------------------
+
+    async def apps(self) -> list[AppInfo]:
+        """Every app by name, the broken entries too. Measures folders, so it may take a while."""
+        known = [await self._app_info(spec) for spec in self._catalog.specs.values()]
+        broken = [
+            AppInfo(
+                app=app,
+                active=False,
+                installed=False,
+                installable=False,
+                state=State.FAILED,
+                problems=self._catalog.problems_of(app),
+            )
+            for app in self._catalog.broken
+        ]
+        return sorted(known + broken, key=lambda info: info.app)
+
+    def install(self, app: str) -> Job:
+        """Begin to install, or join the install that runs."""
+        spec = self._spec(app)
+        self._installer.check(spec)
+        return self.jobs.submit("install", app, lambda say: self._installer.install(spec, say))
+
+    # --- services --------------------------------------------------------------------------
+
+    async def start(self, app: str, *, restart: bool = False, wait: bool = True) -> ServiceStatus:
+        """Have the service ready, or on its way with ``wait`` False. Idempotent."""
+        spec = self._active(app)
+        self._check_installed(spec)
+        if not spec.has_service:
+            raise NoService(app=app)
+        service = self._supervisor[app]
+        if restart:
+            await service.stop()
+        if wait:
+            await service.ready(by_hand=True)
+        else:
+            service.want()
+        return await asyncio.to_thread(service.status)
+
+    async def stop(self, app: str, *, force: bool = False) -> list[ServiceStatus]:
+        """Have the service stopped; ``"*"`` stops all. Waits for calls, unless ``force``."""
+        if app == "*":
+            names = list(self._supervisor.running())
+        else:
+            spec = self._spec(app)
+            if not spec.has_service:
+                raise NoService(app=app)
+            names = [app]
+        async with asyncio.TaskGroup() as group:
+            for name in names:
+                group.create_task(self._supervisor[name].stop(force))
+        return [self._supervisor[name].status() for name in names]
+
+    async def status(self) -> StatusReport:
+        """All services, the machine's memory, and everything that is wrong."""
+        memory = await self._supervisor.memory()
+        gpus = memory.gpus
+        return StatusReport(
+            services=self._supervisor.statuses(),
+            memory=MemoryStatus(
+                gpus=None
+                if gpus is None
+                else [
+                    GpuStatus(index=gpu.index, name=gpu.name, total=gpu.total, free=gpu.free)
+                    for gpu in gpus
+                ],
+                ram_total=memory.ram_total,
+                ram_free=memory.ram_free,
+                fake=memory.fake,
+            ),
+            problems=self.problems(),
+        )
+
+    def problems(self) -> list[Problem]:
+        """What is wrong with config.json, services.json and the func files."""
+        plugins = [plugin.problem for plugin in self._plugins.values() if plugin.problem]
+        return [*self._problems, *self._catalog.problems, *plugins]
+
+    def log_tail(self, app: str, lines: int) -> list[str]:
+        """The last lines of the service's log."""
+        return self._log(app).tail(lines)
+
+    def log_follow(self, app: str, lines: int) -> AsyncIterator[str]:
+        """The last lines, then new ones until the caller stops."""
+        return self._log(app).follow(lines)
+
+    # --- calls -----------------------------------------------------------------------------
+
+    def functions(self) -> dict[str, Mapping[str, Function]]:
+        """Per app that is active: what can be called."""
+        return {
+            app: plugin.functions
+            for app, plugin in self._plugins.items()
+            if self._catalog.specs[app].active and plugin.functions
+        }
+
+    async def call(self, app: str, function: str, given: Any) -> Outcome:
+        """Run a function with JSON arguments. Raises what is wrong with the call or the app."""
+        spec = self._active(app)
+        called = self._function(app, function)
+        self._check_installed(spec)
+        arguments = called.arguments(app, given)
+        context = self._context(app, spec.call_timeout)
+        with context.active():
+            try:
+                async with asyncio.timeout(spec.call_timeout):
+                    if spec.has_service and not self._has_handle(app):
+                        context.pinned[app] = await self._supervisor.lease(app)
+                    return await self._run(app, called, arguments)
+            except TimeoutError:
+                raise CallTimeout(app=app, seconds=spec.call_timeout) from None
+
+    async def _run(self, app: str, function: Function, arguments: Any) -> Outcome:
+        try:
+            if function.is_async:
+                return function.outcome(await function.call(arguments))
+            surroundings = contextvars.copy_context()
+            return await self._loop.run_in_executor(
+                self._threads,
+                lambda: surroundings.run(lambda: function.outcome(function.call(arguments))),
+            )
+        except OneGAIError:
+            raise
+        except (Exception, SystemExit) as error:
+            log.exception("%s/%s failed", app, function.name)
+            raise FunctionFailed(
+                app=app,
+                function=function.name,
+                reason=f"{type(error).__name__}: {error}",
+                log=self.home.relative(self.home.logs / "onegai.log"),
+            ) from None
+
+    async def _load_model(self, spec: AppSpec, url: str) -> None:
+        """The app's ``load``, before its service counts as ready; speaks to it without a lease."""
+        plugin = self._plugins.get(spec.app)
+        load = plugin.functions.get("load") if plugin else None
+        if load is None:
+            return
+        seconds = spec.start_timeout * CAP_FACTOR
+        context = self._context(spec.app, seconds)
+        context.granted[spec.app] = url
+        with context.active():
+            async with asyncio.timeout(seconds):
+                await self._run(spec.app, load, load.arguments(spec.app, {}))
+
+    def _context(self, app: str, seconds: float) -> CallContext:
+        return CallContext(
+            app=app,
+            services=self._supervisor,
+            transport=self._transport,
+            loop=self._loop,
+            deadline=time.monotonic() + seconds,
+            seconds=seconds,
+            settings=self._catalog.own_settings,
+        )
+
+    def _has_handle(self, app: str) -> bool:
+        """Does the func file lease its service by itself? Else the whole call holds a lease."""
+        module = self._plugins[app].module
+        values = vars(module).values() if module else ()
+        return any(isinstance(value, Handle | AsyncHandle) and value.app == app for value in values)
+
+    # --- looking things up -----------------------------------------------------------------
+
+    def _spec(self, app: str) -> AppSpec:
+        spec = self._catalog.specs.get(app)
+        if spec is not None:
+            return spec
+        if (problem := self._catalog.broken.get(app)) is not None:
+            reason = f"{problem.key}: {problem.reason}" if problem.key else problem.reason
+            raise BrokenEntry(app=app, reason=reason, file=problem.file)
+        names = ", ".join(sorted(self._catalog.specs))
+        raise UnknownApp(
+            app=app, do=f"the apps are: {names}" if names else "services.json is empty"
+        )
+
+    def _active(self, app: str) -> AppSpec:
+        spec = self._spec(app)
+        if not spec.active:
+            raise Inactive(app=app)
+        return spec
+
+    def _check_installed(self, spec: AppSpec) -> None:
+        error = _INSTALL_ERRORS.get(install_state(self.home, spec))
+        if error is not None:
+            raise error(app=spec.app)
+
+    def _function(self, app: str, name: str) -> Function:
+        plugin = self._plugins[app]
+        if (problem := plugin.problem) is not None:
+            raise BrokenPlugin(file=problem.file, line=problem.line, reason=problem.reason)
+        function = plugin.functions.get(name)
+        if function is None:
+            names = ", ".join(plugin.functions)
+            do = f"it has: {names}" if names else f"write it in func/{app}.py"
+            raise UnknownFunction(app=app, function=name, do=do)
+        return function
+
+    def _log(self, app: str) -> LogFile:
+        if not self._spec(app).has_service:
+            raise NoService(app=app)
+        return self._supervisor[app].log
+
+    async def _app_info(self, spec: AppSpec) -> AppInfo:
+        app = spec.app
+        plugin = self._plugins[app]
+        installed = install_state(self.home, spec)
+        if app in self._supervisor:
+            state = self._supervisor[app].state
+        else:
+            state = _INSTALL_STATES[installed]
+        return AppInfo(
+            app=app,
+            title=spec.title,
+            about=spec.about,
+            type=spec.type,
+            active=spec.active,
+            installed=installed is InstallState.INSTALLED,
+            installable=self.home.install_script(app).is_file(),
+            state=state,
+            size=await asyncio.to_thread(disk_usage, self.home, app),
+            functions=[
+                FunctionInfo(name=name, summary=function.summary, derived=function.derived)
+                for name, function in plugin.functions.items()
+            ],
+            problems=[
+                *self._catalog.problems_of(app),
+                *([plugin.problem] if plugin.problem else []),
+            ],
+        )

@@ -1,0 +1,425 @@
+"""The one tree of errors.
+
+Each class carries its wire code, its HTTP status, the sentence for the user and the hint that says
+what to do. The sentences are templates keyed by ``code``, filled from keyword arguments, so that
+they can be translated without touching the places that raise.
+
+    OneGAIError
+    ├── InputError              the request is wrong
+    │   ├── BadJson 400
+    │   ├── BodyTooLarge 413 · WrongContentType 415
+    │   └── BadRequest 422 · BadArguments 422
+    ├── AccessError             the caller may not
+    │   ├── Unauthorized 401
+    │   └── ForbiddenOrigin 403
+    ├── NotFoundError           there is no such thing
+    │   ├── UnknownRoute 404 · MethodNotAllowed 405
+    │   └── UnknownApp 404 · UnknownFunction 404 · UnknownJob 404
+    ├── ConflictError           it exists, but not in a state that allows this
+    │   ├── BrokenEntry 409 · BrokenPlugin 409 · Inactive 409 · NoService 409
+    │   ├── NotInstalled 409 · InstallBroken 409 · Installing 409 · NoInstallScript 409
+    │   ├── PortTaken 409 · Stopped 409 · ShuttingDown 503
+    │   └── NotEnoughMemory 503 · NoGpu 503
+    ├── AppError                the app's fault: ``src`` is its name
+    │   ├── FunctionFailed 500 · InstallFailed 500
+    │   ├── ExecNotFound 500
+    │   ├── ExitedEarly 502 · Died 502 · Unreachable 502 · ErrorAnswer 502
+    │   └── NeverReady 504 · CallTimeout 504
+    ├── ConfigError             config.json or a start argument; ends the start of the server
+    ├── HomeLocked              another OneGAI serves this home; ends the start of the server
+    ├── SdkMisuse 500           a func file uses a handle in a way that cannot work
+    └── InternalError 500       our own fault
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+
+class OneGAIError(Exception):
+    """Base of all errors that reach a user.
+
+    ``params`` fill the templates ``text`` and ``hint``; ``detail`` is added to the envelope's
+    ``detail`` as it is, so it must be JSON-able and free of secrets.
+    """
+
+    code: ClassVar[str] = "error"
+    status: ClassVar[int] = 500
+    text: ClassVar[str] = "something went wrong"
+    hint: ClassVar[str] = ""
+
+    def __init__(
+        self, *, src: str = "onegai", detail: Mapping[str, Any] | None = None, **params: Any
+    ) -> None:
+        self.src = src
+        self.params = params
+        self.extra = dict(detail or {})
+        super().__init__(self.message)
+
+    @property
+    def message(self) -> str:
+        """The sentence for people."""
+        return self.text.format_map(self.params)
+
+    @property
+    def advice(self) -> str:
+        """What to do about it."""
+        return self.hint.format_map(self.params)
+
+    @property
+    def detail(self) -> dict[str, Any]:
+        """The envelope's ``detail``: code, src, hint and whatever the error adds."""
+        return {"code": self.code, "src": self.src, "hint": self.advice, **self.extra}
+
+
+class InputError(OneGAIError):
+    """The request itself is wrong."""
+
+    status = 400
+
+
+class BadRequest(InputError):
+    """A field of one of OneGAI's own routes is missing or wrong."""
+
+    code = "bad_request"
+    status = 422
+    text = "{reason}"
+    hint = "{do}"
+
+
+class BadJson(InputError):
+    """The body is not JSON."""
+
+    code = "bad_json"
+    text = "the request body is not valid JSON: {reason}"
+    hint = 'send one JSON object, for example {{}} or {{"text": "hello"}}'
+
+
+class BodyTooLarge(InputError):
+    """The body is over ``max_json``."""
+
+    code = "body_too_large"
+    status = 413
+    text = "the request body is larger than {limit_mib} MiB"
+    hint = "send less, or raise max_json in config.json"
+
+
+class WrongContentType(InputError):
+    """Only JSON bodies are read (a web page can send the other types without asking)."""
+
+    code = "wrong_content_type"
+    status = 415
+    text = "the body has content type {got}, and only application/json is read"
+    hint = "send the header Content-Type: application/json"
+
+
+class BadArguments(InputError):
+    """Arguments that a function's schema refuses; ``detail.errors`` names each field."""
+
+    code = "bad_arguments"
+    status = 422
+    text = "{reason}"
+    hint = "{do}"
+
+
+class AccessError(OneGAIError):
+    """The caller may not do this."""
+
+    status = 403
+
+
+class Unauthorized(AccessError):
+    """No credentials, or wrong ones."""
+
+    code = "unauthorized"
+    status = 401
+    text = "{reason}"
+    hint = "use username and password of config.json (BASIC), or the password as a Bearer token"
+
+
+class ForbiddenOrigin(AccessError):
+    """A web page of another site tried to use the browser's stored password."""
+
+    code = "forbidden_origin"
+    text = "a request from another site ({origin}) is refused"
+    hint = "add the origin to cors_origins in config.json if the page is yours"
+
+
+class NotFoundError(OneGAIError):
+    """There is no such thing."""
+
+    status = 404
+
+
+class UnknownRoute(NotFoundError):
+    """No route of that path."""
+
+    code = "unknown_route"
+    text = "there is no route {path}"
+    hint = "see /docs for the routes"
+
+
+class MethodNotAllowed(NotFoundError):
+    """The path exists, the method does not."""
+
+    code = "method_not_allowed"
+    status = 405
+    text = "{path} does not answer {method}"
+    hint = "use {allowed}"
+
+
+class UnknownApp(NotFoundError):
+    """No entry of that name."""
+
+    code = "unknown_app"
+    text = "there is no app {app!r}"
+    hint = "{do}"
+
+
+class UnknownFunction(NotFoundError):
+    """The app has no such function."""
+
+    code = "unknown_function"
+    text = "{app} has no function {function!r}"
+    hint = "{do}"
+
+
+class UnknownJob(NotFoundError):
+    """No job of that id (jobs are forgotten when the server stops)."""
+
+    code = "unknown_job"
+    text = "there is no job {job!r}"
+    hint = "see GET /job for the jobs of this server's run"
+
+
+class ConflictError(OneGAIError):
+    """It exists, but not in a state that allows this."""
+
+    status = 409
+
+
+class BrokenEntry(ConflictError):
+    """The app's entry in services.json is wrong."""
+
+    code = "broken_entry"
+    text = "the entry of {app} is not usable: {reason}"
+    hint = "correct it in {file} and restart the server"
+
+
+class BrokenPlugin(ConflictError):
+    """The app's func file does not load."""
+
+    code = "broken_plugin"
+    text = "{file}, line {line}: {reason}"
+    hint = "correct the file and restart the server"
+
+
+class Inactive(ConflictError):
+    """``active`` is 0."""
+
+    code = "inactive"
+    text = "{app} is switched off"
+    hint = "set active to 1 for {app} in services.local.json and restart the server"
+
+
+class NoService(ConflictError):
+    """The app has nothing to start."""
+
+    code = "no_service"
+    text = "{app} has no process to start or stop (no exec)"
+    hint = "call its functions directly"
+
+
+class NotInstalled(ConflictError):
+    """The app is not installed."""
+
+    code = "not_installed"
+    text = "{app} is not installed"
+    hint = 'POST /app/install {{"app": "{app}"}}'
+
+
+class InstallBroken(ConflictError):
+    """An install was interrupted or failed."""
+
+    code = "install_broken"
+    text = "the last install of {app} did not finish"
+    hint = 'POST /app/install {{"app": "{app}"}} again: it starts clean'
+
+
+class Installing(ConflictError):
+    """The app is being installed right now."""
+
+    code = "installing"
+    text = "{app} is being installed"
+    hint = "wait for the install to end, then try again"
+
+
+class NoInstallScript(ConflictError):
+    """There is nothing to install the app with."""
+
+    code = "no_install_script"
+    text = "{app} has no install script (install/{app}.sh)"
+    hint = "it needs none if it runs without one; else add the script"
+
+
+class PortTaken(ConflictError):
+    """Another program listens on the app's port."""
+
+    code = "port_taken"
+    text = "port {port} of {app} is taken by {holder}"
+    hint = "stop that program, or set another port for {app} in services.local.json"
+
+
+class Stopped(ConflictError):
+    """Somebody stopped the service while this request waited for it."""
+
+    code = "stopped"
+    text = "{app} was stopped while this request waited for it"
+    hint = "call again to start it"
+
+
+class ShuttingDown(ConflictError):
+    """The server is on its way out."""
+
+    code = "shutting_down"
+    status = 503
+    text = "OneGAI is shutting down"
+    hint = "start it again with: bash run.sh"
+
+
+class NotEnoughMemory(ConflictError):
+    """The declared need is more than what is free."""
+
+    code = "not_enough_memory"
+    status = 503
+    text = "{app} needs {need_gb:.1f} GB of {kind}, and {free_gb:.1f} of {total_gb:.1f} GB are free"
+    hint = "stop another app or program, or correct {key} of {app} in services.local.json"
+
+
+class NoGpu(ConflictError):
+    """VRAM is declared and there is no GPU."""
+
+    code = "no_gpu"
+    status = 503
+    text = "{app} needs {need_gb:.1f} GB of VRAM, and this machine has no NVIDIA GPU"
+    hint = "set apps.{app}.vram to 0 in config.json to run it on the CPU"
+
+
+class AppError(OneGAIError):
+    """The app's fault; ``src`` is its name."""
+
+    status = 502
+
+    def __init__(self, *, app: str, detail: Mapping[str, Any] | None = None, **params: Any) -> None:
+        super().__init__(src=app, detail=detail, app=app, **params)
+
+
+class FunctionFailed(AppError):
+    """A function of func/{app}.py raised; the traceback is in the server's log only."""
+
+    code = "function_failed"
+    status = 500
+    text = "{app}/{function} failed: {reason}"
+    hint = "the traceback is in {log}"
+
+
+class InstallFailed(AppError):
+    """The install script ended with an error."""
+
+    code = "install_failed"
+    status = 500
+    text = "the install of {app} failed: {reason}"
+    hint = "the whole log is {log}; correct the cause and install again, it starts clean"
+
+
+class ExecNotFound(AppError):
+    """The program named by ``exec`` does not exist or cannot be run."""
+
+    code = "exec_not_found"
+    status = 500
+    text = "{app} cannot be started: {reason}"
+    hint = "correct exec or cwd of {app}, or install the app again"
+
+
+class ExitedEarly(AppError):
+    """The process ended before it was ready."""
+
+    code = "exited_early"
+    text = "{app} ended before it was ready ({how})"
+    hint = "its last lines are in detail.log, the whole log at /service/{app}/logs"
+
+
+class NeverReady(AppError):
+    """The process runs and does not get ready."""
+
+    code = "never_ready"
+    status = 504
+    text = "{app} was not ready in time: {reason}"
+    hint = "see /service/{app}/logs; start_timeout and ready of {app} can be set"
+
+
+class Died(AppError):
+    """The process ended while it was in use."""
+
+    code = "died"
+    text = "{app} ended while it was in use ({how})"
+    hint = "the next call starts it again; its last lines are in detail.log"
+
+
+class Unreachable(AppError):
+    """The service did not answer on its port."""
+
+    code = "unreachable"
+    text = "{app} does not answer: {reason}"
+    hint = "see /service/{app}/logs"
+
+
+class ErrorAnswer(AppError):
+    """The app answered a function's request with an HTTP error."""
+
+    code = "error_answer"
+    text = "{app} answered {upstream_status}: {reason}"
+    hint = "the app's own answer is in detail.answer"
+
+
+class CallTimeout(AppError):
+    """A call or one of its requests took longer than allowed."""
+
+    code = "call_timeout"
+    status = 504
+    text = "{app} took longer than {seconds:g} s"
+    hint = "raise call_timeout of {app}, or ask for less at once"
+
+
+class ConfigError(OneGAIError):
+    """A setting that the server cannot start with."""
+
+    code = "config_error"
+    text = "{where}: {reason}"
+    hint = "{do}"
+
+
+class HomeLocked(OneGAIError):
+    """Another OneGAI process serves this home."""
+
+    code = "home_locked"
+    status = 409
+    text = "OneGAI already runs for this folder: {url} (pid {pid})"
+    hint = "use that one, or stop it with Ctrl-C in its terminal"
+
+
+class SdkMisuse(OneGAIError):
+    """A service handle is used in a way that cannot work."""
+
+    code = "sdk_misuse"
+    text = "{reason}"
+    hint = "{do}"
+
+
+class InternalError(OneGAIError):
+    """Our own fault."""
+
+    code = "internal_error"
+    text = "OneGAI itself failed: {reason}"
+    hint = "the traceback is in the server's log; please report it"

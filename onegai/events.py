@@ -1,0 +1,47 @@
+"""A bounded ring of events with ids, which any number of readers can follow."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Any
+
+from onegai.schema import JobEvent
+
+
+class Ring:
+    """The last ``size`` events of one source. All methods belong to the event loop's thread."""
+
+    def __init__(self, size: int = 1000) -> None:
+        self._events: deque[JobEvent] = deque(maxlen=size)
+        self._next_id = 1
+        self._closed = False
+        self._news = asyncio.Event()
+
+    def emit(self, event: str, data: dict[str, Any]) -> None:
+        """Add an event and wake the readers."""
+        self._events.append(JobEvent(id=self._next_id, event=event, data=data))
+        self._next_id += 1
+        self._wake()
+
+    def close(self) -> None:
+        """Say that no event will follow; readers end after the last one."""
+        self._closed = True
+        self._wake()
+
+    async def follow(self, after: int = 0) -> AsyncIterator[JobEvent]:
+        """Events with an id greater than ``after``, the stored ones first, until closed."""
+        seen = after
+        while True:
+            news, closed = self._news, self._closed
+            for event in [event for event in self._events if event.id > seen]:
+                seen = event.id
+                yield event
+            if closed:
+                return
+            await news.wait()
+
+    def _wake(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()

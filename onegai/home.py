@@ -1,0 +1,113 @@
+"""Where things lie: the user's folder, which is the checkout itself unless ONEGAI_HOME is set."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from onegai import jsonfile
+from onegai.errors import HomeLocked
+
+
+@dataclass(frozen=True)
+class Home:
+    """The user's folder and the names inside it (the contract of the top level)."""
+
+    root: Path
+
+    @classmethod
+    def find(cls) -> Home:
+        """ONEGAI_HOME, else the folder that holds the ``onegai`` package."""
+        named = os.environ.get("ONEGAI_HOME")
+        return cls(Path(named).resolve() if named else Path(__file__).resolve().parent.parent)
+
+    @property
+    def config(self) -> Path:
+        """config.json."""
+        return self.root / "config.json"
+
+    @property
+    def services(self) -> Path:
+        """services.json, the shipped facts."""
+        return self.root / "services.json"
+
+    @property
+    def services_local(self) -> Path:
+        """services.local.json, merged over the shipped facts."""
+        return self.root / "services.local.json"
+
+    @property
+    def apps(self) -> Path:
+        """The folder of installed apps; also the working directory of install scripts."""
+        return self.root / "apps"
+
+    @property
+    def logs(self) -> Path:
+        """data/logs."""
+        return self.root / "data" / "logs"
+
+    @property
+    def server_file(self) -> Path:
+        """data/server.json: pid and URL of the server that runs for this home."""
+        return self.root / "data" / "server.json"
+
+    def app_log(self, app: str) -> Path:
+        """Where the service's stdout and stderr go."""
+        return self.logs / f"{app}.log"
+
+    def install_log(self, app: str) -> Path:
+        """Where the last install's output is kept."""
+        return self.logs / f"install-{app}.log"
+
+    def func_file(self, app: str) -> Path:
+        """func/{app}.py."""
+        return self.root / "func" / f"{app}.py"
+
+    def install_script(self, app: str) -> Path:
+        """install/{app}.sh."""
+        return self.root / "install" / f"{app}.sh"
+
+    def relative(self, path: Path) -> str:
+        """The path as it is shown to people: below the home where possible."""
+        return str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)
+
+    def running_server(self) -> dict[str, Any] | None:
+        """What data/server.json says, if the process that wrote it still holds the lock."""
+        try:
+            with self._lock_file().open("a") as lock:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return jsonfile.read(self.server_file) or {}
+        except (OSError, jsonfile.Unreadable):
+            return None
+        return None
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Be the one writer of this home; the kernel frees it even after kill -9.
+
+        Raises HomeLocked, naming the holder.
+        """
+        path = self._lock_file()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                other = self.running_server() or {}
+                raise HomeLocked(
+                    url=other.get("url", "it has not said where yet"), pid=other.get("pid", "?")
+                ) from None
+            try:
+                yield
+            finally:
+                self.server_file.unlink(missing_ok=True)
+
+    def _lock_file(self) -> Path:
+        return self.root / "data" / "server.lock"

@@ -1,0 +1,140 @@
+"""Jobs: recorded work that outlives its HTTP request. In memory, so they end with the server."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Self
+
+from onegai.errors import InternalError, OneGAIError, UnknownJob
+from onegai.events import Ring
+from onegai.schema import Job, JobEvent, JobState
+
+log = logging.getLogger(__name__)
+
+KEPT = 200
+LOG_LINES = 50
+
+Report = Callable[[str], None]
+"""Takes one line of output."""
+Work = Callable[[Report], Awaitable[Any]]
+
+
+class _Record:
+    """One job with what is needed to follow and to cancel it."""
+
+    def __init__(self, kind: str, app: str) -> None:
+        self.job = Job(
+            id=secrets.token_hex(8), kind=kind, app=app, state=JobState.QUEUED, created=time.time()
+        )
+        self.lines: deque[str] = deque(maxlen=LOG_LINES)
+        self.ring = Ring()
+        self.ended = asyncio.Event()
+        self.task: asyncio.Task[None] | None = None
+
+    def set(self, state: JobState, **changes: Any) -> None:
+        now = time.time()
+        if state is JobState.RUNNING:
+            changes["started"] = now
+        if state.ended:
+            changes["ended"] = now
+        self.job = self.job.model_copy(update={"state": state, **changes})
+        self.ring.emit("state", self.snapshot().model_dump(mode="json", exclude={"log"}))
+        if state.ended:
+            self.ring.close()
+            self.ended.set()
+
+    def fail(self, error: OneGAIError) -> None:
+        self.set(JobState.FAILED, error={"message": error.message, **error.detail})
+
+    def report(self, line: str) -> None:
+        self.lines.append(line)
+        self.ring.emit("output", {"line": line})
+
+    def snapshot(self) -> Job:
+        return self.job.model_copy(update={"log": list(self.lines)})
+
+
+class Jobs:
+    """All jobs of this server's run. An async context manager; leaving cancels what runs."""
+
+    def __init__(self) -> None:
+        self._records: dict[str, _Record] = {}
+        self._tasks = asyncio.TaskGroup()
+
+    async def __aenter__(self) -> Self:
+        await self._tasks.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        for record in self._records.values():
+            if record.task is not None:
+                record.task.cancel()
+        await self._tasks.__aexit__(None, None, None)
+
+    def submit(self, kind: str, app: str, work: Work) -> Job:
+        """Begin work in the background. One at a time per app and kind: a second joins it."""
+        for record in self._records.values():
+            if record.job.kind == kind and record.job.app == app and not record.job.state.ended:
+                return record.snapshot()
+        record = _Record(kind, app)
+        self._records[record.job.id] = record
+        self._forget_old()
+        record.task = self._tasks.create_task(_run(record, work), name=f"{kind} of {app}")
+        return record.snapshot()
+
+    def all(self) -> list[Job]:
+        """Every job that is remembered, newest first."""
+        return [record.snapshot() for record in reversed(self._records.values())]
+
+    def get(self, job_id: str) -> Job:
+        """One job. Raises UnknownJob."""
+        return self._record(job_id).snapshot()
+
+    async def wait(self, job_id: str) -> Job:
+        """The job once it has ended, in whatever way."""
+        record = self._record(job_id)
+        await record.ended.wait()
+        return record.snapshot()
+
+    async def cancel(self, job_id: str) -> Job:
+        """End the job and wait for its end; nothing happens to one that has ended."""
+        record = self._record(job_id)
+        if record.task is not None:
+            record.task.cancel()
+        await record.ended.wait()
+        return record.snapshot()
+
+    def events(self, job_id: str, after: int = 0) -> AsyncIterator[JobEvent]:
+        """Its events from the one behind ``after`` on, until it ends. Raises UnknownJob at once."""
+        return self._record(job_id).ring.follow(after)
+
+    def _record(self, job_id: str) -> _Record:
+        try:
+            return self._records[job_id]
+        except KeyError:
+            raise UnknownJob(job=job_id) from None
+
+    def _forget_old(self) -> None:
+        ended = [key for key, record in self._records.items() if record.job.state.ended]
+        for key in ended[: max(0, len(self._records) - KEPT)]:
+            del self._records[key]
+
+
+async def _run(record: _Record, work: Work) -> None:
+    try:
+        record.set(JobState.RUNNING)
+        result = await work(record.report)
+    except asyncio.CancelledError:
+        record.set(JobState.CANCELLED)
+    except OneGAIError as error:
+        record.fail(error)
+    except Exception as error:
+        log.exception("job %s failed", record.job.id)
+        record.fail(InternalError(reason=f"{type(error).__name__}: {error}"))
+    else:
+        record.set(JobState.DONE, result=result)

@@ -1,0 +1,72 @@
+"""A JSON file that a person edits: read with the place of an error, written atomically."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+
+class Unreadable(Exception):
+    """The file exists and is no JSON object. ``line`` is 1-based, None when there is none."""
+
+    def __init__(self, reason: str, line: int | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.line = line
+
+
+def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    seen: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in seen and not key.startswith("_"):
+            raise Unreadable(f"the key {key!r} stands there twice")
+        seen[key] = value
+    return seen
+
+
+def read(path: Path) -> dict[str, Any] | None:
+    """The object in the file, or None when there is no file. A byte-order mark is allowed.
+
+    Raises Unreadable, with line and column in the reason.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        return None
+    except UnicodeDecodeError as error:
+        raise Unreadable(f"not UTF-8 text (byte {error.start})") from None
+    except OSError as error:
+        raise Unreadable(error.strerror or str(error)) from None
+    try:
+        value = json.loads(text, object_pairs_hook=_refuse_duplicates)
+    except json.JSONDecodeError as error:
+        raise Unreadable(
+            f"{error.msg} (line {error.lineno}, column {error.colno})", error.lineno
+        ) from None
+    if not isinstance(value, dict):
+        raise Unreadable("the file must hold one JSON object, {...}")
+    return value
+
+
+def write(path: Path, value: Any, mode: int = 0o600) -> None:
+    """Replace the file in one step: a reader sees the old text or the new, never a part.
+
+    Raises OSError (a full disk, say), and then the old file is as it was.
+    """
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,181 @@
+"""A child process in a group of its own: start, notice its end, stop it with all it started."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import shutil
+import signal
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from onegai.catalog import AppSpec
+from onegai.errors import ExecNotFound
+from onegai.home import Home
+from onegai.process import tree
+from onegai.process.logfile import LogFile
+
+_EXACT = frozenset(
+    "PATH HOME USER LOGNAME SHELL LANG LANGUAGE TZ TERM TMPDIR DISPLAY LD_LIBRARY_PATH "
+    "REQUESTS_CA_BUNDLE CURL_CA_BUNDLE NODE_EXTRA_CA_CERTS "
+    "HTTP_PROXY HTTPS_PROXY NO_PROXY ALL_PROXY http_proxy https_proxy no_proxy all_proxy".split()
+)
+_PREFIXES = ("LC_", "XDG_", "CUDA", "NVIDIA_", "SSL_", "GIT_SSL_", "HF_", "UV_", "PIP_", "WSL_")
+_POLL_SECONDS = 0.02
+
+
+def inherited_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """What children may see of OneGAI's own environment; none of its secrets is among it."""
+    return {
+        key: value
+        for key, value in environ.items()
+        if key in _EXACT or key.startswith(_PREFIXES) or key.endswith("_CA_BUNDLE")
+    }
+
+
+def service_command(home: Home, spec: AppSpec) -> tuple[list[str], Path, dict[str, str]]:
+    """Argument list, working directory and environment to start an app with.
+
+    Raises ExecNotFound when the folder or the program is not there.
+    """
+    app_dir = home.apps / spec.app
+    places = {"{port}": str(spec.port), "{app_dir}": str(app_dir), "{root}": str(home.root)}
+
+    def fill(text: str) -> str:
+        for place, value in places.items():
+            text = text.replace(place, value)
+        return text
+
+    folder = app_dir / spec.cwd if app_dir.is_dir() else home.root / spec.cwd
+    if not folder.is_dir():
+        raise ExecNotFound(app=spec.app, reason=f"the folder {folder} does not exist")
+    arguments = [fill(word) for word in shlex.split(spec.exec or "")]
+    arguments[0] = _find_program(spec.app, arguments[0], folder)
+    environment = inherited_environment()
+    if spec.type == "gradio":
+        environment |= {
+            "GRADIO_SERVER_PORT": str(spec.port),
+            "GRADIO_SERVER_NAME": "127.0.0.1",
+            "GRADIO_ANALYTICS_ENABLED": "False",
+            "GRADIO_TEMP_DIR": str(home.root / "data" / "gradio" / spec.app),
+        }
+    environment |= {key: fill(value) for key, value in spec.env.items()}
+    environment |= tree.Tag(spec.app, home.root).environment()
+    return arguments, folder, environment
+
+
+def _find_program(app: str, program: str, folder: Path) -> str:
+    if "/" not in program:
+        found = shutil.which(program)
+        if found is None:
+            raise ExecNotFound(app=app, reason=f"there is no program {program!r} on PATH")
+        return found
+    path = folder / program
+    if not path.exists():
+        raise ExecNotFound(app=app, reason=f"{path} does not exist")
+    if path.is_dir() or not os.access(path, os.X_OK):
+        raise ExecNotFound(app=app, reason=f"{path} is not an executable program")
+    return str(path)
+
+
+class Child:
+    """A running child. ``ended`` is set once the child and all it started are gone."""
+
+    def __init__(self, process: asyncio.subprocess.Process, tag: tree.Tag) -> None:
+        self._process = process
+        self._tag = tag
+        self.ended = asyncio.Event()
+        self._watcher = asyncio.create_task(self._watch())
+
+    @classmethod
+    async def spawn(
+        cls,
+        arguments: list[str],
+        folder: Path,
+        environment: Mapping[str, str],
+        log: LogFile,
+        tag: tree.Tag,
+    ) -> Child:
+        """Start a process in a session of its own, writing to ``log`` by itself.
+
+        Raises ExecNotFound when the system refuses to run it.
+        """
+        output = log.open_for_child()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *arguments,
+                cwd=folder,
+                env=dict(environment),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise ExecNotFound(app=tag.app, reason=f"{arguments[0]}: {error.strerror}") from None
+        finally:
+            os.close(output)
+        return cls(process, tag)
+
+    @property
+    def pid(self) -> int:
+        """Pid of the process that was started; also its group and session."""
+        return self._process.pid
+
+    def pids(self) -> list[int]:
+        """Everything alive that belongs to this child. Takes some milliseconds."""
+        return tree.members(self._tag, self.pid)
+
+    @property
+    def exit_status(self) -> int | None:
+        """None while it runs; negative: killed by that signal."""
+        return self._process.returncode
+
+    @property
+    def how_it_ended(self) -> str:
+        """The exit status in words."""
+        code = self._process.returncode
+        if code is None:
+            return "still running"
+        if code < 0:
+            return f"killed by {signal.Signals(-code).name}"
+        return f"exit status {code}"
+
+    async def stop(self, timeout: float) -> None:
+        """SIGTERM to all that belongs to it, wait, SIGKILL to what is left, wait.
+
+        Returns when everything is gone. ``timeout`` is the seconds between the two signals.
+        """
+        self._signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(timeout):
+                await self._all_gone()
+        except TimeoutError:
+            self._signal(signal.SIGKILL)
+            await self._all_gone(again=signal.SIGKILL)
+        await self.ended.wait()
+
+    def _signal(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, number)
+        for pid in self.pids():
+            with suppress(ProcessLookupError, PermissionError):
+                if os.getpgid(pid) != self.pid:
+                    os.kill(pid, number)
+
+    async def _all_gone(self, again: signal.Signals | None = None) -> None:
+        pause = _POLL_SECONDS
+        while self._process.returncode is None or self.pids():
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, 0.25)
+            if again is not None:
+                self._signal(again)
+
+    async def _watch(self) -> None:
+        code = await self._process.wait()
+        # A launcher that succeeded may have left the real service behind it.
+        while code == 0 and self.pids():
+            await asyncio.sleep(0.25)
+        self.ended.set()

@@ -1,0 +1,115 @@
+"""How much VRAM and RAM there is. A probe that fails says "unknown", which is not 0."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from typing import Protocol
+
+import psutil
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU; memory in MiB."""
+
+    index: int
+    name: str
+    total: int
+    free: int
+
+
+@dataclass(frozen=True)
+class Memory:
+    """One reading, MiB. ``gpus`` None: unknown. Empty: no GPU."""
+
+    gpus: tuple[Gpu, ...] | None
+    ram_total: int
+    ram_free: int
+    fake: bool = False
+
+
+class Probe(Protocol):
+    """Reads the machine's memory. May take tens of milliseconds: call it in a thread."""
+
+    def read(self) -> Memory:
+        """One reading; never raises."""
+        ...
+
+
+class MachineProbe:
+    """NVML through nvidia-ml-py, then nvidia-smi; RAM by psutil."""
+
+    def read(self) -> Memory:
+        """One reading of the real machine."""
+        ram = psutil.virtual_memory()
+        gpus = _by_nvml()
+        if gpus is None:
+            gpus = _by_nvidia_smi()
+        return Memory(gpus, ram.total // MIB, ram.available // MIB)
+
+
+class FakeProbe:
+    """Pretends GPUs of the given sizes (``ONEGAI_FAKE_GPU``, GB), all free. RAM is real."""
+
+    def __init__(self, sizes_gb: tuple[float, ...]) -> None:
+        self._gpus = tuple(
+            Gpu(index, f"fake {size:g} GB", round(size * 1024), round(size * 1024))
+            for index, size in enumerate(sizes_gb)
+        )
+
+    def read(self) -> Memory:
+        """The pretended GPUs and the real RAM."""
+        ram = psutil.virtual_memory()
+        return Memory(self._gpus, ram.total // MIB, ram.available // MIB, fake=True)
+
+
+def machine_probe() -> Probe:
+    """The real machine, or the fake that ONEGAI_FAKE_GPU ("12" or "12,24") asks for."""
+    fake = os.environ.get("ONEGAI_FAKE_GPU")
+    if fake is None:
+        return MachineProbe()
+    return FakeProbe(tuple(float(size) for size in fake.split(",") if size.strip()))
+
+
+def _by_nvml() -> tuple[Gpu, ...] | None:
+    """Empty: the driver's library is not there. None: it is there, and fails."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError_LibraryNotFound:
+        return None if shutil.which("nvidia-smi") else ()
+    except pynvml.NVMLError:
+        return None
+    try:
+        gpus = []
+        for index in range(pynvml.nvmlDeviceGetCount()):
+            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+            memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+            name = str(pynvml.nvmlDeviceGetName(handle))
+            gpus.append(Gpu(index, name, int(memory.total) // MIB, int(memory.free) // MIB))
+        return tuple(gpus)
+    except pynvml.NVMLError:
+        return None
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _by_nvidia_smi() -> tuple[Gpu, ...] | None:
+    """The same from the command's CSV output (MiB); None when it does not answer."""
+    query = ["--query-gpu=index,name,memory.total,memory.free", "--format=csv,noheader,nounits"]
+    try:
+        answer = subprocess.run(
+            ["nvidia-smi", *query], capture_output=True, text=True, timeout=10, check=True
+        )
+        rows = [line.split(", ") for line in answer.stdout.splitlines() if line.strip()]
+        return tuple(
+            Gpu(int(index), name, int(total), int(free)) for index, name, total, free in rows
+        )
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return None

@@ -1,0 +1,54 @@
+"""/app: what there is, and installing it."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+from pydantic import BaseModel, Field
+
+from onegai.engine import Engine
+from onegai.errors import InstallFailed, Stopped
+from onegai.routes.envelope import envelope, error_answer
+from onegai.schema import Job, JobState
+
+
+class InstallRequest(BaseModel):
+    """POST /app/install."""
+
+    app: str = Field(description="the app's name in services.json")
+    wait: bool = Field(default=False, description="answer only when the install has ended")
+
+
+def router(engine: Engine) -> APIRouter:
+    """The routes."""
+    routes = APIRouter(prefix="/app", tags=["apps"])
+
+    @routes.get("/list", summary="All apps: installed, active, state, size, functions, problems")
+    async def list_apps() -> Response:
+        return envelope(await engine.apps())
+
+    @routes.post("/install", status_code=202, summary="Install an app, as a job")
+    async def install(request: InstallRequest) -> Response:
+        job = engine.install(request.app)
+        if not request.wait:
+            return accepted(job)
+        return ended(await engine.jobs.wait(job.id))
+
+    return routes
+
+
+def accepted(job: Job) -> Response:
+    """202: the job goes on; where to look is in Location."""
+    answer = envelope(job, status=202)
+    answer.headers["Location"] = f"/job/{job.id}"
+    return answer
+
+
+def ended(job: Job) -> Response:
+    """The end of a job that somebody waited for; a failed one is an error answer."""
+    if job.state is JobState.CANCELLED:
+        return error_answer(Stopped(app=f"the {job.kind} of {job.app}"))
+    if job.error is not None:
+        detail = {key: value for key, value in job.error.items() if key != "message"}
+        failed = InstallFailed(app=job.app, reason=job.error["message"], log="", detail=detail)
+        return error_answer(failed)
+    return envelope(job)

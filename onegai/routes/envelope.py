@@ -1,0 +1,88 @@
+"""The one shape of OneGAI's own JSON answers, and the one place where errors become answers."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from onegai.errors import (
+    BadJson,
+    BadRequest,
+    InternalError,
+    MethodNotAllowed,
+    OneGAIError,
+    UnknownRoute,
+)
+from onegai.functions import json_bytes
+
+log = logging.getLogger(__name__)
+
+
+def envelope(result: Any, detail: Mapping[str, Any] | None = None, status: int = 200) -> Response:
+    """A success."""
+    return _answer(0, result, detail or {}, status)
+
+
+def error_answer(error: OneGAIError) -> Response:
+    """An error, with its HTTP status."""
+    answer = _answer(1, error.message, error.detail, error.status)
+    if error.status == 401:
+        answer.headers["WWW-Authenticate"] = 'Basic realm="OneGAI", charset="UTF-8"'
+    if isinstance(error, MethodNotAllowed):
+        answer.headers["Allow"] = str(error.params["allowed"])
+    return answer
+
+
+def handle_errors(app: FastAPI) -> None:
+    """Make every error of the app leave through ``error_answer``."""
+
+    async def ours(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, OneGAIError)
+        return error_answer(error)
+
+    async def http(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        if error.status_code == 405:
+            allowed = (error.headers or {}).get("Allow", "")
+            return error_answer(
+                MethodNotAllowed(path=request.url.path, method=request.method, allowed=allowed)
+            )
+        if error.status_code == 404:
+            return error_answer(UnknownRoute(path=request.url.path))
+        return error_answer(InternalError(reason=str(error.detail)))
+
+    async def invalid(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        return error_answer(_bad_request(error))
+
+    async def unforeseen(_request: Request, error: Exception) -> Response:
+        return error_answer(InternalError(reason=type(error).__name__))
+
+    app.add_exception_handler(OneGAIError, ours)
+    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(Exception, unforeseen)
+
+
+def _bad_request(error: RequestValidationError) -> OneGAIError:
+    """Wrong fields of OneGAI's own routes, named; 422 like a function's wrong arguments."""
+    first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        return BadJson(reason=f"{first['ctx']['error']} (position {first['loc'][-1]})")
+    errors = [
+        {"field": ".".join(str(part) for part in item["loc"][1:]), "message": item["msg"]}
+        for item in error.errors()
+    ]
+    reason = "; ".join(f"{item['field'] or 'body'}: {item['message']}" for item in errors)
+    return BadRequest(reason=reason, do="see /docs for the fields", detail={"errors": errors})
+
+
+def _answer(status: int, result: Any, detail: Mapping[str, Any], http_status: int) -> Response:
+    body = {"status": status, "servertime": time.time(), "result": result, "detail": detail}
+    return Response(json_bytes(body), http_status, media_type="application/json")

@@ -1,0 +1,72 @@
+"""What a browser opens: the console at /, the docs with their assets, and /health."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+from fastapi import APIRouter, FastAPI, Response
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse
+
+from onegai.engine import Engine
+from onegai.routes.envelope import envelope
+from onegai.routes.openapi import describe
+
+_TYPES = {".js": "text/javascript", ".css": "text/css", ".html": "text/html; charset=utf-8"}
+_CONSOLE_POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'"
+
+
+def router(app: FastAPI, engine: Engine, *, docs: bool) -> APIRouter:
+    """The routes; ``docs`` False leaves out /docs and /openapi.json."""
+    routes = APIRouter(include_in_schema=False)
+
+    @routes.get("/health")
+    async def health() -> Response:
+        return envelope("alive")
+
+    @routes.get("/")
+    async def console() -> Response:
+        page = _asset("onegai", "console/index.html")
+        page.headers["Content-Security-Policy"] = _CONSOLE_POLICY
+        return page
+
+    @routes.get("/console/console.js")
+    async def console_script() -> Response:
+        return _asset("onegai", "console/console.js")
+
+    @routes.get("/console/console.css")
+    async def console_style() -> Response:
+        return _asset("onegai", "console/console.css")
+
+    if docs:
+
+        @routes.get("/openapi.json")
+        async def openapi() -> dict[str, object]:
+            return describe(app, engine)
+
+        @routes.get("/docs")
+        async def swagger() -> HTMLResponse:
+            return get_swagger_ui_html(
+                openapi_url="/openapi.json",
+                title="OneGAI",
+                swagger_js_url="/docs/swagger-ui.js",
+                swagger_css_url="/docs/swagger-ui.css",
+                swagger_favicon_url="data:,",
+            )
+
+        @routes.get("/docs/swagger-ui.js")
+        async def swagger_script() -> Response:
+            return _asset("fastapi_swagger", "resources/swagger-ui-bundle.js")
+
+        @routes.get("/docs/swagger-ui.css")
+        async def swagger_style() -> Response:
+            return _asset("fastapi_swagger", "resources/swagger-ui.css")
+
+    return routes
+
+
+def _asset(package: str, name: str) -> Response:
+    """A file that a package carries."""
+    content = files(package).joinpath(name).read_bytes()
+    kind = _TYPES[name[name.rindex(".") :]]
+    return Response(content, media_type=kind, headers={"Cache-Control": "no-cache"})

@@ -1,0 +1,57 @@
+"""/service: processes, their state and their logs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+from fastapi.responses import PlainTextResponse
+from pydantic import BaseModel, Field
+
+from onegai.engine import Engine
+from onegai.routes.envelope import envelope
+from onegai.routes.stream import event, event_stream
+
+
+class StartRequest(BaseModel):
+    """POST /service/start."""
+
+    app: str
+    restart: bool = Field(default=False, description="stop it first, if it runs")
+    wait: bool = Field(default=True, description="answer only when it is ready, or has failed")
+
+
+class StopRequest(BaseModel):
+    """POST /service/stop."""
+
+    app: str = Field(description='the app\'s name, or "*" for all')
+    force: bool = Field(default=False, description="do not wait for the calls that use it")
+
+
+def router(engine: Engine) -> APIRouter:
+    """The routes."""
+    routes = APIRouter(prefix="/service", tags=["services"])
+
+    @routes.post("/start", summary="Start a service; nothing happens to one that is ready")
+    async def start(request: StartRequest) -> Response:
+        status = await engine.start(request.app, restart=request.restart, wait=request.wait)
+        return envelope(status)
+
+    @routes.post("/stop", summary="Stop a service, or all of them")
+    async def stop(request: StopRequest) -> Response:
+        return envelope(await engine.stop(request.app, force=request.force))
+
+    @routes.get("/status", summary="States, leases, memory, problems")
+    async def status() -> Response:
+        return envelope(await engine.status())
+
+    @routes.get("/{app}/logs", summary="The service's log as text, or as events with follow=1")
+    async def logs(
+        app: str, tail: Annotated[int, Query(ge=0, le=100_000)] = 200, follow: bool = False
+    ) -> Response:
+        if follow:
+            lines = engine.log_follow(app, tail)
+            return event_stream(event("line", {"line": line}) async for line in lines)
+        return PlainTextResponse("".join(f"{line}\n" for line in engine.log_tail(app, tail)))
+
+    return routes

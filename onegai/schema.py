@@ -1,0 +1,150 @@
+"""Wire types shared by server and client. Memory is MiB, times are Unix seconds."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+
+class State(StrEnum):
+    """States of a service; the service's owner task is the only writer."""
+
+    ABSENT = "absent"
+    INSTALLING = "installing"
+    STOPPED = "stopped"
+    QUEUED = "queued"
+    STARTING = "starting"
+    READY = "ready"
+    PARKED = "parked"
+    STOPPING = "stopping"
+    FAILED = "failed"
+
+
+class Problem(BaseModel):
+    """Something that is wrong with a file of the user's, and did not stop the server."""
+
+    app: str = Field(default="", description="the app it concerns; empty: the file as a whole")
+    file: str = Field(description="path below the home")
+    line: int | None = None
+    key: str = Field(default="", description="the key that is wrong")
+    reason: str
+
+
+class ServiceStatus(BaseModel):
+    """One service, as seen by its owner."""
+
+    app: str
+    state: State
+    reason: str = Field(default="", description="why it failed; empty otherwise")
+    pid: int | None = None
+    port: int | None = None
+    url: str | None = Field(default=None, description="base URL while ready")
+    leases: int = Field(default=0, description="requests that hold it right now")
+    waiting: int = Field(default=0, description="callers that wait for it to be ready")
+    since: float = Field(description="when the state began")
+    start_seconds: float | None = Field(default=None, description="how long the last start took")
+    vram: int = Field(default=0, description="declared need, MiB")
+    ram: int = Field(default=0, description="declared need, MiB")
+    rss: int | None = Field(default=None, description="resident memory of its processes, MiB")
+    problems: list[str] = []
+
+
+class GpuStatus(BaseModel):
+    """One GPU, MiB."""
+
+    index: int
+    name: str
+    total: int
+    free: int
+
+
+class MemoryStatus(BaseModel):
+    """The machine's memory, MiB. ``gpus`` None: the probe failed, which is not "no GPU"."""
+
+    gpus: list[GpuStatus] | None
+    ram_total: int
+    ram_free: int
+    fake: bool = Field(default=False, description="the numbers come from ONEGAI_FAKE_GPU")
+
+
+class StatusReport(BaseModel):
+    """GET /service/status."""
+
+    services: list[ServiceStatus]
+    memory: MemoryStatus
+    problems: list[Problem]
+
+
+class FunctionInfo(BaseModel):
+    """One function of an app."""
+
+    name: str
+    summary: str = ""
+    derived: bool = Field(default=False, description="made from main or raw, whichever exists")
+
+
+class AppInfo(BaseModel):
+    """GET /app/list, one entry."""
+
+    app: str
+    title: str = ""
+    about: str = ""
+    type: str = Field(default="", description="empty when the entry itself is broken")
+    active: bool = True
+    installed: bool
+    installable: bool = Field(description="there is an install script")
+    state: State
+    size: int | None = Field(default=None, description="MiB on disk; None: not measured yet")
+    functions: list[FunctionInfo] = []
+    problems: list[Problem] = []
+
+
+class JobState(StrEnum):
+    """States of a job."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        """True for the states a job never leaves."""
+        return self in (JobState.DONE, JobState.FAILED, JobState.CANCELLED)
+
+
+class Job(BaseModel):
+    """A recorded piece of work that outlives its HTTP request."""
+
+    id: str
+    kind: str = Field(description="what is done, for example install")
+    app: str
+    state: JobState
+    created: float
+    started: float | None = None
+    ended: float | None = None
+    result: Any = None
+    error: dict[str, Any] | None = Field(
+        default=None, description="for a failed job: message, code, src, hint, log"
+    )
+    log: list[str] = Field(default=[], description="the last lines of its output")
+
+
+class JobEvent(BaseModel):
+    """One event of GET /job/{id}/events; ``id`` grows by one."""
+
+    id: int
+    event: str = Field(description="state or output")
+    data: dict[str, Any]
+
+
+class Envelope(BaseModel):
+    """OneGAI's own JSON answers. ``status`` 1: failed, and ``result`` says why in words."""
+
+    status: int
+    servertime: float
+    result: Any
+    detail: dict[str, Any] = {}

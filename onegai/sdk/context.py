@@ -1,0 +1,105 @@
+"""What surrounds a running function: set by the engine for each call, found by the handles."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import aiohttp
+import urllib3
+
+from onegai.errors import AppError, CallTimeout, SdkMisuse
+
+
+class Hold(Protocol):
+    """A lease: ``url`` is valid until ``release``."""
+
+    url: str
+
+    def release(self) -> None:
+        """Give it back."""
+        ...
+
+
+class Services(Protocol):
+    """What handles need of the supervisor."""
+
+    def try_lease(self, app: str) -> Hold | None:
+        """A lease if the service is ready right now. From any thread."""
+        ...
+
+    async def lease(self, app: str) -> Hold:
+        """A lease; starts the service if needed."""
+        ...
+
+    async def why_lost(self, app: str, reason: str) -> AppError:
+        """The error for a request whose connection broke."""
+        ...
+
+
+@dataclass(frozen=True)
+class Transport:
+    """The HTTP clients that all calls share; apps listen on loopback, so no proxy is followed."""
+
+    sync: urllib3.PoolManager
+    asynchronous: aiohttp.ClientSession
+
+
+@dataclass
+class CallContext:
+    """One call. ``deadline`` is in ``time.monotonic`` seconds."""
+
+    app: str
+    services: Services
+    transport: Transport
+    loop: asyncio.AbstractEventLoop
+    deadline: float
+    seconds: float
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    granted: dict[str, str] = field(default_factory=dict)
+    """Base URLs usable without a lease: the service whose ``load`` is running."""
+    pinned: dict[str, Hold] = field(default_factory=dict)
+    """Leases kept to the end of the call, because ``handle.url`` was given out."""
+
+    def remaining(self, app: str) -> float:
+        """Seconds left. Raises CallTimeout, in the name of ``app``, when there are none."""
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise CallTimeout(app=app, seconds=self.seconds)
+        return left
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Make this the context of the code inside; pinned leases end with it."""
+        token = _current.set(self)
+        try:
+            yield
+        finally:
+            _current.reset(token)
+            for hold in self.pinned.values():
+                hold.release()
+            self.pinned.clear()
+
+
+_current: ContextVar[CallContext] = ContextVar("onegai_call")
+
+
+def current(app: str) -> CallContext:
+    """The context of the running call. Raises SdkMisuse outside of one."""
+    try:
+        return _current.get()
+    except LookupError:
+        raise SdkMisuse(
+            reason=f"the handle of {app} was used outside of a call",
+            do="use it inside a function that the server calls, not at the file's top",
+        ) from None
+
+
+def config(app: str) -> Mapping[str, Any]:
+    """The app's own settings: what config.json has under ``apps.{app}`` beyond OneGAI's keys."""
+    return current(app).settings.get(app, {})

@@ -1,0 +1,308 @@
+"""Lazy handles to services. Each request or stream starts the service if needed and leases it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Unpack
+
+import aiohttp
+import urllib3
+from typing_extensions import TypedDict
+
+from onegai.errors import CallTimeout, SdkMisuse
+from onegai.sdk.context import CallContext, Hold, current
+from onegai.sdk.http import Files, Params, Request, Response, build
+
+
+class RequestOptions(TypedDict, total=False):
+    """What every request takes. ``json``, ``data``, ``content`` and ``files`` make the body."""
+
+    params: Params
+    json: Any
+    data: Mapping[str, Any]
+    content: bytes
+    files: Files
+    headers: Mapping[str, str]
+
+
+class SendOptions(RequestOptions, total=False):
+    """``timeout`` in seconds, besides the call's own; ``check`` False: no error from 400 on."""
+
+    timeout: float | None
+    check: bool
+
+
+class _Unpinned:
+    """A base URL that needs no lease of its own: granted for a load, or pinned to the call."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def release(self) -> None:
+        """Nothing to give back."""
+
+
+def _without_lease(context: CallContext, app: str) -> Hold | None:
+    if (url := context.granted.get(app)) is not None:
+        return _Unpinned(url)
+    if (pinned := context.pinned.get(app)) is not None:
+        return _Unpinned(pinned.url)
+    return context.services.try_lease(app)
+
+
+class Handle:
+    """A service, for ordinary functions. Making one does no I/O.
+
+    All requests raise AppError: ErrorAnswer from HTTP 400 on (unless ``check`` is False), Died and
+    Unreachable for a lost connection, CallTimeout past ``timeout`` seconds or the call's own end.
+    """
+
+    def __init__(self, app: str) -> None:
+        self.app = app
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        timeout: float | None = None,
+        check: bool = True,
+        **options: Unpack[RequestOptions],
+    ) -> Response:
+        """Send one request and read the whole answer."""
+        context = current(self.app)
+        request = build(method, path, **options)
+        hold = self._hold(context)
+        try:
+            answer = self._send(context, hold.url, request, timeout, preload=True)
+            response = Response(self.app, answer.status, answer.headers, answer.data)
+        finally:
+            hold.release()
+        return response.checked() if check else response
+
+    def get(self, path: str, **options: Unpack[SendOptions]) -> Response:
+        """GET."""
+        return self.request("GET", path, **options)
+
+    def post(self, path: str, **options: Unpack[SendOptions]) -> Response:
+        """POST."""
+        return self.request("POST", path, **options)
+
+    def put(self, path: str, **options: Unpack[SendOptions]) -> Response:
+        """PUT."""
+        return self.request("PUT", path, **options)
+
+    def delete(self, path: str, **options: Unpack[SendOptions]) -> Response:
+        """DELETE."""
+        return self.request("DELETE", path, **options)
+
+    @contextmanager
+    def stream(
+        self, method: str, path: str, **options: Unpack[RequestOptions]
+    ) -> Iterator[Iterator[bytes]]:
+        """The answer's bytes as they come; the lease lasts as long as the ``with`` block."""
+        context = current(self.app)
+        request = build(method, path, **options)
+        with self.lease() as base:
+            answer = self._send(context, base, request, None, preload=False)
+            try:
+                if answer.status >= 400:
+                    Response(self.app, answer.status, answer.headers, answer.read()).checked()
+                yield self._pieces(context, answer)
+            finally:
+                answer.close()
+
+    @contextmanager
+    def lease(self) -> Iterator[str]:
+        """Hold the service for several requests; gives its base URL."""
+        hold = self._hold(current(self.app))
+        try:
+            yield hold.url
+        finally:
+            hold.release()
+
+    @property
+    def url(self) -> str:
+        """Its base URL, without a slash at the end; leased until the call ends.
+
+        For other clients of HTTP: requests, gradio_client, the openai SDK.
+        """
+        context = current(self.app)
+        if self.app not in context.pinned and self.app not in context.granted:
+            context.pinned[self.app] = self._hold(context)
+        return context.granted.get(self.app) or context.pinned[self.app].url
+
+    def _hold(self, context: CallContext) -> Hold:
+        hold = _without_lease(context, self.app)
+        if hold is not None:
+            return hold
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            pass
+        else:
+            raise SdkMisuse(
+                reason=f"the handle of {self.app} would block the event loop",
+                do="in an async function, make the handle with async_service()",
+            )
+        asked = asyncio.run_coroutine_threadsafe(context.services.lease(self.app), context.loop)
+        try:
+            return asked.result(context.remaining(self.app))
+        except TimeoutError:
+            asked.cancel()
+            raise CallTimeout(app=self.app, seconds=context.seconds) from None
+
+    def _send(
+        self,
+        context: CallContext,
+        base: str,
+        request: Request,
+        timeout: float | None,
+        *,
+        preload: bool,
+    ) -> urllib3.BaseHTTPResponse:
+        left = context.remaining(self.app)
+        seconds = min(left, timeout) if timeout is not None else left
+        try:
+            return context.transport.sync.request(
+                request.method,
+                base + request.target,
+                body=request.body,
+                headers=dict(request.headers),
+                timeout=urllib3.Timeout(connect=10, read=seconds),
+                preload_content=preload,
+            )
+        except urllib3.exceptions.ReadTimeoutError:
+            raise CallTimeout(app=self.app, seconds=seconds) from None
+        except urllib3.exceptions.HTTPError as error:
+            raise self._lost(context, error) from None
+
+    def _pieces(self, context: CallContext, answer: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+        try:
+            yield from answer.stream(1 << 16, decode_content=True)
+        except urllib3.exceptions.HTTPError as error:
+            raise self._lost(context, error) from None
+
+    def _lost(self, context: CallContext, error: Exception) -> Exception:
+        return asyncio.run_coroutine_threadsafe(
+            context.services.why_lost(self.app, _words(error)), context.loop
+        ).result()
+
+
+class AsyncHandle:
+    """A service, for ``async def`` functions. The same methods as ``Handle``, to be awaited."""
+
+    def __init__(self, app: str) -> None:
+        self.app = app
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        timeout: float | None = None,
+        check: bool = True,
+        **options: Unpack[RequestOptions],
+    ) -> Response:
+        """Send one request and read the whole answer."""
+        context = current(self.app)
+        request = build(method, path, **options)
+        hold = await self._hold(context)
+        try:
+            async with self._send(context, hold.url, request, timeout) as answer:
+                content = await answer.read()
+                response = Response(self.app, answer.status, answer.headers, content)
+        finally:
+            hold.release()
+        return response.checked() if check else response
+
+    async def get(self, path: str, **options: Unpack[SendOptions]) -> Response:
+        """GET."""
+        return await self.request("GET", path, **options)
+
+    async def post(self, path: str, **options: Unpack[SendOptions]) -> Response:
+        """POST."""
+        return await self.request("POST", path, **options)
+
+    async def put(self, path: str, **options: Unpack[SendOptions]) -> Response:
+        """PUT."""
+        return await self.request("PUT", path, **options)
+
+    async def delete(self, path: str, **options: Unpack[SendOptions]) -> Response:
+        """DELETE."""
+        return await self.request("DELETE", path, **options)
+
+    @asynccontextmanager
+    async def stream(
+        self, method: str, path: str, **options: Unpack[RequestOptions]
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        """The answer's bytes as they come; the lease lasts as long as the block."""
+        context = current(self.app)
+        request = build(method, path, **options)
+        hold = await self._hold(context)
+        try:
+            async with self._send(context, hold.url, request, None) as answer:
+                if answer.status >= 400:
+                    content = await answer.read()
+                    Response(self.app, answer.status, answer.headers, content).checked()
+                yield answer.content.iter_any()
+        finally:
+            hold.release()
+
+    @asynccontextmanager
+    async def lease(self) -> AsyncIterator[str]:
+        """Hold the service for several requests; gives its base URL."""
+        hold = await self._hold(current(self.app))
+        try:
+            yield hold.url
+        finally:
+            hold.release()
+
+    async def url(self) -> str:
+        """Its base URL, without a slash at the end; leased until the call ends."""
+        context = current(self.app)
+        if self.app not in context.pinned and self.app not in context.granted:
+            context.pinned[self.app] = await self._hold(context)
+        return context.granted.get(self.app) or context.pinned[self.app].url
+
+    async def _hold(self, context: CallContext) -> Hold:
+        hold = _without_lease(context, self.app)
+        return hold if hold is not None else await context.services.lease(self.app)
+
+    @asynccontextmanager
+    async def _send(
+        self, context: CallContext, base: str, request: Request, timeout: float | None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        left = context.remaining(self.app)
+        seconds = min(left, timeout) if timeout is not None else left
+        try:
+            async with context.transport.asynchronous.request(
+                request.method,
+                base + request.target,
+                data=request.body,
+                headers=request.headers,
+                timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=10),
+            ) as answer:
+                yield answer
+        except TimeoutError:
+            raise CallTimeout(app=self.app, seconds=seconds) from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise await context.services.why_lost(self.app, _words(error)) from None
+
+
+def _words(error: Exception) -> str:
+    """A transport error without addresses of objects."""
+    text = str(error).rpartition(": ")[2] or str(error)
+    return f"{type(error).__name__}: {text}"[:300]
+
+
+def service(app: str) -> Handle:
+    """A handle for ordinary functions: ``voicevox = service("voicevox")`` at the file's top."""
+    return Handle(app)
+
+
+def async_service(app: str) -> AsyncHandle:
+    """A handle for ``async def`` functions."""
+    return AsyncHandle(app)

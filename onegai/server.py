@@ -1,0 +1,204 @@
+"""Running the server: its socket, its banner, its log, its signals."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import logging.handlers
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import uvicorn
+import uvloop
+
+from onegai import jsonfile
+from onegai.app import create_app
+from onegai.engine import Engine
+from onegai.errors import ConfigError
+from onegai.home import Home
+from onegai.process.tree import port_holder
+from onegai.schema import Problem
+from onegai.settings import Settings, is_loopback, load_settings, remember
+
+log = logging.getLogger(__name__)
+
+GRACE_SECONDS = 2
+"""How long requests may go on after Ctrl-C."""
+
+
+def serve(home: Home, *, host: str | None, port: int | None) -> None:
+    """Serve until SIGINT or SIGTERM. Raises ConfigError, HomeLocked."""
+    with home.lock():
+        settings, problems, made = load_settings(home, {"host": host, "port": port})
+        if host is not None:
+            remember(home, "host", host)
+        _log_to(home.logs / "onegai.log")
+        listener = _listen(settings)
+        with listener:
+            url = _url(settings, listener)
+            jsonfile.write(home.server_file, {"pid": os.getpid(), "url": url})
+            uvloop.run(_run(home, settings, problems, listener, banner(settings, url, made)))
+
+
+async def _run(
+    home: Home,
+    settings: Settings,
+    problems: list[Problem],
+    listener: socket.socket,
+    greeting: str,
+) -> None:
+    async with Engine(home, settings, problems=problems) as engine:
+        server = _Server(
+            uvicorn.Config(
+                create_app(engine, settings),
+                lifespan="off",
+                ws="none",
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                timeout_graceful_shutdown=GRACE_SECONDS,
+                timeout_keep_alive=75,
+            )
+        )
+        server.handle_signals()
+        print(greeting, flush=True)  # noqa: T201 - the banner is for the terminal
+        for problem in engine.problems():
+            log.warning("%s", in_words(problem))
+        await server.serve(sockets=[listener])
+        log.info("stopping the services")
+    log.info("stopped")
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, with signals that only note what is wanted: a Ctrl-C is a clean end."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    def handle_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._asked_to_stop)
+
+    def _asked_to_stop(self) -> None:
+        if self.should_exit:
+            self.force_exit = True
+        else:
+            log.info("stopping")
+        self.should_exit = True
+
+
+def banner(settings: Settings, url: str, first_start: bool) -> str:
+    """What the terminal shows at the start. The password is shown once, when it is made."""
+    lines = [
+        "",
+        f"  OneGAI is at {url}   (docs: {url}/docs)",
+        f"  User name: {settings.username}",
+    ]
+    if first_start:
+        lines.append(f"  Password:  {settings.password}   (kept in config.json; not shown again)")
+    else:
+        lines.append("  Password:  in config.json")
+    if settings.open_to_network:
+        lines.append("  Every machine that reaches this one can reach it; the password is sent")
+        lines.append("  readably over plain HTTP, so open it only to a network you trust.")
+        if (address := wsl_address()) is not None:
+            port = url.rsplit(":", 1)[1]
+            lines.append("  WSL2: for other machines, run this in an administrator PowerShell:")
+            lines.append(
+                f"    netsh interface portproxy add v4tov4 listenport={port} "
+                f"listenaddress=0.0.0.0 connectport={port} connectaddress={address}"
+            )
+    else:
+        lines.append("  Only this machine can reach it. To open it: bash run.sh --host 0.0.0.0")
+    return "\n".join([*lines, "  Ctrl-C stops it, and every app it started.", ""])
+
+
+def wsl_address(version: Path = Path("/proc/version")) -> str | None:
+    """This machine's address inside WSL2, which changes at each Windows start; None elsewhere."""
+    try:
+        if "microsoft" not in version.read_text().lower():
+            return None
+    except OSError:
+        return None
+    for name, addresses in psutil.net_if_addrs().items():
+        for address in addresses:
+            if name.startswith("eth") and address.family == socket.AF_INET:
+                return address.address
+    return None
+
+
+def in_words(problem: Problem) -> str:
+    """A problem as one line for the log."""
+    place = f"{problem.file}:{problem.line}" if problem.line else problem.file
+    what = " ".join(part for part in (problem.app, problem.key) if part)
+    return f"{place}: {what + ': ' if what else ''}{problem.reason}"
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """The listening socket. Raises ConfigError, naming who has the port."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host.strip("[]"), settings.port))
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        where = f"{settings.host}:{settings.port}"
+        if error.errno == 98:
+            reason = f"the port is taken by {_who(settings.port)}"
+            do = "stop that program, or start with another port: bash run.sh --port 58081"
+        else:
+            reason, do = f"cannot listen there: {error.strerror}", "correct host and port"
+        raise ConfigError(where=where, reason=reason, do=do) from None
+    return listener
+
+
+def _who(port: int) -> str:
+    """The holder of a port; another OneGAI by its folder."""
+    for process in psutil.process_iter(["cmdline"]):
+        command = process.info["cmdline"] or []
+        if "onegai" not in command:
+            continue
+        try:
+            ports = {item.laddr.port for item in process.net_connections("tcp") if item.laddr}
+            if port in ports:
+                folder = process.environ().get("ONEGAI_HOME") or process.cwd()
+                return f"the OneGAI of {folder} (pid {process.pid})"
+        except psutil.Error:
+            continue
+    return port_holder(port)
+
+
+def _url(settings: Settings, listener: socket.socket) -> str:
+    host = settings.host
+    if host in ("0.0.0.0", "::") or is_loopback(host):  # noqa: S104 - compared, not bound
+        host = "127.0.0.1"
+    return f"http://{host}:{listener.getsockname()[1]}"
+
+
+def _log_to(path: Path) -> None:
+    """INFO to the terminal in short, everything with time to a rotating file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    to_file = logging.handlers.RotatingFileHandler(path, maxBytes=5 << 20, backupCount=2)
+    to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    to_terminal = logging.StreamHandler(sys.stderr)
+    to_terminal.setFormatter(_Short("%(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[to_file, to_terminal], force=True)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+
+
+class _Short(logging.Formatter):
+    """One line; tracebacks are in the file only."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        mark = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
+        return mark + record.getMessage()

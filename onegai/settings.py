@@ -1,0 +1,145 @@
+"""config.json as one frozen object. Precedence: default < file < ONEGAI_* < argument."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from onegai import jsonfile
+from onegai.errors import ConfigError
+from onegai.home import Home
+from onegai.schema import Problem
+
+MIB = 1 << 20
+MIN_PASSWORD = 12
+ENV_PREFIX = "ONEGAI_"
+
+
+class Settings(BaseModel):
+    """Everything config.json can say, checked. Sizes are bytes, memory is GB as in the file."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    username: str = Field(default="onegai", min_length=1, pattern=r"^[^:]*$")
+    password: str = Field(min_length=1)
+    host: str = "127.0.0.1"
+    port: int = Field(default=58080, ge=0, le=65535)
+    disable_docs: bool = False
+    cors_origins: tuple[str, ...] = ()
+    vram_headroom: float = Field(default=0.0, ge=0)
+    max_json: int = Field(default=32 * MIB, gt=0)
+    apps: dict[str, dict[str, Any]] = {}
+
+    @property
+    def open_to_network(self) -> bool:
+        """True when machines other than this one can reach the server."""
+        return not is_loopback(self.host)
+
+
+LATER = frozenset(
+    {"openai_key", "stop_children", "remote_edit", "max_upload", "file_roots", "loapi"}
+)
+"""Keys of the contract that are accepted and do nothing yet."""
+
+
+def is_loopback(host: str) -> bool:
+    """True for 127.0.0.0/8, ::1 and localhost."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def load_settings(
+    home: Home, arguments: Mapping[str, Any], environ: Mapping[str, str] = os.environ
+) -> tuple[Settings, list[Problem], bool]:
+    """Read config.json, making it with a random password when there is none.
+
+    ``arguments`` with the value None are not given. Returns the settings, the problems that do not
+    stop a start (unknown keys), and whether the file was made just now. Raises ConfigError for a
+    file that does not parse (it is left as it is), a value of a wrong type, and a weak password on
+    an open host.
+    """
+    where = home.relative(home.config)
+    try:
+        stored = jsonfile.read(home.config)
+    except jsonfile.Unreadable as error:
+        raise ConfigError(
+            where=where,
+            reason=error.reason,
+            do="correct it there; or move the file away, and a new one with a new password is made",
+        ) from None
+    made = stored is None
+    if stored is None:
+        stored = {
+            "username": "onegai",
+            "password": secrets.token_urlsafe(15),
+            "host": "127.0.0.1",
+            "port": 58080,
+            "apps": {},
+        }
+        jsonfile.write(home.config, stored)
+    values = {key: value for key, value in stored.items() if not key.startswith("_")}
+    known = set(Settings.model_fields)
+    problems = [
+        Problem(file=where, key=key, reason="unknown key, ignored")
+        for key in values
+        if key not in known and key not in LATER and not key.endswith("_key")
+    ]
+    origin = dict.fromkeys(values, where)
+    for key in known - {"apps"}:
+        name = ENV_PREFIX + key.upper()
+        if name in environ:
+            values[key], origin[key] = _from_text(environ[name]), f"environment variable {name}"
+    for key, value in arguments.items():
+        if value is not None:
+            values[key], origin[key] = value, f"argument --{key}"
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = str(first["loc"][0])
+        raise ConfigError(
+            where=origin.get(key, where),
+            reason=f"{'.'.join(map(str, first['loc']))}: {first['msg']}",
+            do=f"correct {key}",
+        ) from None
+    if settings.open_to_network and len(settings.password) < MIN_PASSWORD:
+        raise ConfigError(
+            where=origin.get("password", where),
+            reason=f"host {settings.host} is open to the network, and the password is shorter than "
+            f"{MIN_PASSWORD} characters",
+            do="set a longer password, or host 127.0.0.1",
+        )
+    return settings, problems, made
+
+
+def remember(home: Home, key: str, value: Any) -> None:
+    """Set one key of config.json and leave the rest of the file as it is.
+
+    Raises ConfigError when the file does not parse; it is not touched then.
+    """
+    try:
+        stored = jsonfile.read(home.config) or {}
+    except jsonfile.Unreadable as error:
+        raise ConfigError(
+            where=home.relative(home.config), reason=error.reason, do="correct it first"
+        ) from None
+    if stored.get(key) != value:
+        jsonfile.write(home.config, {**stored, key: value})
+
+
+def _from_text(text: str) -> Any:
+    """An environment variable's value: JSON lists as lists, everything else as text."""
+    if text.startswith("["):
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError:
+            return text
+    return text

@@ -1,0 +1,88 @@
+"""What a request to a service holds so that it is not stopped under it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from types import TracebackType
+
+
+class Lease:
+    """One hold on a ready service. ``url`` is valid until it is released. A context manager."""
+
+    def __init__(self, gate: Gate, url: str) -> None:
+        self._gate = gate
+        self.url = url
+        self._held = True
+
+    def release(self) -> None:
+        """Give it back; doing so twice is harmless. From any thread."""
+        if self._held:
+            self._held = False
+            self._gate._leave()
+
+    def __enter__(self) -> Lease:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.release()
+
+
+class Gate:
+    """Counts the leases of one life of a service. From any thread, without the event loop.
+
+    A life begins with a new gate, so a lease that outlives a crash or a forced stop cannot be
+    mistaken for one of the next life. The owner task closes it before stopping; once closed, the
+    count only falls. A lock makes "closed" and "nobody inside" one decision.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._lock = threading.Lock()
+        self._url: str | None = url
+        self._inside = 0
+        self._drained: asyncio.Future[None] | None = None
+
+    @property
+    def inside(self) -> int:
+        """How many leases are out."""
+        return self._inside
+
+    def try_enter(self) -> Lease | None:
+        """A lease, or None while the gate is closed."""
+        with self._lock:
+            if self._url is None:
+                return None
+            self._inside += 1
+            return Lease(self, self._url)
+
+    def close(self) -> None:
+        """Let no more leases in."""
+        with self._lock:
+            self._url = None
+
+    async def drained(self) -> None:
+        """Wait until nobody is inside. The gate must be closed."""
+        with self._lock:
+            if self._inside == 0:
+                return
+            loop = asyncio.get_running_loop()
+            self._drained = drained = loop.create_future()
+        try:
+            await drained
+        finally:
+            with self._lock:
+                self._drained = None
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0 and self._drained is not None:
+                drained = self._drained
+                drained.get_loop().call_soon_threadsafe(
+                    lambda: None if drained.done() else drained.set_result(None)
+                )

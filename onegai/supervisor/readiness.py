@@ -1,0 +1,167 @@
+"""Is it ready? Asked of a starting child until it is, it ends, or its time is up."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+import aiohttp
+
+from onegai.catalog import AppSpec
+from onegai.errors import NeverReady, PortTaken, Unreachable
+from onegai.process import tree
+from onegai.process.child import Child
+from onegai.process.logfile import LogFile
+
+HOST = "127.0.0.1"
+CONNECT_EVERY = 0.01
+HTTP_FIRST, HTTP_LAST = 0.02, 0.25
+CAP_FACTOR = 4
+"""A start may take this many start_timeouts in all, however much it logs."""
+
+
+class Patience:
+    """The time a start has left: ``seconds`` since the log last grew, four times that in all."""
+
+    def __init__(
+        self, seconds: float, log: LogFile, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._seconds = seconds
+        self.log = log
+        self._clock = clock
+        self._started = self._grew = clock()
+        self._size = log.size
+
+    def used_up(self) -> str | None:
+        """Why the waiting is over; None while it is not."""
+        now, size = self._clock(), self.log.size
+        if size != self._size:
+            self._size, self._grew = size, now
+        if now - self._started > CAP_FACTOR * self._seconds:
+            return f"{CAP_FACTOR * self._seconds:g} s in all"
+        if now - self._grew > self._seconds:
+            return f"{self._seconds:g} s without a line in its log"
+        return None
+
+
+def check_port_free(spec: AppSpec) -> None:
+    """Raises PortTaken, naming the holder, when something else has the app's port.
+
+    SO_REUSEADDR lets a port in TIME_WAIT pass; a listening one is still refused (socket(7)).
+    """
+    assert spec.port is not None
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, spec.port))
+        except PermissionError:
+            raise PortTaken(
+                app=spec.app, port=spec.port, holder="the system (ports below 1024 need root)"
+            ) from None
+        except OSError:
+            raise PortTaken(
+                app=spec.app, port=spec.port, holder=tree.port_holder(spec.port)
+            ) from None
+
+
+async def wait_until_ready(
+    spec: AppSpec, child: Child, log: LogFile, offset: int, session: aiohttp.ClientSession
+) -> None:
+    """Return once the child's own listener answers as ``spec.ready`` asks.
+
+    ``offset`` is the log's size before the start. Raises NeverReady or PortTaken; the child's end
+    is watched by the caller. The port is tried every 10 ms, HTTP at once and then ever slower
+    (20 → 250 ms), so that a quick app is noticed quickly and a slow one costs nothing.
+    """
+    patience = Patience(spec.start_timeout, log)
+    await _listening(spec, child, patience)
+    if spec.ready.tcp:
+        return
+    pause = HTTP_FIRST
+    while True:
+        answer = (
+            _logged(spec.ready.log, log, offset)
+            if spec.ready.log is not None
+            else await _http_answer(spec, session)
+        )
+        if answer is None:
+            return
+        if (over := patience.used_up()) is not None:
+            raise NeverReady(
+                app=spec.app,
+                reason=f"it listens, but {answer} ({over})",
+                detail={"log": log.tail(20, offset)},
+            )
+        await asyncio.sleep(pause)
+        pause = min(pause * 1.5, HTTP_LAST)
+
+
+async def check_remote(spec: AppSpec, session: aiohttp.ClientSession) -> None:
+    """Raises Unreachable when nothing at all answers at ``spec.url``."""
+    try:
+        async with session.get(str(spec.url), timeout=aiohttp.ClientTimeout(total=10)):
+            return
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        raise Unreachable(app=spec.app, reason=f"{spec.url}: {error or 'no answer'}") from None
+
+
+async def _listening(spec: AppSpec, child: Child, patience: Patience) -> None:
+    assert spec.port is not None
+    while True:
+        if await _connects(spec.port):
+            if not spec.owner_check or await _is_ours(spec.port, child):
+                return
+            holder = await asyncio.to_thread(tree.port_holder, spec.port)
+            # Between the two looks the child may have begun to listen after all.
+            if not await _is_ours(spec.port, child):
+                raise PortTaken(app=spec.app, port=spec.port, holder=holder)
+            return
+        if (over := patience.used_up()) is not None:
+            raise NeverReady(
+                app=spec.app,
+                reason=f"nothing listens on port {spec.port} ({over})",
+                detail={"log": patience.log.tail(20)},
+            )
+        await asyncio.sleep(CONNECT_EVERY)
+
+
+async def _is_ours(port: int, child: Child) -> bool:
+    found = await asyncio.to_thread(lambda: tree.listeners(child.pids()))
+    return any(listener.port == port for listener in found)
+
+
+async def _connects(port: int) -> bool:
+    try:
+        _reader, writer = await asyncio.open_connection(HOST, port)
+    except OSError:
+        return False
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
+    return True
+
+
+async def _http_answer(spec: AppSpec, session: aiohttp.ClientSession) -> str | None:
+    """None: answered 2xx–4xx. Else what happened, in words."""
+    path = spec.ready.http
+    try:
+        async with session.get(
+            f"http://{HOST}:{spec.port}{path}",
+            allow_redirects=False,
+            timeout=aiohttp.ClientTimeout(total=10),
+        ) as answer:
+            if answer.status < 500:
+                return None
+            return f"GET {path} answers {answer.status}"
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        return f"GET {path} fails ({type(error).__name__})"
+
+
+def _logged(pattern: str, log: LogFile, offset: int) -> str | None:
+    if re.search(pattern, log.read_from(offset), re.MULTILINE):
+        return None
+    return f"no line of its log matches {pattern!r}"
