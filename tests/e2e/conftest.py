@@ -1,0 +1,55 @@
+"""Servers for tests, each on a home of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness import Server, copy_recipes, free_port, new_server
+
+
+@pytest.fixture
+def make_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Makes servers that are not started yet; all are stopped at the end."""
+    with ExitStack() as stack:
+        made = 0
+
+        def make(services: dict[str, Any] | None = None) -> Server:
+            nonlocal made
+            made += 1
+            return stack.enter_context(new_server(tmp_path / f"home{made}", services))
+
+        yield make
+
+
+@pytest.fixture(scope="session")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server with the shipped apps installed by their own recipes, on ports of their own."""
+    with new_server(tmp_path_factory.mktemp("shipped")) as server:
+        copy_recipes(server.home)
+        ports = {app: {"port": free_port()} for app in ("smollm", "hibari", "openjtalk")}
+        server.write("services.local.json", ports)
+        server.start()
+        with server.client() as client:
+            for app in ports:
+                list(client.follow(client.install(app)))
+        yield server
+
+
+_REPORT: list[str] = []
+
+
+@pytest.fixture(scope="session")
+def rehearsal_report() -> list[str]:
+    """Lines that are shown at the end of the run, whether it is green or red."""
+    return _REPORT
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _REPORT:
+        terminalreporter.section("rehearsal")
+        for line in _REPORT:
+            terminalreporter.line(line)

@@ -1,0 +1,242 @@
+"""A real server on a home of its own, and the requests that tests send it."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from onegai.client import Client
+
+ROOT = Path(__file__).resolve().parents[2]
+FAKES = ROOT / "tests" / "fakes"
+T = TypeVar("T")
+PASSWORD = "correct horse"
+
+HANDLE_FUNC = """
+from onegai.sdk import service
+
+me = service("{app}")
+
+
+def main(args: dict) -> dict:
+    return me.post("/echo", json=args).json()
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def until(look: Callable[[], T], timeout: float = 20.0, what: str = "") -> T:
+    """Poll until ``look`` gives something true."""
+    deadline = time.monotonic() + timeout
+    while not (found := look()):
+        assert time.monotonic() < deadline, f"waited {timeout} s for {what or look}"
+        time.sleep(0.01)
+    return found
+
+
+def fake(name: str, *options: str, **keys: Any) -> dict[str, Any]:
+    """An entry of services.json that runs one of tests/fakes on a port of its own."""
+    command = [sys.executable, str(FAKES / f"{name}.py"), "--port", "{port}", *options]
+    entry = {
+        "type": "webapi",
+        "port": free_port(),
+        "exec": " ".join(command),
+        "start_timeout": 20,
+        "stop_timeout": 5,
+    }
+    return {**entry, **keys}
+
+
+@dataclass
+class Answer:
+    """An HTTP answer."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def result(self) -> Any:
+        return self.json["result"]
+
+    @property
+    def detail(self) -> dict[str, Any]:
+        return self.json["detail"]
+
+
+@dataclass
+class Server:
+    """A home, and while started a server on it."""
+
+    home: Path
+    environment: dict[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = None
+    port: int = 0
+
+    def write(self, name: str, content: str | dict[str, Any]) -> Path:
+        path = self.home / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+        return path
+
+    def spawn(self, *arguments: str) -> subprocess.Popen[bytes]:
+        environment = {**os.environ, **self.environment, "ONEGAI_HOME": str(self.home)}
+        self.output.parent.mkdir(parents=True, exist_ok=True)
+        with self.output.open("wb") as output:
+            return subprocess.Popen(
+                [sys.executable, "-m", "onegai", "serve", "--port", "0", *arguments],
+                cwd=ROOT,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def output(self) -> Path:
+        return self.home / "data" / "output.txt"
+
+    def start(self, *arguments: str) -> Server:
+        self.process = self.spawn(*arguments)
+
+        def listening() -> bool:
+            assert self.process is not None
+            assert self.process.poll() is None, self.output.read_text()
+            try:
+                said = json.loads((self.home / "data" / "server.json").read_text())
+            except (OSError, ValueError):
+                return False
+            self.port = int(said["url"].rsplit(":", 1)[1])
+            return said["pid"] == self.process.pid
+
+        until(listening, what="data/server.json")
+        assert self.get("/health").status == 200
+        return self
+
+    def stop(self, number: signal.Signals = signal.SIGTERM, timeout: float = 30) -> int:
+        """End the server and return its exit status; nothing of its home may be left."""
+        assert self.process is not None
+        self.process.send_signal(number)
+        status = self.process.wait(timeout)
+        self.process = None
+        assert strays(self.home) == []
+        return status
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def client(self) -> Client:
+        return Client(self.url, "onegai", PASSWORD, timeout=60)
+
+    def get(self, path: str, **headers: str) -> Answer:
+        return self.request("GET", path, headers=headers)
+
+    def post(self, path: str, body: Any = None, **headers: str) -> Answer:
+        return self.request("POST", path, body, headers)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        headers: dict[str, str] | None = None,
+        *,
+        auth: bool = True,
+        timeout: float = 60,
+    ) -> Answer:
+        """Objects are sent as JSON, bytes as they are; a header's _ becomes -."""
+        sent = {key.replace("_", "-"): value for key, value in (headers or {}).items()}
+        if auth:
+            token = base64.b64encode(f"onegai:{PASSWORD}".encode()).decode()
+            sent.setdefault("Authorization", f"Basic {token}")
+        if body is not None and not isinstance(body, bytes):
+            body = json.dumps(body).encode()
+            sent.setdefault("Content-Type", "application/json")
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        try:
+            connection.request(method, path, body, sent)
+            answer = connection.getresponse()
+            return Answer(answer.status, dict(answer.getheaders()), answer.read())
+        finally:
+            connection.close()
+
+    def service(self, app: str) -> dict[str, Any]:
+        services = self.get("/service/status").result["services"]
+        return next(item for item in services if item["app"] == app)
+
+    def log(self, name: str = "onegai") -> str:
+        path = self.home / "data" / "logs" / f"{name}.log"
+        return path.read_text() if path.exists() else ""
+
+
+def strays(home: Path) -> list[str]:
+    """Processes that carry the home's tag, as "pid command"."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            tagged = f"ONEGAI_HOME={home}".encode() in (entry / "environ").read_bytes().split(b"\0")
+            if tagged and int(entry.name) != os.getpid():
+                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                found.append(f"{entry.name} {command}")
+        except OSError:
+            continue
+    return found
+
+
+@contextmanager
+def new_server(home: Path, services: dict[str, Any] | None = None) -> Iterator[Server]:
+    """A home with a known password; whatever still runs at the end is stopped."""
+    server = Server(home)
+    home.mkdir(parents=True, exist_ok=True)
+    server.write("config.json", {"username": "onegai", "password": PASSWORD})
+    server.write("services.json", services or {})
+    try:
+        yield server
+    finally:
+        if server.process is not None:
+            server.process.send_signal(signal.SIGTERM)
+            try:
+                server.process.wait(30)
+            except subprocess.TimeoutExpired:
+                server.process.kill()
+                server.process.wait()
+        for stray in strays(home):
+            os.kill(int(stray.split()[0]), signal.SIGKILL)
+
+
+def with_handles(server: Server, *apps: str) -> None:
+    """A func file for each app that passes its arguments to POST /echo."""
+    for app in apps:
+        server.write(f"func/{app}.py", HANDLE_FUNC.format(app=app))
+
+
+def copy_recipes(home: Path) -> None:
+    """The shipped apps: services.json, func, install, run, setup and the runner."""
+    for name in ("func", "install", "run", "setup", "requirements"):
+        shutil.copytree(ROOT / name, home / name, dirs_exist_ok=True)
+    shutil.copy(ROOT / "services.json", home / "services.json")
+    shutil.copytree(ROOT / "onegai" / "runner", home / "onegai" / "runner", dirs_exist_ok=True)

@@ -1,0 +1,357 @@
+"""Services: real servers, real children, every unhappy way a child can behave."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from harness import FAKES, Server, fake, strays, until, with_handles
+
+Make = Callable[..., Server]
+
+
+def test_call_starts_the_service_and_the_next_one_finds_it_ready(make_server: Make) -> None:
+    server = make_server({"a": fake("ready")})
+    with_handles(server, "a")
+    server.start()
+    assert server.service("a")["state"] == "stopped"
+    answer = server.post("/api/a/main", {"text": "ねこ"})
+    assert answer.status == 200
+    assert answer.result["path"] == "/echo"
+    assert '"text": "ねこ"' in answer.result["body"]
+    status = server.service("a")
+    assert status["state"] == "ready"
+    assert server.post("/api/a/main", {}).status == 200
+    assert server.service("a")["pid"] == status["pid"]
+    assert server.stop() == 0
+
+
+def test_concurrent_calls_join_one_start(make_server: Make) -> None:
+    server = make_server({"a": fake("slow", "--delay", "0.6", concurrency=8)})
+    with_handles(server, "a")
+    server.start()
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda number: server.post("/api/a/main", {"n": number}), range(8)))
+    assert [answer.status for answer in answers] == [200] * 8
+    assert server.log().count("a: started, pid") == 1
+
+
+def test_children_see_neither_secrets_nor_our_settings(make_server: Make) -> None:
+    server = make_server({"a": fake("ready", env={"MINE": "{app_dir}|{root}|{port}"})})
+    server.environment = {"ONEGAI_SECRET": "s3cret", "MY_TOKEN": "s3cret", "HF_HOME": "/hf"}
+    server.write(
+        "func/a.py",
+        "from onegai.sdk import service\nme = service('a')\n"
+        "def main(args): return me.get('/env').json()\n",
+    )
+    seen = server.start().post("/api/a/main").result
+    assert "s3cret" not in str(seen)
+    assert seen["HF_HOME"] == "/hf"
+    assert seen["ONEGAI_APP"] == "a"
+    assert seen["ONEGAI_HOME"] == str(server.home)
+    port = server.service("a")["port"]
+    assert seen["MINE"] == f"{server.home}/apps/a|{server.home}|{port}"
+
+
+def test_early_death_is_a_502_with_its_last_lines(make_server: Make) -> None:
+    server = make_server({"a": fake("crash", "--code", "7")})
+    with_handles(server, "a")
+    answer = server.start().post("/api/a/main")
+    assert answer.status == 502
+    assert answer.detail["code"] == "exited_early"
+    assert answer.detail["src"] == "a"
+    assert "exit status 7" in answer.result
+    assert answer.detail["log"][-1] == "RuntimeError: the model is broken"
+    assert server.service("a")["state"] == "failed"
+    assert "exit status 7" in server.service("a")["reason"]
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("never", "nothing listens"), ("unready", "answers 503")],
+)
+def test_never_ready_is_a_504_and_leaves_nothing(make_server: Make, name: str, why: str) -> None:
+    server = make_server({"a": fake(name, start_timeout=0.5, stop_timeout=2)})
+    answer = server.start().post("/service/start", {"app": "a"})
+    assert answer.status == 504
+    assert answer.detail["code"] == "never_ready"
+    assert why in answer.result
+    until(lambda: server.service("a")["state"] == "failed")
+    assert len(strays(server.home)) == 1  # the server itself
+
+
+def test_log_lines_keep_a_slow_start_alive(make_server: Make) -> None:
+    server = make_server({"a": fake("slow", "--delay", "1.2", start_timeout=0.5)})
+    assert server.start().post("/service/start", {"app": "a"}).result["state"] == "ready"
+
+
+def test_ready_by_a_line_of_the_log(make_server: Make) -> None:
+    ready = {"log": "^Model loaded"}
+    server = make_server({"a": fake("logready", "--delay", "0.5", ready=ready)})
+    answer = server.start().post("/service/start", {"app": "a"})
+    assert answer.result["state"] == "ready"
+    assert "Model loaded" in server.get("/service/a/logs").body.decode()
+
+
+@pytest.mark.parametrize("mode", ["same", "session"])
+def test_launcher_that_forks_and_exits_is_still_the_service(make_server: Make, mode: str) -> None:
+    server = make_server({"a": fake("fork", "--mode", mode)})
+    with_handles(server, "a")
+    server.start()
+    assert server.post("/api/a/main", {}).status == 200
+    assert server.service("a")["state"] == "ready"
+    assert server.post("/service/stop", {"app": "a"}).status == 200
+    assert len(strays(server.home)) == 1
+
+
+def test_port_of_a_stranger_is_a_409_naming_it(make_server: Make) -> None:
+    server = make_server({"a": fake("ready")})
+    port = fake("ready")["port"]
+    server.write("services.local.json", {"a": {"port": port}})
+    with socket.socket() as stranger:
+        stranger.bind(("127.0.0.1", port))
+        stranger.listen()
+        answer = server.start().post("/service/start", {"app": "a"})
+    assert answer.status == 409
+    assert answer.detail["code"] == "port_taken"
+    assert f"pid {os.getpid()}" in answer.result
+    assert "pytest" in answer.result
+    assert server.post("/service/start", {"app": "a"}).status == 200
+
+
+def test_answer_of_a_stranger_is_not_our_readiness(make_server: Make) -> None:
+    """Our child never listens; somebody else takes its port while it starts."""
+    server = make_server({"a": fake("never")})
+    port = server.home / "services.json"
+    number = int(port.read_text().split('"port": ')[1].split(",")[0])
+    server.start()
+    answers: list[int] = []
+    call = threading.Thread(
+        target=lambda: answers.append(server.post("/service/start", {"app": "a"}).status)
+    )
+    call.start()
+    until(lambda: server.service("a")["pid"])
+    with socket.socket() as stranger:
+        stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        stranger.bind(("127.0.0.1", number))
+        stranger.listen()
+        call.join(20)
+    assert answers == [409]
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "status", "words"),
+    [
+        ({"exec": "venv/bin/python app.py"}, "exec_not_found", 500, "venv/bin/python does not"),
+        ({"exec": "no-such-program-here --port {port}"}, "exec_not_found", 500, "on PATH"),
+        ({"exec": "./services.json"}, "exec_not_found", 500, "not an executable"),
+        ({"exec": "cd x && python app.py"}, "broken_entry", 409, "run/run_APP.sh"),
+        ({"cwd": "nowhere"}, "exec_not_found", 500, "nowhere does not exist"),
+        ({"vram": 8}, "no_gpu", 503, "8.0 GB of VRAM"),
+        ({"ram": 4000}, "not_enough_memory", 503, "4000.0 GB of RAM"),
+    ],
+)
+def test_start_that_cannot_work(
+    make_server: Make, change: dict[str, object], code: str, status: int, words: str
+) -> None:
+    server = make_server({"a": fake("ready", **change)})
+    server.environment = {"ONEGAI_FAKE_GPU": ""}
+    answer = server.start().post("/service/start", {"app": "a"})
+    assert (answer.status, answer.detail["code"]) == (status, code)
+    assert words in answer.result
+    assert answer.detail["hint"]
+
+
+def test_vram_refusal_has_the_numbers_and_enough_starts(make_server: Make) -> None:
+    server = make_server({"big": fake("ready", vram=13), "fits": fake("ready", vram=11.5)})
+    server.environment = {"ONEGAI_FAKE_GPU": "12"}
+    server.start()
+    answer = server.post("/service/start", {"app": "big"})
+    assert answer.status == 503
+    assert "needs 13.0 GB of VRAM, and 12.0 of 12.0 GB are free" in answer.result
+    assert (answer.detail["need"], answer.detail["free"]) == (13 * 1024, 12 * 1024)
+    assert server.post("/service/start", {"app": "fits"}).status == 200
+    memory = server.get("/service/status").result["memory"]
+    assert memory["fake"] is True
+    assert memory["gpus"][0]["total"] == 12 * 1024
+
+
+def test_death_in_a_call_is_a_502_at_once_and_the_next_call_starts_it(make_server: Make) -> None:
+    server = make_server({"a": fake("ready")})
+    server.write(
+        "func/a.py",
+        "from onegai.sdk import service\nme = service('a')\n"
+        "def die(args): return me.post('/die', params={'code': 3}).json()\n"
+        "def pid(args): return me.get('/pid').json()\n",
+    )
+    server.start()
+    first = server.post("/api/a/pid").result["pid"]
+    answer = server.post("/api/a/die")
+    assert (answer.status, answer.detail["code"]) == (502, "died")
+    assert "exit status 3" in answer.result
+    assert server.post("/api/a/pid").result["pid"] != first
+
+
+def test_service_started_by_hand_is_restarted_after_a_crash(make_server: Make) -> None:
+    server = make_server({"a": fake("ready"), "b": fake("ready", restart="never")})
+    server.start()
+    for app in "ab":
+        pid = server.post("/service/start", {"app": app}).result["pid"]
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: "restarting in 1 s" in server.log())
+    until(lambda: server.service("a")["state"] == "ready")
+    assert server.service("b")["state"] == "failed"
+    assert "SIGKILL" in server.service("b")["reason"]
+
+
+def test_restart_and_stop_are_idempotent(make_server: Make) -> None:
+    server = make_server({"a": fake("ready")}).start()
+    first = server.post("/service/start", {"app": "a"}).result
+    assert server.post("/service/start", {"app": "a"}).result["pid"] == first["pid"]
+    again = server.post("/service/start", {"app": "a", "restart": True}).result
+    assert again["state"] == "ready"
+    assert again["pid"] != first["pid"]
+    for _ in range(2):
+        stopped = server.post("/service/stop", {"app": "a"})
+        assert stopped.result[0]["state"] == "stopped"
+
+
+def test_stop_waits_for_the_call_and_force_does_not(make_server: Make) -> None:
+    server = make_server({"a": fake("ready")})
+    server.write(
+        "func/a.py",
+        "from onegai.sdk import service\nme = service('a')\n"
+        "def nap(args): return me.post('/sleep', params={'s': args['s']}).json()\n",
+    )
+    server.start()
+    server.post("/service/start", {"app": "a"})
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(server.post, "/api/a/nap", {"s": 0.7})
+        until(lambda: server.service("a")["leases"] == 1)
+        server.post("/service/stop", {"app": "a"})
+        assert call.done() or call.result().status == 200
+        assert call.result().status == 200
+
+        call = pool.submit(server.post, "/api/a/nap", {"s": 50})
+        until(lambda: server.service("a")["leases"] == 1)
+        server.post("/service/stop", {"app": "a", "force": True})
+        assert call.result().status == 502
+
+
+def test_stop_during_a_start_fails_the_waiting_call(make_server: Make) -> None:
+    server = make_server({"a": fake("never")})
+    with_handles(server, "a")
+    server.start()
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(server.post, "/api/a/main", {})
+        until(lambda: server.service("a")["pid"])
+        assert server.post("/service/stop", {"app": "a"}).status == 200
+        assert (call.result().status, call.result().detail["code"]) == (409, "stopped")
+    assert server.service("a")["state"] == "stopped"
+
+
+def test_stop_all(make_server: Make) -> None:
+    server = make_server({name: fake("ready") for name in ("a", "b", "c")}).start()
+    for name in ("a", "b"):
+        server.post("/service/start", {"app": name})
+    stopped = server.post("/service/stop", {"app": "*"})
+    assert sorted(item["app"] for item in stopped.result) == ["a", "b"]
+    assert len(strays(server.home)) == 1
+
+
+@pytest.mark.parametrize("mode", ["child", "session"])
+def test_stop_ends_what_ignores_it_and_what_it_started(make_server: Make, mode: str) -> None:
+    server = make_server({"a": fake("ready", "--ignore-term", stop_timeout=0.3)})
+    server.write(
+        "func/a.py",
+        "from onegai.sdk import service\nme = service('a')\n"
+        "def spawn(args): return me.post('/spawn', params=args).json()\n",
+    )
+    server.start()
+    pid = server.post("/api/a/spawn", {"mode": mode, "ignore_term": 1}).result["pid"]
+    assert _alive(pid)
+    server.post("/service/stop", {"app": "a"})
+    assert not _alive(pid)
+    assert len(strays(server.home)) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_stops_everything_even_with_a_call_in_flight(
+    make_server: Make, number: signal.Signals
+) -> None:
+    server = make_server({"a": fake("ready"), "b": fake("never")})
+    server.write(
+        "func/a.py",
+        "from onegai.sdk import service\nme = service('a')\n"
+        "def nap(args): return me.post('/sleep', params={'s': 60}).json()\n",
+    )
+    server.start()
+    with ThreadPoolExecutor(2) as pool:
+        calls = [
+            pool.submit(lambda: _ignoring_a_lost_connection(server, "/api/a/nap")),
+            pool.submit(lambda: _ignoring_a_lost_connection(server, "/service/start", "b")),
+        ]
+        until(lambda: server.service("a")["leases"] and server.service("b")["pid"])
+        assert server.stop(number) == 0
+        del calls
+
+
+def _ignoring_a_lost_connection(server: Server, path: str, app: str = "") -> None:
+    with suppress(OSError, http.client.HTTPException):
+        server.post(path, {"app": app} if app else {})
+
+
+def _alive(pid: int) -> bool:
+    """There is such a process, and it is not just a zombie that nobody has reaped."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_listener_beyond_loopback_is_a_listed_problem(make_server: Make) -> None:
+    server = make_server({"a": fake("ready", "--host", "0.0.0.0")}).start()
+    status = server.post("/service/start", {"app": "a"}).result
+    assert "0.0.0.0" in status["problems"][0]
+
+
+def test_logs_follow_as_events(make_server: Make) -> None:
+    server = make_server({"a": fake("slow", "--delay", "1")}).start()
+    server.post("/service/start", {"app": "a", "wait": False})
+    token_request = (
+        f"GET /service/a/logs?follow=1&tail=5 HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n"
+        "X-Api-Key: correct horse\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        connection.sendall(token_request.encode())
+        seen = b""
+        while b"loading, 0.9" not in seen:
+            piece = connection.recv(65536)
+            assert piece, seen
+            seen += piece
+    assert b"text/event-stream" in seen
+
+
+def test_remote_service_is_used_and_never_started(make_server: Make) -> None:
+    port = fake("ready")["port"]
+    remote = subprocess.Popen([sys.executable, str(FAKES / "ready.py"), "--port", str(port)])
+    try:
+        server = make_server({"cloud": {"type": "webapi", "url": f"http://127.0.0.1:{port}"}})
+        with_handles(server, "cloud")
+        server.start()
+        until(lambda: server.post("/api/cloud/main", {"a": 1}).status == 200)
+        assert server.service("cloud")["pid"] is None
+    finally:
+        remote.terminate()
+        remote.wait()
+    assert server.post("/api/cloud/main", {"a": 1}).detail["code"] == "unreachable"

@@ -1,0 +1,130 @@
+"""The shipped apps, with their real models, installed by their real recipes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import sound
+from harness import PASSWORD, ROOT, Server
+
+APPS = ("smollm", "hibari", "openjtalk")
+
+
+@pytest.mark.parametrize("app", APPS)
+def test_app_passes_its_own_test(shipped: Server, app: str) -> None:
+    script = ROOT / "tests" / f"test_{app}.sh"
+    done = subprocess.run(
+        ["bash", str(script)],
+        env={
+            **os.environ,
+            "ONEGAI_URL": shipped.url,
+            "ONEGAI_USERNAME": "onegai",
+            "ONEGAI_PASSWORD": PASSWORD,
+            "ONEGAI_PYTHON": sys.executable,
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_install_by_hand_gives_the_same(shipped: Server) -> None:
+    apps = shipped.home / "apps"
+    done = subprocess.run(
+        ["bash", "../install/hibari.sh"], cwd=apps, capture_output=True, text=True, check=True
+    )
+    assert "already installed" in done.stdout
+
+
+def test_chat_remembers_what_it_is_told(shipped: Server) -> None:
+    history = [
+        {"role": "user", "content": "My cat is called Momo."},
+        {"role": "assistant", "content": "Momo is a lovely name."},
+    ]
+    question = {"text": "What is my cat called?", "temperature": 0, "repeat_penalty": 1, "seed": 1}
+    answer = shipped.post("/api/smollm/main", {**question, "history": history})
+    assert "Momo" in answer.result
+    assert answer.detail["usage"]["completion_tokens"] > 0
+    assert "Momo" not in shipped.post("/api/smollm/main", question).result
+
+
+@pytest.mark.parametrize(
+    ("app", "short", "long", "rate"),
+    [
+        (
+            "hibari",
+            "Hello.",
+            "Hello. " + "The cat sat on the mat and looked at the moon. " * 3,
+            24000,
+        ),
+        (
+            "openjtalk",
+            "はい。",
+            "吾輩は猫である。名前はまだ無い。どこで生れたか見当がつかぬ。",
+            48000,
+        ),
+    ],
+)
+def test_voice_is_speech_of_the_right_length(
+    shipped: Server, app: str, short: str, long: str, rate: int
+) -> None:
+    brief, full = (
+        sound.read(shipped.post(f"/api/{app}/raw", {"text": text}).body) for text in (short, long)
+    )
+    assert brief.rate == full.rate == rate
+    assert 0.2 < brief.seconds < 3
+    # Speech has 8 to 25 letters a second in English, 4 to 12 kana or kanji in Japanese.
+    low, high = (8, 25) if app == "hibari" else (3, 12)
+    assert len(long) / high < full.seconds < len(long) / low
+    assert full.level > 0.01
+    assert 0.3 < full.voiced <= 1
+    quick = sound.read(shipped.post(f"/api/{app}/raw", {"text": long, "speed": 2.0}).body)
+    assert 0.35 < quick.seconds / full.seconds < 0.7
+
+
+def test_voice_calls_at_once_all_arrive(shipped: Server) -> None:
+    texts = [f"This is line number {number}." for number in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(
+            pool.map(lambda text: shipped.post("/api/hibari/raw", {"text": text}), texts)
+        )
+    assert all(sound.read(answer.body).level > 0.01 for answer in answers)
+
+
+@pytest.mark.parametrize(
+    ("path", "arguments", "field"),
+    [
+        ("hibari/raw", {"text": ""}, "text"),
+        ("hibari/raw", {"text": "a" * 10_001}, "text"),
+        ("hibari/raw", {"text": "a", "speed": 9}, "speed"),
+        ("smollm/main", {"text": "a", "history": [{"role": "x", "content": ""}]}, "history.0.role"),
+        ("smollm/main", {"text": "a", "max_tokens": 0}, "max_tokens"),
+    ],
+)
+def test_wrong_arguments_name_the_field(
+    shipped: Server, path: str, arguments: dict[str, object], field: str
+) -> None:
+    answer = shipped.post(f"/api/{path}", arguments)
+    assert answer.status == 422
+    assert answer.detail["errors"][0]["field"] == field
+
+
+def test_text_without_anything_to_say_is_the_apps_own_error(shipped: Server) -> None:
+    answer = shipped.post("/api/hibari/raw", {"text": "   "})
+    assert (answer.status, answer.detail["src"]) == (502, "hibari")
+    assert "empty" in answer.result
+
+
+def test_venv_is_the_apps_own(shipped: Server) -> None:
+    for app in APPS:
+        python = shipped.home / "apps" / app / "venv" / "bin" / "python"
+        code = "import sys; print(sys.prefix)"
+        found = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
+        assert Path(found.stdout.strip()) == python.parent.parent

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# openjtalk speaks. Needs ONEGAI_URL, ONEGAI_USERNAME, ONEGAI_PASSWORD.
+set -euo pipefail
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
+"${ONEGAI_PYTHON:-venv/bin/python}" - <<'PY'
+import io
+import os
+import wave
+
+from onegai.client import Client
+
+with Client(*(os.environ[f"ONEGAI_{key}"] for key in ("URL", "USERNAME", "PASSWORD"))) as client:
+    content = client.raw("openjtalk", text="こんばんは、配信へようこそ。")
+with wave.open(io.BytesIO(content)) as sound:
+    assert sound.getframerate() == 48000
+    assert 1.5 < sound.getnframes() / 48000 < 5
+    assert max(sound.readframes(sound.getnframes())) > 0
+PY
