@@ -24,15 +24,16 @@ def create_app(engine: Engine, settings: Settings) -> FastAPI:
         openapi_url=None,
         redirect_slashes=False,
     )
-    handle_errors(app)
-    for router in (
+    routers = (
         apps.router(engine),
         services.router(engine),
         jobs.router(engine),
         calls.router(engine),
         pages.router(app, engine, docs=not settings.disable_docs),
-    ):
+    )
+    for router in routers:
         app.include_router(router)
+    handle_errors(app, [route for router in routers for route in router.routes])
     # The last one added is the outermost: origin, CORS, password, body.
     app.add_middleware(JsonBodies, settings=settings)
     app.add_middleware(CredentialsGuard, settings=settings)

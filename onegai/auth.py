@@ -7,7 +7,6 @@ browser that has cached BASIC sends it along for any page.) ``credentials``: is 
 from __future__ import annotations
 
 import base64
-import binascii
 import hmac
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -49,7 +48,8 @@ def foreign_origin(head: Head, settings: Settings) -> str | None:
     """
     origin = head.headers.get("origin")
     if origin is not None:
-        own = _host_of(origin) == head.headers.get("host", "?")
+        host = _host_of(origin)
+        own = host != "" and host == head.headers.get("host")
         return None if own or origin in settings.cors_origins else origin
     if head.headers.get("sec-fetch-site", "none") in ("same-origin", "none"):
         return None
@@ -72,7 +72,7 @@ def refusal(head: Head, settings: Settings) -> str | None:
         expected = settings.username.encode() + b":" + password
         try:
             right = hmac.compare_digest(base64.b64decode(given, validate=True), expected)
-        except binascii.Error:
+        except ValueError:
             right = False
         return None if right else "wrong user name or password"
     key = given if scheme.lower() == "bearer" else head.headers.get("x-api-key")

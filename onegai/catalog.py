@@ -19,11 +19,12 @@ from onegai import jsonfile
 from onegai.home import Home
 from onegai.schema import Problem
 
-APP_NAME = re.compile(r"^[a-z][a-z0-9_]{0,63}$")
+APP_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 RESERVED = frozenset(
     "api app service config job events health metrics proxy docs redoc openapi v1 mcp obs console "
     "file".split()
 )
+_APP_KEY = "unknown key: an app is named by its entry's name"
 SHELL_OPERATORS = frozenset("&;|<>")
 
 
@@ -80,7 +81,7 @@ class Wake(BaseModel):
 class AppSpec(BaseModel):
     """One entry of services.json. Seconds and GB as in the file; ``*_mib`` for the engine."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     app: str
     active: bool = True
@@ -173,6 +174,8 @@ def load_catalog(home: Home, overrides: Mapping[str, Mapping[str, Any]]) -> Cata
     for app, entry in merged.items():
         try:
             specs[app] = AppSpec.model_validate({**entry, "app": app})
+            if "app" in entry:
+                refuse(Problem(app=app, file=origin[app], key="app", reason=_APP_KEY))
         except ValidationError as error:
             for key, reason in _reasons(error):
                 refuse(Problem(app=app, file=origin[app], key=key, reason=reason))
@@ -231,7 +234,7 @@ def _lay_over(
 
 
 def _bad_name(app: str) -> str | None:
-    if not APP_NAME.match(app):
+    if not APP_NAME.fullmatch(app):
         return "an app's name is a-z, then a-z, 0-9 and _, at most 64 characters"
     if app in RESERVED:
         return f"the name {app!r} is reserved for OneGAI's own routes"
@@ -245,8 +248,6 @@ def _reasons(error: ValidationError) -> Iterable[tuple[str, str]]:
             yield key, "unknown key"
         elif item["type"] == "value_error":
             yield key, str(item["ctx"]["error"])
-        elif key == "app":
-            yield key, "is set by the entry's name"
         else:
             yield key, item["msg"]
 

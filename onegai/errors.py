@@ -45,7 +45,7 @@ class OneGAIError(Exception):
     """
 
     code: ClassVar[str] = "error"
-    status: ClassVar[int] = 500
+    status: int = 500
     text: ClassVar[str] = "something went wrong"
     hint: ClassVar[str] = ""
 
@@ -381,6 +381,11 @@ class ErrorAnswer(AppError):
     code = "error_answer"
     text = "{app} answered {upstream_status}: {reason}"
     hint = "the app's own answer is in detail.answer"
+
+    def __init__(self, *, upstream_status: int, **params: Any) -> None:
+        super().__init__(upstream_status=upstream_status, **params)
+        # An input that the app refuses is no use to send again.
+        self.status = 422 if upstream_status in (400, 413, 415, 422) else 502
 
 
 class CallTimeout(AppError):

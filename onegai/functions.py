@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import base64
 import inspect
+import json
+import mimetypes
 import sys
 import typing
 from collections.abc import Callable, Mapping
@@ -17,14 +19,20 @@ from types import ModuleType
 from typing import Any, Literal
 
 import typing_extensions
-from pydantic import TypeAdapter, ValidationError
-from pydantic_core import to_json
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import to_json, to_jsonable_python
 
 from onegai.errors import BadArguments
-from onegai.media import sniff
+from onegai.runner import media
 
 Form = Literal["main", "raw", "other"]
 """How the result leaves: main in an envelope, raw bare; others by what they return."""
+
+
+_JSON = "application/json"
+_QUALIFIERS = (typing.Required, typing.NotRequired)
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 class BadFunction(Exception):
@@ -46,19 +54,16 @@ class Binary:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a call gave. ``envelope``: show value and detail in one; else the value alone."""
+    """What a call gave, as objects and encoded (what has no JSON form is the function's fault).
+
+    With ``envelope``, ``body`` is the value's JSON and goes into one; else it is all there is.
+    """
 
     value: Any
     detail: Mapping[str, Any]
     envelope: bool
-
-    def body(self) -> Binary:
-        """The bare form: bytes as they are, text as text/plain, everything else as JSON."""
-        if isinstance(self.value, Binary):
-            return self.value
-        if isinstance(self.value, str):
-            return Binary(self.value.encode(), "text/plain; charset=utf-8")
-        return Binary(json_bytes(self.value), "application/json")
+    body: Binary
+    detail_json: bytes = b"{}"
 
 
 @dataclass(frozen=True)
@@ -110,13 +115,32 @@ class Function:
         if self.form == "main" and isinstance(value, Binary):
             detail = {"media_type": value.media_type, "size": len(value.content), **detail}
             value = base64.b64encode(value.content).decode()
-        bare = self.form == "raw" or (self.form == "other" and isinstance(value, Binary))
-        return Outcome(value, detail, envelope=not bare)
+        if self.form == "raw" or isinstance(value, Binary):
+            return Outcome(value, detail, envelope=False, body=_bare(value))
+        body = Binary(json_bytes(value), _JSON)
+        return Outcome(value, detail, envelope=True, body=body, detail_json=json_bytes(detail))
 
 
 def json_bytes(value: Any) -> bytes:
     """JSON of results: models, dataclasses, paths and dates too; bytes as base64; NaN as null."""
-    return to_json(value, bytes_mode="base64", inf_nan_mode="null", fallback=str)
+    try:
+        text = json.dumps(
+            value, default=_plain, ensure_ascii=False, allow_nan=False, separators=(",", ":")
+        )
+    except (ValueError, TypeError):
+        return to_json(value, bytes_mode="base64", inf_nan_mode="null", fallback=str)
+    return text.encode("utf-8", "replace")
+
+
+def _plain(value: Any) -> Any:
+    """What the json module does not know, in terms that it knows."""
+    if isinstance(value, bytes | bytearray):
+        return base64.b64encode(value).decode()
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return to_jsonable_python(value, bytes_mode="base64", fallback=str)
 
 
 def public_functions(module: ModuleType) -> dict[str, Function]:
@@ -158,11 +182,10 @@ def _candidates(module: ModuleType) -> dict[str, Callable[..., Any]]:
 
 def _takes_args(function: Callable[..., Any]) -> bool:
     parameters = list(inspect.signature(function).parameters.values())
-    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    required = [p for p in parameters if p.default is p.empty and p.kind not in variadic]
-    return (
-        bool(parameters) and [p.name for p in required] == ["args"] and parameters[0].name == "args"
-    )
+    if not parameters or parameters[0].kind not in _POSITIONAL:
+        return False
+    required = [p for p in parameters if p.default is p.empty and p.kind not in _VARIADIC]
+    return parameters[0].name == "args" and [p.name for p in required] == ["args"]
 
 
 def _function(name: str, call: Callable[..., Any]) -> Function:
@@ -174,7 +197,8 @@ def _function(name: str, call: Callable[..., Any]) -> Function:
     try:
         hint = typing.get_type_hints(call, include_extras=True).get("args", dict[str, Any])
         adapter = TypeAdapter(_usable(hint))
-        if adapter.json_schema().get("type", "object") != "object":
+        schema = adapter.json_schema()
+        if not _is_object(schema, schema.get("$defs", {})):
             raise TypeError("args must be a dict, a pydantic model, a TypedDict or a dataclass")
     except Exception as error:  # noqa: BLE001 - the annotations are the user's code
         reason = str(error).partition("\n")[0]
@@ -190,16 +214,37 @@ def _usable(hint: Any) -> Any:
         return dict[str, Any]
     if sys.version_info < (3, 12) and typing.is_typeddict(hint):
         fields = {
-            key: kind if key in hint.__required_keys__ else typing_extensions.NotRequired[kind]
-            for key, kind in typing.get_type_hints(hint).items()
+            key: kind
+            if key in hint.__required_keys__ or typing.get_origin(kind) in _QUALIFIERS
+            else typing.NotRequired[kind]
+            for key, kind in typing.get_type_hints(hint, include_extras=True).items()
         }
         return typing_extensions.TypedDict(hint.__name__, fields)  # type: ignore[operator]
     return hint
 
 
+def _is_object(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> bool:
+    """Does every value that this JSON Schema allows stand in braces?"""
+    if (reference := schema.get("$ref")) is not None:
+        return _is_object(definitions[reference.rpartition("/")[2]], definitions)
+    choices = schema.get("anyOf") or schema.get("oneOf")
+    if choices:
+        return all(_is_object(choice, definitions) for choice in choices)
+    return schema.get("type") == "object"
+
+
 def _line(call: Callable[..., Any]) -> int | None:
     code = getattr(call, "__code__", None)
     return code.co_firstlineno if code is not None else None
+
+
+def _bare(value: Any) -> Binary:
+    """Bytes as they are, text as text/plain, everything else as JSON."""
+    if isinstance(value, Binary):
+        return value
+    if isinstance(value, str):
+        return Binary(value.encode("utf-8", "replace"), "text/plain; charset=utf-8")
+    return Binary(json_bytes(value), _JSON)
 
 
 def _sort(result: Any) -> tuple[Any, Mapping[str, Any]]:
@@ -211,7 +256,10 @@ def _sort(result: Any) -> tuple[Any, Mapping[str, Any]]:
             return Binary(_content(first), second), {}
     if isinstance(result, bytes | bytearray | Path):
         content = _content(result)
-        return Binary(content, sniff(content)), {}
+        media_type = media.sniff(content)
+        if media_type == media.BINARY and isinstance(result, Path):
+            media_type = mimetypes.guess_type(result.name)[0] or media.BINARY
+        return Binary(content, media_type), {}
     return result, {}
 
 

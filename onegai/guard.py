@@ -79,6 +79,8 @@ class JsonBodies:
         except OneGAIError as error:
             await _refuse(scope, receive, send, error)
             return
+        if body is None:
+            return
         first: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def replay() -> Message:
@@ -86,14 +88,15 @@ class JsonBodies:
 
         await self._app(scope, replay, send)
 
-    async def _read(self, scope: Scope, receive: Receive) -> bytes:
+    async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
+        """The whole body; None when the client left before it was sent."""
         headers = _head(scope).headers
         too_large = BodyTooLarge(limit_mib=round(self._limit / (1 << 20), 1))
         pieces, size = [], 0
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
-                break
+                return None
             piece = message.get("body", b"")
             size += len(piece)
             if size > self._limit + _READ_ON:

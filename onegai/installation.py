@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 from enum import StrEnum
 from pathlib import Path
 
@@ -68,10 +69,13 @@ def disk_usage(home: Home, app: str) -> int:
         except OSError:
             continue
         for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
+            try:
+                facts = entry.stat(follow_symlinks=False)
+            except OSError:
+                continue
+            if stat.S_ISDIR(facts.st_mode):
                 stack.append(Path(entry.path))
                 continue
-            facts = entry.stat(follow_symlinks=False)
             if (facts.st_dev, facts.st_ino) not in seen:
                 seen.add((facts.st_dev, facts.st_ino))
                 total += facts.st_blocks * 512

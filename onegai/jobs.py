@@ -48,8 +48,16 @@ class _Record:
             self.ring.close()
             self.ended.set()
 
+    def settle(self) -> None:
+        """A task that is cancelled before it begins runs not even its ``finally``."""
+        if not self.job.state.ended:
+            self.set(JobState.CANCELLED)
+
     def fail(self, error: OneGAIError) -> None:
-        self.set(JobState.FAILED, error={"message": error.message, **error.detail})
+        self.set(
+            JobState.FAILED,
+            error={"message": error.message, "status": error.status, **error.detail},
+        )
 
     def report(self, line: str) -> None:
         self.lines.append(line)
@@ -85,6 +93,7 @@ class Jobs:
         self._records[record.job.id] = record
         self._forget_old()
         record.task = self._tasks.create_task(_run(record, work), name=f"{kind} of {app}")
+        record.task.add_done_callback(lambda _task: record.settle())
         return record.snapshot()
 
     def all(self) -> list[Job]:

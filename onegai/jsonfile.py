@@ -46,6 +46,10 @@ def read(path: Path) -> dict[str, Any] | None:
         raise Unreadable(
             f"{error.msg} (line {error.lineno}, column {error.colno})", error.lineno
         ) from None
+    except RecursionError:
+        raise Unreadable("it is nested too deeply") from None
+    except ValueError as error:
+        raise Unreadable(str(error).partition(";")[0]) from None
     if not isinstance(value, dict):
         raise Unreadable("the file must hold one JSON object, {...}")
     return value

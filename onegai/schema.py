@@ -128,7 +128,7 @@ class Job(BaseModel):
     ended: float | None = None
     result: Any = None
     error: dict[str, Any] | None = Field(
-        default=None, description="for a failed job: message, code, src, hint, log"
+        default=None, description="for a failed job: message, HTTP status, code, src, hint, log"
     )
     log: list[str] = Field(default=[], description="the last lines of its output")
 

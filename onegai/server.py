@@ -24,7 +24,7 @@ from onegai.errors import ConfigError
 from onegai.home import Home
 from onegai.process.tree import port_holder
 from onegai.schema import Problem
-from onegai.settings import Settings, is_loopback, load_settings, remember
+from onegai.settings import Settings, load_settings, remember
 
 log = logging.getLogger(__name__)
 
@@ -179,9 +179,9 @@ def _who(port: int) -> str:
 
 
 def _url(settings: Settings, listener: socket.socket) -> str:
-    host = settings.host
-    if host in ("0.0.0.0", "::") or is_loopback(host):  # noqa: S104 - compared, not bound
-        host = "127.0.0.1"
+    host = settings.host.strip("[]")
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - nothing is bound
+    host = f"[{host}]" if ":" in host else host
     return f"http://{host}:{listener.getsockname()[1]}"
 
 

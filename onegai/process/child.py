@@ -176,6 +176,13 @@ class Child:
     async def _watch(self) -> None:
         code = await self._process.wait()
         # A launcher that succeeded may have left the real service behind it.
-        while code == 0 and self.pids():
+        while code == 0 and await self._left_any():
             await asyncio.sleep(0.25)
         self.ended.set()
+
+    async def _left_any(self) -> bool:
+        """Is anything left? Asked twice: one look can miss a process that is just forking."""
+        if self.pids():
+            return True
+        await asyncio.sleep(_POLL_SECONDS)
+        return bool(self.pids())

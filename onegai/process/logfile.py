@@ -14,8 +14,10 @@ ROTATE_AT = 20 << 20
 
 _TAIL_BYTES = 256 << 10
 _POLL_SECONDS = 0.2
-# CSI and OSC sequences of ECMA-48, and the lone two-character escapes.
-_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+# ECMA-48: CSI sequences, OSC strings, and the escapes of ECMA-35 (with or without intermediates).
+_ESCAPES = re.compile(
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]+[0-~]|[0-Z\\^-~])"
+)
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 

@@ -6,8 +6,8 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
 from onegai.engine import Engine
-from onegai.errors import InstallFailed, Stopped
-from onegai.routes.envelope import envelope, error_answer
+from onegai.errors import Stopped
+from onegai.routes.envelope import envelope, error_answer, failure
 from onegai.schema import Job, JobState
 
 
@@ -48,7 +48,6 @@ def ended(job: Job) -> Response:
     if job.state is JobState.CANCELLED:
         return error_answer(Stopped(app=f"the {job.kind} of {job.app}"))
     if job.error is not None:
-        detail = {key: value for key, value in job.error.items() if key != "message"}
-        failed = InstallFailed(app=job.app, reason=job.error["message"], log="", detail=detail)
-        return error_answer(failed)
+        detail = {k: v for k, v in job.error.items() if k not in ("message", "status")}
+        return failure(job.error["message"], detail, job.error["status"])
     return envelope(job)

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 
 from onegai.engine import Engine
 from onegai.errors import BadArguments, BadJson
-from onegai.routes.envelope import envelope
+from onegai.routes.envelope import encoded_envelope
 
 
 def router(engine: Engine) -> APIRouter:
@@ -20,9 +20,8 @@ def router(engine: Engine) -> APIRouter:
     async def call(app: str, function: str, request: Request) -> Response:
         outcome = await engine.call(app, function, parse_object(await request.body()))
         if outcome.envelope:
-            return envelope(outcome.value, outcome.detail)
-        body = outcome.body()
-        return Response(body.content, media_type=body.media_type)
+            return encoded_envelope(outcome.body.content, outcome.detail_json)
+        return Response(outcome.body.content, media_type=outcome.body.media_type)
 
     return routes
 
@@ -40,6 +39,8 @@ def parse_object(body: bytes) -> dict[str, Any]:
         raise BadJson(reason=f"{error.msg} ({place})") from None
     except RecursionError:
         raise BadJson(reason="it is nested too deeply") from None
+    except ValueError as error:
+        raise BadJson(reason=str(error).partition(";")[0]) from None
     if not isinstance(value, dict):
         raise BadArguments(
             reason=f"body: must be a JSON object, not {_JSON_NAMES[type(value)]}",

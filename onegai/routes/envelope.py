@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Match, Route
 
 from onegai.errors import (
     BadJson,
@@ -29,6 +30,18 @@ def envelope(result: Any, detail: Mapping[str, Any] | None = None, status: int =
     return _answer(0, result, detail or {}, status)
 
 
+def encoded_envelope(result: bytes, detail: bytes) -> Response:
+    """A success whose parts are JSON already."""
+    head = b'{"status":0,"servertime":%f,"result":' % time.time()
+    body = b"".join((head, result, b',"detail":', detail, b"}"))
+    return Response(body, media_type="application/json")
+
+
+def failure(message: str, detail: Mapping[str, Any], status: int) -> Response:
+    """An error that was recorded earlier."""
+    return _answer(1, message, detail, status)
+
+
 def error_answer(error: OneGAIError) -> Response:
     """An error, with its HTTP status."""
     answer = _answer(1, error.message, error.detail, error.status)
@@ -39,8 +52,8 @@ def error_answer(error: OneGAIError) -> Response:
     return answer
 
 
-def handle_errors(app: FastAPI) -> None:
-    """Make every error of the app leave through ``error_answer``."""
+def handle_errors(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
+    """Make every error of the app leave through ``error_answer``; ``routes`` are all it has."""
 
     async def ours(_request: Request, error: Exception) -> Response:
         assert isinstance(error, OneGAIError)
@@ -49,10 +62,12 @@ def handle_errors(app: FastAPI) -> None:
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         if error.status_code == 405:
-            allowed = (error.headers or {}).get("Allow", "")
+            allowed = ", ".join(sorted(_methods(request, routes)))
             return error_answer(
                 MethodNotAllowed(path=request.url.path, method=request.method, allowed=allowed)
             )
+        if error.status_code == 400:
+            return error_answer(BadJson(reason="it is not UTF-8 text"))
         if error.status_code == 404:
             return error_answer(UnknownRoute(path=request.url.path))
         return error_answer(InternalError(reason=str(error.detail)))
@@ -68,6 +83,16 @@ def handle_errors(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(Exception, unforeseen)
+
+
+def _methods(request: Request, routes: Sequence[BaseRoute]) -> set[str]:
+    """The methods of all routes that have the request's path."""
+    return {
+        method
+        for route in routes
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
+        for method in route.methods or ()
+    }
 
 
 def _bad_request(error: RequestValidationError) -> OneGAIError:

@@ -41,7 +41,7 @@ def describe(app: FastAPI, engine: Engine) -> dict[str, Any]:
 
 
 def _operation(app: str, function: Function, schemas: dict[str, Any]) -> dict[str, Any]:
-    prefix = f"{app}_"
+    prefix = f"{app}_{function.name}_"
     schema = function.schema(prefix)
     for name, definition in schema.pop("$defs", {}).items():
         schemas[prefix + name] = definition
@@ -52,7 +52,7 @@ def _operation(app: str, function: Function, schemas: dict[str, Any]) -> dict[st
         answers["*/*"] = {}
     return {
         "tags": [app],
-        "operationId": f"{app}_{function.name}",
+        "operationId": f"{app}.{function.name}",
         "summary": function.summary or f"{app} {function.name}",
         "description": function.doc,
         "requestBody": {"content": {"application/json": {"schema": schema}}},

@@ -192,7 +192,7 @@ def test_detail_of_a_result(server: Server) -> None:
         ("kinds/raw", "text/plain; charset=utf-8", b"aa"),
         ("kinds/wav", "audio/wav", b"RIFF"),
         ("kinds/named", "text/csv; charset=utf-8", b"x,y"),
-        ("kinds/file", "text/plain; charset=utf-8", b"\nimport asyncio"),
+        ("kinds/file", "text/x-python; charset=utf-8", b"\nimport asyncio"),
         ("png/raw", "image/png", b"\x89PNG"),
     ],
 )

@@ -118,7 +118,7 @@ def test_wrong_arguments_name_the_field(
 
 def test_text_without_anything_to_say_is_the_apps_own_error(shipped: Server) -> None:
     answer = shipped.post("/api/hibari/raw", {"text": "   "})
-    assert (answer.status, answer.detail["src"]) == (502, "hibari")
+    assert (answer.status, answer.detail["src"]) == (422, "hibari")
     assert "empty" in answer.result
 
 

@@ -1,0 +1,232 @@
+"""services.json, services.local.json and config.json's ``apps`` become specs and problems."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from onegai.catalog import RESERVED, AppSpec, Catalog, load_catalog
+from onegai.home import Home
+
+WEB = {"type": "webapi", "port": 5001, "exec": "run --port {port}"}
+
+
+def catalog(
+    root: Path,
+    services: Any,
+    local: Any = None,
+    overrides: dict[str, dict[str, Any]] | None = None,
+) -> Catalog:
+    """Load what the two files hold; text is written as it is."""
+    home = Home(root)
+    for path, content in ((home.services, services), (home.services_local, local)):
+        if content is not None:
+            path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return load_catalog(home, overrides or {})
+
+
+def only_problem(found: Catalog) -> tuple[str, str]:
+    """Key and reason, when there is one problem and it is the app ``a``'s."""
+    [problem] = found.problems
+    assert problem.app == "a"
+    assert found.broken == {"a": problem}
+    return problem.key, problem.reason
+
+
+def test_no_files_no_apps(tmp_path: Path) -> None:
+    assert load_catalog(Home(tmp_path), {}) == Catalog({})
+
+
+def test_defaults(tmp_path: Path) -> None:
+    spec = catalog(tmp_path, {"a": WEB}).specs["a"]
+    assert (spec.app, spec.active, spec.has_service) == ("a", True, True)
+    assert (spec.start_timeout, spec.stop_timeout, spec.call_timeout) == (600, 10, 3600)
+    assert (spec.ready.http, spec.queue, spec.restart) == ("/", 64, "on-failure")
+    assert (spec.vram_mib, spec.ram_mib) == (0, 0)
+
+
+def test_gigabytes_become_mebibytes(tmp_path: Path) -> None:
+    spec = catalog(tmp_path, {"a": {**WEB, "vram": 1.5, "ram": 2}}).specs["a"]
+    assert (spec.vram_mib, spec.ram_mib) == (1536, 2048)
+
+
+def test_comments_are_no_apps_and_no_keys(tmp_path: Path) -> None:
+    found = catalog(tmp_path, {"_": "x", "_old": WEB, "a": {**WEB, "_why": "because"}})
+    assert set(found.specs) == {"a"}
+    assert found.problems == ()
+
+
+def test_local_file_is_merged_per_app(tmp_path: Path) -> None:
+    found = catalog(
+        tmp_path,
+        {"a": {**WEB, "vram": 4}, "b": {**WEB, "port": 5002}},
+        {"a": {"port": 6001, "env": {"X": "1"}}, "c": {**WEB, "port": 5003}},
+    )
+    assert found.problems == ()
+    a = found.specs["a"]
+    assert (a.port, a.vram, a.exec, a.env) == (6001, 4, "run --port {port}", {"X": "1"})
+    assert (found.specs["b"].port, found.specs["c"].port) == (5002, 5003)
+
+
+def test_config_is_laid_over_and_its_own_settings_are_apart(tmp_path: Path) -> None:
+    found = catalog(
+        tmp_path,
+        {"a": {**WEB, "vram": 4}},
+        {"a": {"vram": 6}},
+        {"a": {"vram": 8, "voice": "heart"}, "gone": {"vram": 1}},
+    )
+    assert found.specs["a"].vram == 8
+    assert found.own_settings["a"] == {"voice": "heart"}
+    [problem] = found.problems
+    assert (problem.app, problem.file, problem.key) == ("gone", "config.json", "apps.gone")
+
+
+def test_bad_override_is_a_problem_of_that_app_only(tmp_path: Path) -> None:
+    found = catalog(tmp_path, {"a": WEB, "b": {**WEB, "port": 5002}}, None, {"a": {"vram": "much"}})
+    assert set(found.specs) == {"b"}
+    [problem] = found.problems_of("a")
+    assert problem.key == "vram"
+    assert "config.json" in problem.file
+
+
+@pytest.mark.parametrize(
+    ("change", "key", "says"),
+    [
+        ({"vrma": 1}, "vrma", "unknown key"),
+        ({"app": "b"}, "app", "entry's name"),
+        ({"ready": {"htpp": "/"}}, "ready.htpp", "unknown key"),
+        ({"type": "docker"}, "type", "'gradio', 'webapi', 'command' or 'inline'"),
+        ({"type": None}, "type", ""),
+        ({"port": 0}, "port", "greater than or equal to 1"),
+        ({"port": 70000}, "port", "less than or equal to 65535"),
+        ({"port": "high"}, "port", "integer"),
+        ({"active": 2}, "active", "boolean"),
+        ({"vram": -1}, "vram", "greater than or equal to 0"),
+        ({"vram": float("inf")}, "vram", "finite"),
+        ({"env": {"N": 1}}, "env.N", "string"),
+        ({"cwd": "/etc"}, "cwd", "below apps"),
+        ({"cwd": "a/../.."}, "cwd", "below apps"),
+        ({"data": ["models", "../b"]}, "data.1", "below apps"),
+        ({"ready": {}}, "ready", "exactly one"),
+        ({"ready": {"http": "/", "tcp": True}}, "ready", "exactly one"),
+        ({"ready": {"tcp": False}}, "ready", "exactly one"),
+        ({"ready": {"log": "("}}, "ready", "no regular expression"),
+        ({"ready": {"http": "health"}}, "ready.http", "match pattern"),
+        ({"start_timeout": 0}, "start_timeout", "greater than 0"),
+        ({"restart": "always"}, "restart", "'on-failure' or 'never'"),
+        ({"exec": None}, "", "needs exec"),
+        ({"port": None}, "", "needs a port"),
+        ({"url": "localhost:80", "exec": None}, "url", "match pattern"),
+    ],
+)
+def test_bad_key_is_named_and_hides_no_other_app(
+    tmp_path: Path, change: dict[str, Any], key: str, says: str
+) -> None:
+    found = catalog(tmp_path, {"a": {**WEB, **change}, "b": {**WEB, "port": 5002}})
+    assert set(found.specs) == {"b"}
+    named, reason = only_problem(found)
+    assert named == key
+    assert says in reason
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "cd x && run",
+        "cd x&&run",
+        "run; rm x",
+        "run | tee log",
+        "run > log",
+        "run 2>&1",
+        "run &",
+        "run 'unclosed",
+        "",
+        "   ",
+    ],
+)
+def test_exec_is_not_for_a_shell(tmp_path: Path, command: str) -> None:
+    key, reason = only_problem(catalog(tmp_path, {"a": {**WEB, "exec": command}}))
+    assert key == "exec"
+    if "&&" in command:
+        assert "'&&'" in reason
+        assert "run/run_" in reason
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "venv/bin/python {root}/run/a.py --port {port}",
+        'python -c "import a; a.run(1 > 0 and 2)"',
+        "run --name 'A & B'",
+        "run # no comment",
+    ],
+)
+def test_exec_may_quote(tmp_path: Path, command: str) -> None:
+    assert catalog(tmp_path, {"a": {**WEB, "exec": command}}).specs["a"].exec == command
+
+
+@pytest.mark.parametrize(
+    "name", ["A", "1a", "a-b", "a b", "あ", "a/b", "", "a" * 65, "a\n", *sorted(RESERVED)]
+)
+def test_bad_names(tmp_path: Path, name: str) -> None:
+    found = catalog(tmp_path, {name: WEB, "ok": {**WEB, "port": 5002}})
+    assert set(found.specs) == {"ok"}
+    assert list(found.broken) == [name]
+
+
+@pytest.mark.parametrize("name", ["a", "a" * 64, "a_1", "apps", "v2"])
+def test_good_names(tmp_path: Path, name: str) -> None:
+    assert set(catalog(tmp_path, {name: WEB}).specs) == {name}
+
+
+@pytest.mark.parametrize("entry", [[], "x", 1, None])
+def test_entry_that_is_no_object(tmp_path: Path, entry: object) -> None:
+    assert "object" in only_problem(catalog(tmp_path, {"a": entry}))[1]
+
+
+def test_file_that_does_not_parse_leaves_the_other_file(tmp_path: Path) -> None:
+    found = catalog(tmp_path, '{\n  "a": {\n', {"b": WEB})
+    assert set(found.specs) == {"b"}
+    [problem] = found.problems
+    assert (problem.file, problem.line, problem.app) == ("services.json", 3, "")
+
+
+def test_shared_port_is_a_remark_for_both(tmp_path: Path) -> None:
+    found = catalog(tmp_path, {"a": WEB, "b": WEB, "c": {"type": "webapi", "url": "http://x"}})
+    assert set(found.specs) == {"a", "b", "c"}
+    assert found.broken == {}
+    assert [(problem.app, problem.key) for problem in found.problems] == [
+        ("a", "port"),
+        ("b", "port"),
+    ]
+    assert "5001" in found.problems[0].reason
+    assert "b" in found.problems[0].reason
+
+
+@pytest.mark.parametrize(
+    ("entry", "has_service"),
+    [
+        ({"type": "command"}, False),
+        ({"type": "inline"}, False),
+        ({"type": "gradio", "url": "https://x.hf.space"}, True),
+    ],
+)
+def test_what_needs_no_port(tmp_path: Path, entry: dict[str, Any], has_service: bool) -> None:
+    assert catalog(tmp_path, {"a": entry}).specs["a"].has_service is has_service
+
+
+def test_shipped_entries_are_good(root: Path) -> None:
+    found = load_catalog(Home(root), {})
+    shipped = {app for app in json.loads((root / "services.json").read_text()) if app[0] != "_"}
+    assert found.problems == ()
+    assert set(found.specs) >= shipped
+
+
+def test_every_key_of_the_contract_is_known() -> None:
+    keys = (
+        "active type port exec cwd env vram ram url ready start_timeout stop_timeout call_timeout "
+        "idle_timeout keep autostart concurrency queue queue_timeout restart release wake "
+        "public_port owner_check functions args repl disk data title about homepage license tags"
+    ).split()
+    assert set(AppSpec.model_fields) == {"app", *keys}

@@ -1,0 +1,74 @@
+"""The ring of events: stored ones first, then new ones, until it is closed."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from onegai.events import Ring
+from onegai.schema import JobEvent
+
+
+async def ids(events: AsyncIterator[JobEvent]) -> list[int]:
+    return [event.id async for event in events]
+
+
+async def test_stored_events_then_the_end() -> None:
+    ring = Ring()
+    ring.emit("state", {"n": 1})
+    ring.emit("output", {"n": 2})
+    ring.close()
+    events = [event async for event in ring.follow()]
+    assert [(event.id, event.event, event.data) for event in events] == [
+        (1, "state", {"n": 1}),
+        (2, "output", {"n": 2}),
+    ]
+
+
+async def test_resumes_after_an_id() -> None:
+    ring = Ring()
+    for number in range(5):
+        ring.emit("output", {"n": number})
+    ring.close()
+    assert await ids(ring.follow(after=3)) == [4, 5]
+    assert await ids(ring.follow(after=99)) == []
+
+
+async def test_only_the_last_ones_are_kept_and_ids_go_on() -> None:
+    ring = Ring(size=3)
+    for number in range(10):
+        ring.emit("output", {"n": number})
+    ring.close()
+    assert await ids(ring.follow()) == [8, 9, 10]
+
+
+async def test_every_reader_gets_every_event_live() -> None:
+    ring = Ring()
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        readers = [group.create_task(ids(ring.follow())) for _ in range(3)]
+        for number in range(20):
+            ring.emit("output", {"n": number})
+            await asyncio.sleep(0)
+        ring.close()
+    assert [reader.result() for reader in readers] == [list(range(1, 21))] * 3
+
+
+async def test_what_comes_while_a_reader_is_busy_is_not_lost() -> None:
+    ring = Ring()
+    ring.emit("output", {})
+    seen = []
+    async with asyncio.timeout(5):
+        async for event in ring.follow():
+            seen.append(event.id)
+            if event.id < 5:
+                ring.emit("output", {})
+            else:
+                ring.close()
+    assert seen == [1, 2, 3, 4, 5]
+
+
+async def test_close_wakes_a_waiting_reader() -> None:
+    ring = Ring()
+    reader = asyncio.create_task(ids(ring.follow()))
+    await asyncio.sleep(0)
+    ring.close()
+    async with asyncio.timeout(5):
+        assert await reader == []

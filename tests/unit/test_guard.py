@@ -1,0 +1,185 @@
+"""The guards around an application that only counts what reaches it."""
+
+import json
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from onegai import guard
+from onegai.guard import CredentialsGuard, JsonBodies, OriginGuard
+from onegai.settings import Settings
+
+SETTINGS = Settings(password="correct", max_json=1000)
+
+
+class Inner:
+    """Answers 200, and keeps the bodies that it was given."""
+
+    def __init__(self) -> None:
+        self.bodies: list[bytes] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            message = await receive()
+            self.bodies.append(message["body"])
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"ok"})
+
+
+async def send_to(
+    app: ASGIApp,
+    pieces: Iterable[bytes] = (b"",),
+    *,
+    method: str = "POST",
+    leaves: bool = False,
+    kind: str = "http",
+    **headers: str,
+) -> list[Message]:
+    """What the application sends. ``leaves``: the client hangs up after the last piece."""
+    pieces = list(pieces)
+    messages: list[Message] = [
+        {"type": "http.request", "body": piece, "more_body": leaves or number < len(pieces)}
+        for number, piece in enumerate(pieces, 1)
+    ]
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return messages.pop(0) if messages else {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": kind,
+        "method": method,
+        "path": "/",
+        "headers": [
+            (name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()
+        ],
+    }
+    await app(scope, receive, send)
+    return sent
+
+
+def status(sent: list[Message]) -> int:
+    return int(sent[0]["status"])
+
+
+def envelope(sent: list[Message]) -> dict[str, Any]:
+    return dict(json.loads(b"".join(message.get("body", b"") for message in sent)))
+
+
+JSON = {"content_type": "application/json"}
+
+
+@pytest.mark.parametrize(
+    ("pieces", "headers", "answer"),
+    [
+        ([b"{}"], JSON, 200),
+        ([b"{", b'"a"', b": 1}"], JSON, 200),
+        ([b"{}"], {"content_type": "Application/JSON; charset=utf-8"}, 200),
+        ([b""], {}, 200),
+        ([b"", b""], {"content_type": "text/plain"}, 200),
+        ([b"{}"], {}, 415),
+        ([b"{}"], {"content_type": "text/plain"}, 415),
+        ([b"a=1"], {"content_type": "application/x-www-form-urlencoded"}, 415),
+        ([b"{}"], {"content_type": "application/jsonx"}, 415),
+        ([b"{}"], {"content_type": "text/plain, application/json"}, 415),
+        ([b"x" * 1000], JSON, 200),
+        ([b"x" * 1001], JSON, 413),
+        ([b"x" * 600, b"x" * 600], JSON, 413),
+        ([b"x" * 2000], {"content_type": "text/plain"}, 413),
+    ],
+)
+async def test_bodies(pieces: list[bytes], headers: dict[str, str], answer: int) -> None:
+    inner = Inner()
+    sent = await send_to(JsonBodies(inner, SETTINGS), pieces, **headers)
+    assert status(sent) == answer
+    assert inner.bodies == ([b"".join(pieces)] if answer == 200 else [])
+
+
+async def test_a_body_that_never_ends_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "_READ_ON", 5000)
+    read = 0
+
+    def pieces() -> Iterable[bytes]:
+        nonlocal read
+        for _ in range(100):
+            read += 1
+            yield b"x" * 1000
+
+    endless = pieces()
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": next(iter(endless)), "more_body": True}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": []}
+    await JsonBodies(Inner(), SETTINGS)(scope, receive, send)
+    assert status(sent) == 413
+    assert read <= 10
+    assert (b"connection", b"close") in sent[0]["headers"]
+
+
+@pytest.mark.parametrize("pieces", [[], [b"{}"], [b'{"a": ']])
+async def test_client_that_leaves_in_the_middle_of_its_body_calls_nothing(
+    pieces: list[bytes],
+) -> None:
+    inner = Inner()
+    await send_to(JsonBodies(inner, SETTINGS), pieces, leaves=True, **JSON)
+    assert inner.bodies == []
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
+async def test_what_has_no_body_is_passed_on(method: str) -> None:
+    inner = Inner()
+    assert status(await send_to(JsonBodies(inner, SETTINGS), method=method)) == 200
+
+
+async def test_a_wrong_password_is_slow_and_nothing_else_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(guard, "WRONG_PASSWORD_SECONDS", 0.5)
+    inner = Inner()
+    app = CredentialsGuard(inner, SETTINGS)
+
+    async def timed(**headers: str) -> tuple[int, float]:
+        begun = time.monotonic()
+        return status(await send_to(app, **headers)), time.monotonic() - begun
+
+    for headers, answer, slow in (
+        ({"authorization": "Bearer wrong"}, 401, True),
+        ({"x_api_key": "wrong"}, 401, True),
+        ({"authorization": "Bearer correct"}, 200, False),
+        ({}, 401, False),
+    ):
+        got, seconds = await timed(**headers)
+        assert got == answer
+        assert (seconds >= 0.45) is slow
+    assert len(inner.bodies) == 1
+
+
+def test_a_wrong_password_takes_a_second() -> None:
+    assert guard.WRONG_PASSWORD_SECONDS >= 1
+
+
+async def test_refusals_are_envelopes() -> None:
+    sent = await send_to(CredentialsGuard(Inner(), SETTINGS))
+    assert envelope(sent)["detail"]["code"] == "unauthorized"
+    assert any(name == b"www-authenticate" for name, _ in sent[0]["headers"])
+    sent = await send_to(OriginGuard(Inner(), SETTINGS), origin="http://evil", host="h")
+    assert (status(sent), envelope(sent)["detail"]["code"]) == (403, "forbidden_origin")
+    assert "http://evil" in envelope(sent)["result"]
+
+
+async def test_websockets_are_guarded_too() -> None:
+    for app in (OriginGuard(Inner(), SETTINGS), CredentialsGuard(Inner(), SETTINGS)):
+        sent = await send_to(app, kind="websocket", origin="http://evil", host="h")
+        assert [message["type"] for message in sent] == ["websocket.close"]
+        assert sent[0]["code"] == 1008

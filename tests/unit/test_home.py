@@ -1,0 +1,106 @@
+"""One writer per home, and who it is."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+import onegai
+from onegai import jsonfile
+from onegai.errors import HomeLocked
+from onegai.home import Home
+
+HOLDER = textwrap.dedent(
+    """
+    import os, sys
+    from pathlib import Path
+    from onegai import jsonfile
+    from onegai.home import Home
+    home = Home(Path(sys.argv[1]))
+    with home.lock():
+        jsonfile.write(home.server_file, {"pid": os.getpid(), "url": "http://127.0.0.1:1"})
+        print("locked", flush=True)
+        sys.stdin.read()
+    """
+)
+
+
+def holder(root: Path) -> subprocess.Popen[str]:
+    """Another process that holds the lock of this home until its stdin is closed."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(root)],
+        cwd=Path(onegai.__file__).parents[1],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "locked\n"
+    return process
+
+
+def test_found_by_environment_or_by_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ONEGAI_HOME", str(tmp_path / "a" / ".." / "b"))
+    assert Home.find().root == tmp_path / "b"
+    monkeypatch.delenv("ONEGAI_HOME")
+    assert Home.find().root == Path(onegai.__file__).resolve().parents[1]
+
+
+def test_shown_path_is_below_the_home_where_possible(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    assert home.relative(home.func_file("voice")) == "func/voice.py"
+    assert home.relative(Path("/etc/hosts")) == "/etc/hosts"
+
+
+def test_nobody_runs_in_a_new_home(tmp_path: Path) -> None:
+    assert Home(tmp_path).running_server() is None
+    assert Home(tmp_path / "missing").running_server() is None
+
+
+def test_second_lock_names_the_holder(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    with home.lock():
+        jsonfile.write(home.server_file, {"pid": 123, "url": "http://127.0.0.1:9"})
+        with pytest.raises(HomeLocked) as caught, Home(tmp_path).lock():
+            pass
+        assert "123" in caught.value.message
+        assert "http://127.0.0.1:9" in caught.value.message
+        assert home.running_server() == {"pid": 123, "url": "http://127.0.0.1:9"}
+    assert home.running_server() is None
+    assert not home.server_file.exists()
+    with home.lock():
+        pass
+
+
+def test_lock_before_the_holder_has_said_where_it_is(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    with home.lock():
+        assert home.running_server() == {}
+        with pytest.raises(HomeLocked) as caught, home.lock():
+            pass
+        assert "not said where" in caught.value.message
+
+
+def test_stale_server_file_is_no_server(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    jsonfile.write(home.server_file, {"pid": os.getpid(), "url": "http://127.0.0.1:9"})
+    assert home.running_server() is None
+
+
+def test_lock_is_held_across_processes_and_freed_by_kill(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    with holder(tmp_path) as process:
+        assert (home.running_server() or {})["pid"] == process.pid
+        with pytest.raises(HomeLocked, match=str(process.pid)), home.lock():
+            pass
+        process.kill()
+        process.wait()
+        assert home.server_file.exists()
+        assert home.running_server() is None
+        with home.lock():
+            pass

@@ -1,0 +1,130 @@
+"""What the disk says about an install."""
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from onegai.catalog import AppSpec
+from onegai.home import Home
+from onegai.installation import MARKER, InstallState, disk_usage, install_state
+
+SPEC = AppSpec(app="a", type="webapi", port=5001, exec="run")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """A home with an install script for the app ``a``."""
+    home = Home(tmp_path)
+    home.apps.mkdir()
+    script = home.install_script("a")
+    script.parent.mkdir()
+    script.touch()
+    return home
+
+
+def lock_file(home: Home) -> Path:
+    return home.apps / ".a.lock"
+
+
+@contextmanager
+def held(home: Home) -> Iterator[None]:
+    """As install/lib.sh holds it while it runs."""
+    with lock_file(home).open("w") as lock:
+        lock.write("installing\n")
+        lock.flush()
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def complete(home: Home) -> None:
+    (home.apps / "a").mkdir(exist_ok=True)
+    (home.apps / "a" / MARKER).touch()
+
+
+def half_done(home: Home) -> None:
+    (home.apps / "a").mkdir()
+
+
+def left_by_kill(home: Home) -> None:
+    lock_file(home).write_text("installing\n")
+
+
+def empty_lock(home: Home) -> None:
+    lock_file(home).touch()
+
+
+@pytest.mark.parametrize(
+    ("prepare", "free", "locked"),
+    [
+        ([], InstallState.ABSENT, InstallState.INSTALLING),
+        ([empty_lock], InstallState.ABSENT, InstallState.INSTALLING),
+        ([left_by_kill], InstallState.BROKEN, InstallState.INSTALLING),
+        ([half_done], InstallState.BROKEN, InstallState.INSTALLING),
+        ([half_done, left_by_kill], InstallState.BROKEN, InstallState.INSTALLING),
+        ([complete], InstallState.INSTALLED, InstallState.INSTALLED),
+        ([complete, empty_lock], InstallState.INSTALLED, InstallState.INSTALLED),
+    ],
+)
+def test_states(
+    home: Home,
+    prepare: list[Callable[[Home], None]],
+    free: InstallState,
+    locked: InstallState,
+) -> None:
+    for step in prepare:
+        step(home)
+    assert install_state(home, SPEC) is free
+    with held(home):
+        assert install_state(home, SPEC) is locked
+
+
+@pytest.mark.parametrize("changes", [{"url": "http://127.0.0.1:1"}, {"app": "b"}])
+def test_what_needs_no_install(home: Home, changes: dict[str, Any]) -> None:
+    spec = AppSpec.model_validate({**SPEC.model_dump(), **changes})
+    assert install_state(home, spec) is InstallState.INSTALLED
+
+
+def test_looking_does_not_take_the_lock(home: Home) -> None:
+    empty_lock(home)
+    install_state(home, SPEC)
+    with lock_file(home).open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_disk_usage_counts_hard_links_once_and_follows_no_link(home: Home) -> None:
+    app = home.apps / "a"
+    (app / "deep").mkdir(parents=True)
+    outside = home.root / "outside"
+    outside.mkdir()
+    for path in (app / "model", outside / "big"):
+        path.write_bytes(os.urandom(3 << 20))
+    (app / "deep" / "same").hardlink_to(app / "model")
+    (app / "deep" / "link").symlink_to(outside)
+    (app / "loop").symlink_to(app)
+    assert disk_usage(home, "a") == 3
+    assert disk_usage(home, "none") == 0
+
+
+def test_disk_usage_of_a_folder_that_changes_meanwhile(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An install removes temporary files all the time."""
+    app = home.apps / "a"
+    app.mkdir()
+    (app / "temporary").touch()
+    scandir = os.scandir
+
+    def then_gone(path: str | Path) -> Iterator[os.DirEntry[str]]:
+        with scandir(path) as entries:
+            found = list(entries)
+        for entry in found:
+            Path(entry.path).unlink()
+        return iter(found)
+
+    monkeypatch.setattr("os.scandir", then_gone)
+    assert disk_usage(home, "a") == 0

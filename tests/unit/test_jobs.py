@@ -1,0 +1,179 @@
+"""Jobs: states, output, cancelling, joining, forgetting."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from onegai import jobs as jobs_module
+from onegai.errors import InstallFailed, UnknownJob
+from onegai.jobs import Jobs, Report
+from onegai.schema import Job, JobState
+
+
+@pytest.fixture
+async def jobs() -> AsyncIterator[Jobs]:
+    async with asyncio.timeout(20), Jobs() as jobs:
+        yield jobs
+
+
+async def for_ever(report: Report) -> None:
+    report("begun")
+    await asyncio.Event().wait()
+
+
+async def running(jobs: Jobs, job: Job) -> None:
+    """Wait until its work has begun."""
+    async for event in jobs.events(job.id):
+        if event.event == "output":
+            return
+
+
+async def test_done(jobs: Jobs) -> None:
+    async def work(report: Report) -> dict[str, int]:
+        report("half way")
+        return {"n": 1}
+
+    job = jobs.submit("install", "a", work)
+    assert (job.kind, job.app, job.state) == ("install", "a", JobState.QUEUED)
+    job = await jobs.wait(job.id)
+    assert (job.state, job.result, job.error, job.log) == (
+        JobState.DONE,
+        {"n": 1},
+        None,
+        ["half way"],
+    )
+    assert job.started is not None
+    assert job.ended is not None
+    assert job.created <= job.started <= job.ended
+    assert jobs.get(job.id) == job
+    assert await jobs.cancel(job.id) == job
+
+
+async def test_failed_with_an_error_of_the_tree(jobs: Jobs) -> None:
+    async def work(report: Report) -> None:
+        raise InstallFailed(app="a", reason="exit status 1", log="x.log", detail={"log": ["oh"]})
+
+    job = await jobs.wait(jobs.submit("install", "a", work).id)
+    assert job.state is JobState.FAILED
+    assert job.error is not None
+    assert job.error["message"] == "the install of a failed: exit status 1"
+    assert (job.error["code"], job.error["src"], job.error["log"]) == (
+        "install_failed",
+        "a",
+        ["oh"],
+    )
+
+
+async def test_failed_with_any_exception(jobs: Jobs, caplog: pytest.LogCaptureFixture) -> None:
+    async def work(report: Report) -> None:
+        raise ZeroDivisionError("oh")
+
+    with caplog.at_level(logging.ERROR):
+        job = await jobs.wait(jobs.submit("install", "a", work).id)
+    assert job.error is not None
+    assert job.error["code"] == "internal_error"
+    assert "ZeroDivisionError: oh" in job.error["message"]
+    assert "Traceback" in caplog.text
+
+
+async def test_events_tell_the_whole_story(jobs: Jobs) -> None:
+    async def work(report: Report) -> int:
+        report("one")
+        report("two")
+        return 3
+
+    job = jobs.submit("install", "a", work)
+    events = [event async for event in jobs.events(job.id)]
+    assert [event.id for event in events] == [1, 2, 3, 4]
+    told = [event.data.get("line") or event.data["state"] for event in events]
+    assert told == ["running", "one", "two", "done"]
+    assert events[-1].data["result"] == 3
+    later = [event.id async for event in jobs.events(job.id, after=2)]
+    assert later == [3, 4]
+
+
+async def test_cancel(jobs: Jobs) -> None:
+    cleaned: list[bool] = []
+
+    async def work(report: Report) -> None:
+        try:
+            await for_ever(report)
+        finally:
+            await asyncio.sleep(0)
+            cleaned.append(True)
+
+    job = jobs.submit("install", "a", work)
+    await running(jobs, job)
+    job = await jobs.cancel(job.id)
+    assert (job.state, cleaned) == (JobState.CANCELLED, [True])
+    assert job.ended is not None
+
+
+async def test_cancel_before_it_began(jobs: Jobs) -> None:
+    job = jobs.submit("install", "a", for_ever)
+    async with asyncio.timeout(3):
+        job = await jobs.cancel(job.id)
+    assert job.state is JobState.CANCELLED
+
+
+async def test_leaving_ends_what_runs_and_what_has_not_begun() -> None:
+    async with Jobs() as jobs:
+        begun = jobs.submit("install", "a", for_ever)
+        await running(jobs, begun)
+        waiting = asyncio.create_task(jobs.wait(begun.id))
+        new = jobs.submit("install", "b", for_ever)
+    async with asyncio.timeout(3):
+        assert (await waiting).state is JobState.CANCELLED
+    assert jobs.get(new.id).state is JobState.CANCELLED
+
+
+async def test_second_of_a_kind_joins_the_first(jobs: Jobs) -> None:
+    first = jobs.submit("install", "a", for_ever)
+    assert jobs.submit("install", "a", for_ever).id == first.id
+    others = {jobs.submit("install", "b", for_ever).id, jobs.submit("update", "a", for_ever).id}
+    assert len(others | {first.id}) == 3
+    await running(jobs, first)
+    await jobs.cancel(first.id)
+    assert jobs.submit("install", "a", for_ever).id != first.id
+
+
+async def test_all_newest_first(jobs: Jobs) -> None:
+    made = [jobs.submit("install", app, for_ever).id for app in "abc"]
+    assert [job.id for job in jobs.all()] == made[::-1]
+
+
+async def test_unknown(jobs: Jobs) -> None:
+    with pytest.raises(UnknownJob, match="'x'"):
+        jobs.get("x")
+    with pytest.raises(UnknownJob):
+        jobs.events("x")
+    with pytest.raises(UnknownJob):
+        await jobs.cancel("x")
+
+
+async def test_only_ended_jobs_are_forgotten(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs_module, "KEPT", 3)
+
+    async def work(report: Report) -> Any:
+        return None
+
+    alive = jobs.submit("install", "alive", for_ever)
+    ended = [(await jobs.wait(jobs.submit("install", "a", work).id)).id for _ in range(5)]
+    kept = [job.id for job in jobs.all()]
+    assert alive.id in kept
+    assert ended[-1] in kept
+    assert ended[0] not in kept
+    assert len(kept) == 3
+
+
+async def test_only_the_last_lines_are_kept(jobs: Jobs) -> None:
+    async def work(report: Report) -> None:
+        for number in range(200):
+            report(f"line {number}")
+
+    job = await jobs.wait(jobs.submit("install", "a", work).id)
+    assert len(job.log) == jobs_module.LOG_LINES
+    assert job.log[-1] == "line 199"

@@ -1,0 +1,153 @@
+"""Loading func files: a broken one is a problem with file and line, and hides no other."""
+
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from onegai.home import Home
+from onegai.plugins import Plugin, load_plugins
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    """A home whose func modules are forgotten afterwards."""
+
+    def forget() -> None:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "func"]:
+            del sys.modules[name]
+
+    forget()
+    path = list(sys.path)
+    (tmp_path / "func").mkdir()
+    yield Home(tmp_path)
+    sys.path[:] = path
+    forget()
+
+
+def load_plugin(home: Home, app: str) -> Plugin:
+    return load_plugins(home, [app])[app]
+
+
+def write(home: Home, **sources: str) -> None:
+    for app, source in sources.items():
+        home.func_file(app).write_text(textwrap.dedent(source))
+
+
+def test_no_file_no_functions(home: Home) -> None:
+    plugin = load_plugin(home, "a")
+    assert (plugin.functions, plugin.problem, plugin.module) == ({}, None, None)
+
+
+def test_functions_are_loaded(home: Home) -> None:
+    write(home, a="def main(args): return 1\ndef extra(args): return 2")
+    plugin = load_plugin(home, "a")
+    assert plugin.problem is None
+    assert set(plugin.functions) == {"main", "raw", "extra"}
+    assert plugin.module is sys.modules["func.a"]
+
+
+@pytest.mark.parametrize(
+    ("source", "line", "says"),
+    [
+        ("x = 1\ndef main(args)\n    return 1\n", 2, "syntax: expected ':'"),
+        ("import os\n\n1 / 0\n", 3, "ZeroDivisionError: division by zero"),
+        ("def f():\n    raise OSError('gone')\n\nf()\n", 2, "OSError: gone"),
+        ("import missing_module_x\n", 1, "ModuleNotFoundError: No module named"),
+        ("import json\n\njson.loads('{')\n", 3, "JSONDecodeError"),
+        ("import sys\nsys.exit(3)\n", 2, "SystemExit: 3"),
+        ("raise SystemExit\n", 1, "SystemExit"),
+        ("__all__ = ['nothing']\n", None, "__all__ names 'nothing'"),
+        ("__all__ = 5\n", None, ""),
+        ("def main(args):\n    yield 1\n", 1, "generator"),
+        ("class A: pass\ndef main(args: A): ...\n", 2, "not usable"),
+        ("x = '\0'\n", None, "null bytes"),
+        ("import asyncio\n\nasyncio.run(1)\n", 3, "a coroutine was expected"),
+    ],
+)
+def test_broken_file_is_a_problem_and_hides_no_other(
+    home: Home, source: str, line: int | None, says: str
+) -> None:
+    write(home, fine="def main(args): return 1")
+    home.func_file("broken").write_text(source)
+    plugins = load_plugins(home, ["broken", "fine", "none"])
+    assert set(plugins) == {"broken", "fine", "none"}
+    assert plugins["fine"].problem is None
+    assert "main" in plugins["fine"].functions
+    broken = plugins["broken"]
+    assert broken.functions == {}
+    assert broken.problem is not None
+    assert (broken.problem.app, broken.problem.file) == ("broken", "func/broken.py")
+    assert broken.problem.line == line
+    assert says in broken.problem.reason
+    assert "func.broken" not in sys.modules
+
+
+def test_not_utf8(home: Home) -> None:
+    home.func_file("a").write_bytes(b"x = '\xff'\n")
+    problem = load_plugin(home, "a").problem
+    assert problem is not None
+    assert "utf-8" in problem.reason
+
+
+def test_files_may_import_each_other(home: Home) -> None:
+    write(
+        home,
+        a="""
+        from func import b
+        def main(args): return "a" + b.main(args)
+        """,
+        b="""
+        import func.a
+        def main(args): return "b"
+        def back(args): return func.a.main(args)
+        """,
+    )
+    plugins = load_plugins(home, ["a", "b"])
+    assert [plugin.problem for plugin in plugins.values()] == [None, None]
+    assert plugins["a"].functions["main"].call({}) == "ab"
+    assert plugins["b"].functions["back"].call({}) == "ab"
+    # What was imported is no function of the importer.
+    assert set(plugins["a"].functions) == {"main", "raw"}
+
+
+def test_imported_file_is_the_loaded_one(home: Home) -> None:
+    write(home, a="from func import b", b="runs = []\nruns.append(1)")
+    plugins = load_plugins(home, ["a", "b"])
+    assert plugins["a"].module is not None
+    assert plugins["a"].module.b is plugins["b"].module
+
+
+def test_error_inside_an_imported_file_is_not_placed_in_the_importer(home: Home) -> None:
+    write(home, a="from func import b\n", b="\n\n\n\n\n\ndef main(args)\n")
+    plugins = load_plugins(home, ["a", "b"])
+    problems = [plugin.problem for plugin in plugins.values()]
+    assert problems[0] is not None
+    assert problems[1] is not None
+    assert (problems[1].file, problems[1].line) == ("func/b.py", 7)
+    assert (problems[0].file, problems[0].line) in (("func/a.py", 1), ("func/b.py", 7))
+
+
+def test_importer_of_a_file_that_fails_fails_at_its_import(home: Home) -> None:
+    write(home, a="x = 1\nfrom func import b\n", b="1 / 0\n")
+    problem = load_plugin(home, "a").problem
+    assert problem is not None
+    assert (problem.file, problem.line) == ("func/a.py", 2)
+    assert "ZeroDivisionError" in problem.reason
+
+
+def test_corrected_file_loads(home: Home) -> None:
+    write(home, a="1 / 0")
+    assert load_plugin(home, "a").problem is not None
+    write(home, a="def main(args): return 'corrected'")
+    assert load_plugin(home, "a").functions["main"].call({}) == "corrected"
+
+
+def test_shipped_files_load(root: Path) -> None:
+    apps = [path.stem for path in (root / "func").glob("*.py")]
+    home = Home(root)
+    for app, plugin in load_plugins(home, apps).items():
+        assert plugin.problem is None, app
+        assert plugin.functions, app
