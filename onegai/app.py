@@ -41,8 +41,8 @@ def create_app(engine: Engine, settings: Settings) -> FastAPI:
         CORSMiddleware,
         allow_origins=settings.cors_origins,
         allow_credentials=True,
-        allow_methods=["GET", "POST", "PUT", "DELETE"],
-        allow_headers=["Authorization", "Content-Type", "Prefer", "X-Api-Key", "Last-Event-ID"],
+        allow_methods=["*"],
+        allow_headers=["*"],
         expose_headers=["Location", "Retry-After"],
     )
     app.add_middleware(OriginGuard, settings=settings)

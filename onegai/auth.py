@@ -49,7 +49,8 @@ def foreign_origin(head: Head, settings: Settings) -> str | None:
     origin = head.headers.get("origin")
     if origin is not None:
         host = _host_of(origin)
-        own = host != "" and host == head.headers.get("host")
+        # Browsers ask no preflight for a page's own origin.
+        own = host != "" and host == head.headers.get("host") and not head.is_preflight
         return None if own or origin in settings.cors_origins else origin
     if head.headers.get("sec-fetch-site", "none") in ("same-origin", "none"):
         return None

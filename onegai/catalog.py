@@ -36,15 +36,16 @@ def _relative_folder(value: str) -> str:
 
 def _no_shell(value: str) -> str:
     """Refuse what only a shell understands; ``exec`` is run without one."""
-    lexer = shlex.shlex(value, posix=True, punctuation_chars="&;|<>")
-    lexer.whitespace_split = True
-    lexer.commenters = ""
     try:
+        if not shlex.split(value):
+            raise ValueError("it is empty")
+        # Not POSIX: quotes stay, so that a quoted operator is told from a real one.
+        lexer = shlex.shlex(value, posix=False, punctuation_chars="&;|<>")
+        lexer.whitespace_split = True
+        lexer.commenters = ""
         words = list(lexer)
     except ValueError as error:
         raise ValueError(f"cannot be split into words: {error}") from None
-    if not words:
-        raise ValueError("is empty")
     for word in words:
         if set(word) <= SHELL_OPERATORS:
             raise ValueError(f"contains {word!r}, and no shell runs it: put it in run/run_APP.sh")

@@ -55,6 +55,11 @@ def run_demo(home: Home, *, japanese: bool, question: str | None) -> None:
 
     Raises OneGAIError with what went wrong.
     """
+    # Made here, so that the password is shown on this terminal and not in the server's output.
+    settings, _problems, made = load_settings(home, {})
+    if made:
+        click.echo(f"==> made config.json: user name {settings.username}, ", nl=False)
+        click.echo(f"password {settings.password} (not shown again)")
     japanese = japanese or os.environ.get("LANG", "").startswith("ja")
     steps = Steps(time.monotonic())
     try:

@@ -59,6 +59,8 @@ log = logging.getLogger(__name__)
 SYNC_CALLS = 64
 """Sync functions that can run at once; the next one waits for a thread."""
 
+SIZE_SECONDS = 60.0
+
 _INSTALL_ERRORS = {
     InstallState.ABSENT: NotInstalled,
     InstallState.INSTALLING: Installing,
@@ -89,6 +91,7 @@ class Engine:
         self._problems = list(problems)
         self._catalog: Catalog = load_catalog(home, settings.apps)
         self._plugins: Mapping[str, Plugin] = {}
+        self._sizes: dict[str, tuple[float, int]] = {}
         self._installer = Installer(home)
         self._supervisor = Supervisor(
             home,
@@ -241,19 +244,26 @@ class Engine:
                 return function.outcome(await function.call(arguments))
             surroundings = contextvars.copy_context()
             return await self._loop.run_in_executor(
-                self._threads,
-                lambda: surroundings.run(lambda: function.outcome(function.call(arguments))),
+                self._threads, lambda: surroundings.run(_call_in_thread, function, arguments)
             )
         except OneGAIError:
             raise
-        except (Exception, SystemExit) as error:
-            log.exception("%s/%s failed", app, function.name)
-            raise FunctionFailed(
-                app=app,
-                function=function.name,
-                reason=f"{type(error).__name__}: {error}",
-                log=self.home.relative(self.home.logs / "onegai.log"),
-            ) from None
+        except asyncio.CancelledError as error:
+            if (task := asyncio.current_task()) is None or task.cancelling():
+                raise
+            raise self._failed(app, function, error) from None
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the function is the user's code
+            raise self._failed(app, function, error) from None
+
+    def _failed(self, app: str, function: Function, error: BaseException) -> FunctionFailed:
+        """The error to answer with; the traceback goes to the log only."""
+        log.error("%s/%s failed", app, function.name, exc_info=error)
+        return FunctionFailed(
+            app=app,
+            function=function.name,
+            reason=f"{type(error).__name__}: {error}",
+            log=self.home.relative(self.home.logs / "onegai.log"),
+        )
 
     async def _load_model(self, spec: AppSpec, url: str) -> None:
         """The app's ``load``, before its service counts as ready; speaks to it without a lease."""
@@ -326,6 +336,14 @@ class Engine:
             raise NoService(app=app)
         return self._supervisor[app].log
 
+    async def _size(self, app: str) -> int:
+        """MiB on disk, as it was at most a minute ago: a walk through a large app takes a while."""
+        measured, size = self._sizes.get(app, (float("-inf"), 0))
+        if time.monotonic() - measured > SIZE_SECONDS or size == 0:
+            size = await asyncio.to_thread(disk_usage, self.home, app)
+            self._sizes[app] = (time.monotonic(), size)
+        return size
+
     async def _app_info(self, spec: AppSpec) -> AppInfo:
         app = spec.app
         plugin = self._plugins[app]
@@ -343,7 +361,7 @@ class Engine:
             installed=installed is InstallState.INSTALLED,
             installable=self.home.install_script(app).is_file(),
             state=state,
-            size=await asyncio.to_thread(disk_usage, self.home, app),
+            size=await self._size(app),
             functions=[
                 FunctionInfo(name=name, summary=function.summary, derived=function.derived)
                 for name, function in plugin.functions.items()
@@ -353,3 +371,11 @@ class Engine:
                 *([plugin.problem] if plugin.problem else []),
             ],
         )
+
+
+def _call_in_thread(function: Function, arguments: Any) -> Outcome:
+    try:
+        return function.outcome(function.call(arguments))
+    except StopIteration as error:
+        # A future cannot carry it (PEP 479 has the same reason).
+        raise RuntimeError("StopIteration") from error

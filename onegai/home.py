@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from onegai import jsonfile
 from onegai.errors import HomeLocked
+
+LOCK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -96,14 +99,16 @@ class Home:
         """
         path = self._lock_file()
         path.parent.mkdir(parents=True, exist_ok=True)
+        deadline = time.monotonic() + LOCK_SECONDS
         with path.open("a") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            while not _try_lock(lock):
+                # Somebody who looks for the server (``running_server``) has it for a moment.
                 other = self.running_server() or {}
-                raise HomeLocked(
-                    url=other.get("url", "it has not said where yet"), pid=other.get("pid", "?")
-                ) from None
+                if "url" in other or time.monotonic() > deadline:
+                    raise HomeLocked(
+                        url=other.get("url", "it has not said where yet"), pid=other.get("pid", "?")
+                    )
+                time.sleep(0.01)
             try:
                 yield
             finally:
@@ -111,3 +116,11 @@ class Home:
 
     def _lock_file(self) -> Path:
         return self.root / "data" / "server.lock"
+
+
+def _try_lock(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

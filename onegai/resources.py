@@ -10,6 +10,8 @@ from typing import Protocol
 
 import psutil
 
+from onegai.errors import ConfigError
+
 MIB = 1 << 20
 
 
@@ -69,11 +71,21 @@ class FakeProbe:
 
 
 def machine_probe() -> Probe:
-    """The real machine, or the fake that ONEGAI_FAKE_GPU ("12" or "12,24") asks for."""
+    """The real machine, or the fake that ONEGAI_FAKE_GPU ("12" or "12,24") asks for.
+
+    Raises ConfigError when that is no list of numbers.
+    """
     fake = os.environ.get("ONEGAI_FAKE_GPU")
     if fake is None:
         return MachineProbe()
-    return FakeProbe(tuple(float(size) for size in fake.split(",") if size.strip()))
+    try:
+        return FakeProbe(tuple(float(size) for size in fake.split(",") if size.strip()))
+    except ValueError:
+        raise ConfigError(
+            where="environment variable ONEGAI_FAKE_GPU",
+            reason=f"{fake!r} is not a list of GB",
+            do='set it to "12", or "12,24" for two GPUs',
+        ) from None
 
 
 def _by_nvml() -> tuple[Gpu, ...] | None:

@@ -10,6 +10,8 @@ import os
 import signal
 import socket
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,6 +46,18 @@ def serve(home: Home, *, host: str | None, port: int | None) -> None:
             url = _url(settings, listener)
             jsonfile.write(home.server_file, {"pid": os.getpid(), "url": url})
             uvloop.run(_run(home, settings, problems, listener, banner(settings, url, made)))
+    _leave_stuck_threads()
+
+
+def _leave_stuck_threads() -> None:
+    """A function of the user's that never returns must not keep the program from ending."""
+    deadline = time.monotonic() + 1
+    while any(not thread.daemon for thread in threading.enumerate()[1:]):
+        if time.monotonic() > deadline:
+            log.warning("a function is still running; leaving it")
+            logging.shutdown()
+            os._exit(0)
+        time.sleep(0.01)
 
 
 async def _run(

@@ -47,9 +47,9 @@ function row(app, service) {
   const state = service ? service.state : app.state;
   const line = element("tr");
   const name = element("td", app.title || app.app);
-  name.append(element("small", app.about));
+  name.append(element("small", [app.title ? app.app : "", app.about].filter(Boolean).join(" · ")));
   const stateCell = element("td");
-  stateCell.append(element("span", app.active ? state : "off", state));
+  stateCell.append(element("span", app.active || !app.type ? state : "off", state));
   if (service && service.reason) stateCell.append(element("small", service.reason));
   const functions = app.functions.map((item) => item.name).join(", ");
   const actions = element("td");

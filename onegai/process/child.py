@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import shlex
 import shutil
@@ -17,6 +18,8 @@ from onegai.home import Home
 from onegai.process import tree
 from onegai.process.logfile import LogFile
 
+log = logging.getLogger(__name__)
+
 _EXACT = frozenset(
     "PATH HOME USER LOGNAME SHELL LANG LANGUAGE TZ TERM TMPDIR DISPLAY LD_LIBRARY_PATH "
     "REQUESTS_CA_BUNDLE CURL_CA_BUNDLE NODE_EXTRA_CA_CERTS "
@@ -24,6 +27,7 @@ _EXACT = frozenset(
 )
 _PREFIXES = ("LC_", "XDG_", "CUDA", "NVIDIA_", "SSL_", "GIT_SSL_", "HF_", "UV_", "PIP_", "WSL_")
 _POLL_SECONDS = 0.02
+KILL_SECONDS = 30.0
 
 
 def inherited_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -140,13 +144,17 @@ class Child:
         if code is None:
             return "still running"
         if code < 0:
-            return f"killed by {signal.Signals(-code).name}"
+            try:
+                return f"killed by {signal.Signals(-code).name}"
+            except ValueError:
+                return f"killed by signal {-code}"
         return f"exit status {code}"
 
     async def stop(self, timeout: float) -> None:
         """SIGTERM to all that belongs to it, wait, SIGKILL to what is left, wait.
 
-        Returns when everything is gone. ``timeout`` is the seconds between the two signals.
+        Returns when everything is gone. ``timeout`` is the seconds between the two signals. What
+        even SIGKILL cannot end (stuck in the kernel, signal(7)) is given up after KILL_SECONDS.
         """
         self._signal(signal.SIGTERM)
         try:
@@ -154,7 +162,12 @@ class Child:
                 await self._all_gone()
         except TimeoutError:
             self._signal(signal.SIGKILL)
-            await self._all_gone(again=signal.SIGKILL)
+            try:
+                async with asyncio.timeout(KILL_SECONDS):
+                    await self._all_gone(again=signal.SIGKILL)
+            except TimeoutError:
+                log.error("%s: cannot be killed: pids %s", self._tag.app, self.pids())
+                return
         await self.ended.wait()
 
     def _signal(self, number: signal.Signals) -> None:

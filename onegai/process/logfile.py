@@ -70,14 +70,15 @@ class LogFile:
     async def follow(self, tail: int, until: asyncio.Event | None = None) -> AsyncIterator[str]:
         """The last ``tail`` lines, then every new one; ends after ``until`` is set, if ever."""
         offset = self.size
-        for line in self.tail(tail):
-            yield line
-        rest = b""
+        start = max(0, offset - _TAIL_BYTES)
+        *whole, rest = self._read(start, offset - start).split(b"\n")
+        for part in whole[-tail:] if tail else []:
+            yield clean(part.decode("utf-8", "replace"))
         while True:
             last = until is not None and until.is_set()
             if self.size < offset:
-                offset = 0
-            while chunk := self._read_chunk(offset):
+                offset, rest = 0, b""
+            while chunk := self._read(offset, _TAIL_BYTES):
                 offset += len(chunk)
                 *whole, rest = (rest + chunk).split(b"\n")
                 for part in whole:
@@ -88,11 +89,11 @@ class LogFile:
                 return
             await asyncio.sleep(_POLL_SECONDS)
 
-    def _read_chunk(self, offset: int) -> bytes:
+    def _read(self, offset: int, length: int) -> bytes:
         try:
             with self.path.open("rb") as file:
                 file.seek(offset)
-                return file.read(_TAIL_BYTES)
+                return file.read(length)
         except OSError:
             return b""
 

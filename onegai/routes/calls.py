@@ -31,7 +31,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
     if not body.strip():
         return {}
     try:
-        value = json.loads(body)
+        value = json.loads(body, parse_constant=_refuse_constant)
     except UnicodeDecodeError:
         raise BadJson(reason="it is not UTF-8 text") from None
     except json.JSONDecodeError as error:
@@ -48,6 +48,10 @@ def parse_object(body: bytes) -> dict[str, Any]:
             detail={"errors": [{"field": "", "message": "must be a JSON object"}]},
         )
     return value
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
 
 
 _JSON_NAMES = {

@@ -13,18 +13,18 @@ from onegai.routes.envelope import envelope
 from onegai.routes.openapi import describe
 
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".html": "text/html; charset=utf-8"}
-_CONSOLE_POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'"
+_CONSOLE_POLICY = "default-src 'self'; img-src data:"
 
 
 def router(app: FastAPI, engine: Engine, *, docs: bool) -> APIRouter:
     """The routes; ``docs`` False leaves out /docs and /openapi.json."""
     routes = APIRouter(include_in_schema=False)
 
-    @routes.get("/health")
+    @routes.api_route("/health", methods=["GET", "HEAD"])
     async def health() -> Response:
         return envelope("alive")
 
-    @routes.get("/")
+    @routes.api_route("/", methods=["GET", "HEAD"])
     async def console() -> Response:
         page = _asset("onegai", "console/index.html")
         page.headers["Content-Security-Policy"] = _CONSOLE_POLICY

@@ -165,6 +165,7 @@ class Service:
         """Return once it is stopped. Waits for the leases; with ``force`` it breaks them."""
         self._by_hand = False
         if self._at_rest.is_set():
+            self._fail_waiters(Stopped(app=self.spec.app))
             return
         self._stop.set()
         if force:

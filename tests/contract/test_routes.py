@@ -4,6 +4,7 @@ The one shape: {"status": 1, "servertime": float, "result": "a sentence",
 "detail": {"code", "src", "hint", …}}, and the HTTP status of the error's class.
 """
 
+import asyncio
 import base64
 import json
 import re
@@ -41,7 +42,7 @@ def walk(app: FastAPI) -> Iterator[tuple[str, str]]:
         for name, value in (("{app}", "echo"), ("{function}", "main"), ("{job}", "none")):
             path = path.replace(name, value)
         assert "{" not in path
-        for method in route.methods or ():
+        for method in (route.methods or set()) - {"HEAD"}:  # whose answers have no body
             yield method, path
 
 
@@ -158,7 +159,7 @@ async def test_preflights_of_listed_origins_need_no_password(server: Server, ask
         assert answer.headers["access-control-allow-origin"] == LISTED
         assert answer.headers["access-control-allow-credentials"] == "true"
         assert method in answer.headers["access-control-allow-methods"]
-        assert "authorization" in answer.headers["access-control-allow-headers"].lower()
+        assert asked.lower() in answer.headers["access-control-allow-headers"].lower()
 
 
 async def test_listed_pages_can_read_answers_and_errors(server: Server) -> None:
@@ -194,7 +195,8 @@ async def test_wrong_method_says_all_right_ones(server: Server, is_error: Any) -
     for path, methods in allowed.items():
         answer = await server.send("PATCH", path)
         body = is_error(answer, "method_not_allowed")
-        assert {word.strip() for word in answer.headers["allow"].split(",")} == methods, path
+        named = {word.strip() for word in answer.headers["allow"].split(",")}
+        assert named - {"HEAD"} == methods, path
         assert "PATCH" in body["result"]
         assert all(method in body["detail"]["hint"] for method in methods)
 
@@ -311,12 +313,13 @@ async def test_errors_of_onegai(
     is_error(await server.send(method, path, json=body), code)
 
 
-@pytest.mark.parametrize("function", ["fails", "circle", "surrogate", "raw_surrogate"])
+@pytest.mark.parametrize("function", ["fails", "stops", "circle", "surrogate", "raw_surrogate"])
 async def test_what_a_function_does_wrong_is_its_app_s_fault(
     server: Server, is_error: Any, function: str
 ) -> None:
-    answer = await server.send("POST", f"/api/echo/{function}", json={})
-    if answer.status_code != 200 or function in ("fails", "circle"):
+    async with asyncio.timeout(5):
+        answer = await server.send("POST", f"/api/echo/{function}", json={})
+    if answer.status_code != 200 or function in ("fails", "stops", "circle"):
         body = is_error(answer, "function_failed", src="echo")
         assert "Traceback" not in answer.text
         assert f"echo/{function}" in body["result"]

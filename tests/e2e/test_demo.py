@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -38,6 +39,10 @@ def test_demo_twice_and_a_failure_in_between(tmp_path: Path) -> None:
     first = run(folder, "demo", "--ja")
     assert first.returncode == 0, first.stdout
     assert "installing openjtalk" in first.stdout
+    password = json.loads((folder / "config.json").read_text())["password"]
+    assert first.stdout.count(password) == 1
+    for log in (folder / "data" / "logs").iterdir():
+        assert password not in log.read_text()
     answer = first.stdout.split("smollm: ")[1].split("\n")[0]
     for name, rate in (("answer", 24000), ("japanese", 48000)):
         path = folder / "data" / "demo" / f"{name}.wav"

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -304,6 +305,19 @@ def test_ctrl_c_stops_everything_even_with_a_call_in_flight(
         until(lambda: server.service("a")["leases"] and server.service("b")["pid"])
         assert server.stop(number) == 0
         del calls
+
+
+def test_function_that_never_returns_does_not_keep_the_server_alive(make_server: Make) -> None:
+    server = make_server({"stuck": {"type": "inline"}})
+    server.write("func/stuck.py", "import time\n\n\ndef main(args):\n    time.sleep(600)\n")
+    server.start()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(_ignoring_a_lost_connection, server, "/api/stuck/main")
+        # The call has begun when another one can be answered after it.
+        until(lambda: server.get("/health").status == 200)
+        begun = time.monotonic()
+        assert server.stop(timeout=20) == 0
+        assert time.monotonic() - begun < 10
 
 
 def _ignoring_a_lost_connection(server: Server, path: str, app: str = "") -> None:

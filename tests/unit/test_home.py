@@ -1,10 +1,13 @@
 """One writer per home, and who it is."""
 
+import fcntl
 import os
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -104,3 +107,30 @@ def test_lock_is_held_across_processes_and_freed_by_kill(tmp_path: Path) -> None
         assert home.running_server() is None
         with home.lock():
             pass
+
+
+def test_looking_for_the_server_does_not_keep_it_from_starting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`onegai status` in the very moment of a start: its look may hold a shared lock."""
+    home = Home(tmp_path)
+    with home.lock():
+        pass
+    looking, enough, flock = threading.Event(), threading.Event(), fcntl.flock
+
+    def slow(file: IO[str], operation: int) -> None:
+        flock(file, operation)
+        if operation & fcntl.LOCK_SH:
+            looking.set()
+            enough.wait(0.2)
+
+    monkeypatch.setattr("fcntl.flock", slow)
+    looker = threading.Thread(target=home.running_server)
+    looker.start()
+    try:
+        looking.wait(1)
+        with home.lock():
+            pass
+    finally:
+        enough.set()
+        looker.join()
