@@ -7,6 +7,7 @@ import base64
 import http.client
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -129,7 +130,7 @@ def noticed(rounds: int) -> None:
         script = folder / "listener.py"
         script.write_text(LISTENER)
         port = free_port()
-        entry = {"type": "webapi", "port": port, "exec": f"{sys.executable} {script} {port}"}
+        entry = {"type": "webapi", "port": port, "exec": shlex.join([sys.executable, str(script), str(port)])}
         (folder / "services.json").write_text(json.dumps({"listener": entry}))
         server = Server(folder)
         delays = []

@@ -6,6 +6,7 @@ import base64
 import http.client
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -57,7 +58,7 @@ def fake(name: str, *options: str, **keys: Any) -> dict[str, Any]:
     entry = {
         "type": "webapi",
         "port": free_port(),
-        "exec": " ".join(command),
+        "exec": shlex.join(command),
         "start_timeout": 20,
         "stop_timeout": 5,
     }
