@@ -24,7 +24,7 @@ from onegai.app import create_app
 from onegai.engine import Engine
 from onegai.errors import ConfigError
 from onegai.home import Home
-from onegai.process.tree import port_holder
+from onegai.process.sockets import listeners, port_holder
 from onegai.schema import Problem
 from onegai.settings import Settings, load_settings, remember
 
@@ -179,12 +179,10 @@ def _listen(settings: Settings) -> socket.socket:
 def _who(port: int) -> str:
     """The holder of a port; another OneGAI by its folder."""
     for process in psutil.process_iter(["cmdline"]):
-        command = process.info["cmdline"] or []
-        if "onegai" not in command:
+        if "onegai" not in (process.info["cmdline"] or []):
             continue
         try:
-            ports = {item.laddr.port for item in process.net_connections("tcp") if item.laddr}
-            if port in ports:
+            if any(listener.port == port for listener in listeners([process.pid])):
                 folder = process.environ().get("ONEGAI_HOME") or process.cwd()
                 return f"the OneGAI of {folder} (pid {process.pid})"
         except psutil.Error:

@@ -6,7 +6,7 @@ Read from /proc (proc(5)); processes of other users are skipped.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -39,15 +39,16 @@ def members(tag: Tag, group: int) -> list[int]:
     return [pid for pid in _own_pids() if _in_group(pid, group) or _is_tagged(pid, wanted)]
 
 
-def _own_pids() -> Iterator[int]:
+def _own_pids() -> list[int]:
     mine = os.getuid()
-    for entry in os.scandir(_PROC):
-        if entry.name.isdigit():
-            try:
-                if entry.stat().st_uid == mine and int(entry.name) != os.getpid():
-                    yield int(entry.name)
-            except OSError:
-                continue
+    found = []
+    with os.scandir(_PROC) as entries:
+        for entry in entries:
+            if entry.name.isdigit() and int(entry.name) != os.getpid():
+                with suppress(OSError):
+                    if entry.stat().st_uid == mine:
+                        found.append(int(entry.name))
+    return found
 
 
 def _in_group(pid: int, group: int) -> bool:
@@ -67,27 +68,6 @@ def _is_tagged(pid: int, wanted: set[bytes]) -> bool:
         return False
 
 
-@dataclass(frozen=True)
-class Listener:
-    """A listening TCP socket; ``address`` is the IP it is bound to."""
-
-    address: str
-    port: int
-
-
-def listeners(pids: list[int]) -> set[Listener]:
-    """The TCP sockets that these processes listen on."""
-    found = set()
-    for pid in pids:
-        try:
-            for connection in psutil.Process(pid).net_connections("tcp"):
-                if connection.status == psutil.CONN_LISTEN and connection.laddr:
-                    found.add(Listener(connection.laddr.ip, connection.laddr.port))
-        except psutil.Error:
-            continue
-    return found
-
-
 def rss_mib(pids: list[int]) -> int:
     """Resident memory of these processes, MiB; shared pages count once per process."""
     total = 0
@@ -97,20 +77,3 @@ def rss_mib(pids: list[int]) -> int:
         except psutil.Error:
             continue
     return total >> 20
-
-
-def port_holder(port: int) -> str:
-    """Who listens on a port, in words: pid and command where this user may see them."""
-    try:
-        for connection in psutil.net_connections("tcp"):
-            if connection.status != psutil.CONN_LISTEN or not connection.laddr:
-                continue
-            if connection.laddr.port != port:
-                continue
-            if connection.pid is None:
-                break
-            command = " ".join(psutil.Process(connection.pid).cmdline())
-            return f"pid {connection.pid} ({command[:120] or '?'})"
-    except (psutil.Error, OSError):
-        pass
-    return "a program of another user"

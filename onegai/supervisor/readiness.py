@@ -13,7 +13,7 @@ import aiohttp
 
 from onegai.catalog import AppSpec
 from onegai.errors import NeverReady, PortTaken, Unreachable
-from onegai.process import tree
+from onegai.process import sockets
 from onegai.process.child import Child
 from onegai.process.logfile import LogFile
 
@@ -64,7 +64,7 @@ def check_port_free(spec: AppSpec) -> None:
             ) from None
         except OSError:
             raise PortTaken(
-                app=spec.app, port=spec.port, holder=tree.port_holder(spec.port)
+                app=spec.app, port=spec.port, holder=sockets.port_holder(spec.port)
             ) from None
 
 
@@ -115,7 +115,7 @@ async def _listening(spec: AppSpec, child: Child, patience: Patience) -> None:
         if await _connects(spec.port):
             if not spec.owner_check or await _is_ours(spec.port, child):
                 return
-            holder = await asyncio.to_thread(tree.port_holder, spec.port)
+            holder = await asyncio.to_thread(sockets.port_holder, spec.port)
             # Between the two looks the child may have begun to listen after all.
             if not await _is_ours(spec.port, child):
                 raise PortTaken(app=spec.app, port=spec.port, holder=holder)
@@ -130,7 +130,7 @@ async def _listening(spec: AppSpec, child: Child, patience: Patience) -> None:
 
 
 async def _is_ours(port: int, child: Child) -> bool:
-    found = await asyncio.to_thread(lambda: tree.listeners(child.pids()))
+    found = await asyncio.to_thread(lambda: sockets.listeners(child.pids()))
     return any(listener.port == port for listener in found)
 
 

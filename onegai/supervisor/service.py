@@ -43,7 +43,7 @@ from onegai.errors import (
 from onegai.home import Home
 from onegai.installation import InstallState, install_state
 from onegai.policy import Start
-from onegai.process import tree
+from onegai.process import sockets, tree
 from onegai.process.child import Child, service_command
 from onegai.process.logfile import LogFile
 from onegai.schema import ServiceStatus, State
@@ -305,7 +305,6 @@ class Service:
         await self._watched(
             readiness.wait_until_ready(spec, child, self.log, self._log_start, self._http)
         )
-        await self._look_at_listeners(child)
 
     async def _watched(self, work: Coroutine[Any, Any, None] | Awaitable[None]) -> None:
         """Await work on a starting child; its end is noticed at once and is a failed start."""
@@ -345,16 +344,16 @@ class Service:
         self._set(State.STOPPING)
 
     async def _child_ended(self) -> None:
-        """Wait for the end, keeping the log from growing without bound."""
-        while True:
-            if self._child is None:
-                await asyncio.Event().wait()
-            else:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(HOUSEKEEPING_SECONDS):
-                        await self._child.ended.wait()
-                        return
-            self.log.rotate()
+        """Wait for the end, meanwhile watching what it listens on and how large its log is."""
+        if self._child is None:
+            await asyncio.Event().wait()
+            return
+        while not self._child.ended.is_set():
+            await self._look_at_listeners(self._child)
+            await asyncio.to_thread(self.log.rotate)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(HOUSEKEEPING_SECONDS):
+                    await self._child.ended.wait()
 
     def _crashed(self, lived: float) -> None:
         assert self._child is not None
@@ -395,7 +394,7 @@ class Service:
             self._child = None
 
     async def _look_at_listeners(self, child: Child) -> None:
-        found = await asyncio.to_thread(lambda: tree.listeners(child.pids()))
+        found = await asyncio.to_thread(lambda: sockets.listeners(child.pids()))
         self._problems = [
             f"it listens on {listener.address}:{listener.port}, which other machines may reach"
             for listener in sorted(found, key=lambda listener: listener.port)

@@ -335,8 +335,9 @@ def _alive(pid: int) -> bool:
 
 def test_listener_beyond_loopback_is_a_listed_problem(make_server: Make) -> None:
     server = make_server({"a": fake("ready", "--host", "0.0.0.0")}).start()
-    status = server.post("/service/start", {"app": "a"}).result
-    assert "0.0.0.0" in status["problems"][0]
+    server.post("/service/start", {"app": "a"})
+    [problem] = until(lambda: server.service("a")["problems"])
+    assert "0.0.0.0" in problem
 
 
 def test_logs_follow_as_events(make_server: Make) -> None:

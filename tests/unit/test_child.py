@@ -17,7 +17,7 @@ import pytest
 from onegai.catalog import AppSpec
 from onegai.errors import ExecNotFound
 from onegai.home import Home
-from onegai.process import tree
+from onegai.process import sockets
 from onegai.process.child import Child, inherited_environment, service_command
 from onegai.process.logfile import LogFile
 from onegai.process.tree import Tag
@@ -288,7 +288,7 @@ async def test_a_launcher_s_service_is_still_the_child(
     assert not child.ended.is_set()
     pid = (await ask(url + "/pid"))["pid"]
     assert child.pids() == [pid]
-    assert tree.listeners(child.pids())
+    assert sockets.listeners(child.pids())
     await child.stop(5)
     assert child.ended.is_set()
     assert not alive(pid)

@@ -1,9 +1,7 @@
-"""Which processes belong to a service, and who listens where."""
+"""Which processes belong to a service."""
 
 import os
-import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from onegai.process import tree
-from onegai.process.tree import Listener, Tag
+from onegai.process.tree import Tag
 
 Spawn = Callable[..., subprocess.Popen[str]]
 
@@ -76,26 +74,8 @@ def test_a_name_with_brackets_and_spaces(spawn: Spawn, tmp_path: Path) -> None:
     until(lambda: tree.members(Tag("a", tmp_path), process.pid) == [process.pid])
 
 
-def test_listeners_of_a_process(spawn: Spawn, fakes: Path) -> None:
-    process = spawn(sys.executable, str(fakes / "ready.py"), "--port", "0")
-    assert process.stdout is not None
-    port = int(process.stdout.readline().rsplit(":", 1)[1])
-    assert tree.listeners([process.pid]) == {Listener("127.0.0.1", port)}
-    assert str(process.pid) in tree.port_holder(port)
-    assert "ready.py" in tree.port_holder(port)
-    assert tree.rss_mib([process.pid]) > 0
-
-
-def test_what_is_gone_is_skipped(spawn: Spawn) -> None:
+def test_memory_of_what_is_there_and_of_what_is_gone(spawn: Spawn) -> None:
     process = spawn("true")
     process.wait()
-    assert tree.listeners([process.pid]) == set()
     assert tree.rss_mib([process.pid]) == 0
-
-
-def test_holder_of_a_port_that_is_only_connected_to_is_the_listener() -> None:
-    with (
-        socket.create_server(("127.0.0.1", 0)) as listener,
-        socket.create_connection(listener.getsockname()),
-    ):
-        assert f"pid {os.getpid()} " in tree.port_holder(listener.getsockname()[1])
+    assert tree.rss_mib([os.getpid()]) > 0
