@@ -21,17 +21,14 @@ from onegai.errors import (
     CallTimeout,
     FunctionFailed,
     Inactive,
-    InstallBroken,
-    Installing,
     NoService,
-    NotInstalled,
     OneGAIError,
     UnknownApp,
     UnknownFunction,
 )
 from onegai.functions import Function, Outcome
 from onegai.home import Home
-from onegai.installation import InstallState, disk_usage, install_state
+from onegai.installation import InstallState, check_installed, disk_usage, install_state
 from onegai.installer import Installer
 from onegai.jobs import Jobs
 from onegai.plugins import Plugin, load_plugins
@@ -61,11 +58,6 @@ SYNC_CALLS = 64
 
 SIZE_SECONDS = 60.0
 
-_INSTALL_ERRORS = {
-    InstallState.ABSENT: NotInstalled,
-    InstallState.INSTALLING: Installing,
-    InstallState.BROKEN: InstallBroken,
-}
 _INSTALL_STATES = {
     InstallState.ABSENT: State.ABSENT,
     InstallState.INSTALLING: State.INSTALLING,
@@ -153,7 +145,7 @@ class Engine:
     async def start(self, app: str, *, restart: bool = False, wait: bool = True) -> ServiceStatus:
         """Have the service ready, or on its way with ``wait`` False. Idempotent."""
         spec = self._active(app)
-        self._check_installed(spec)
+        check_installed(self.home, spec)
         if not spec.has_service:
             raise NoService(app=app)
         service = self._supervisor[app]
@@ -226,7 +218,7 @@ class Engine:
         """Run a function with JSON arguments. Raises what is wrong with the call or the app."""
         spec = self._active(app)
         called = self._function(app, function)
-        self._check_installed(spec)
+        check_installed(self.home, spec)
         arguments = called.arguments(app, given)
         context = self._context(app, spec.call_timeout)
         with context.active():
@@ -314,11 +306,6 @@ class Engine:
         if not spec.active:
             raise Inactive(app=app)
         return spec
-
-    def _check_installed(self, spec: AppSpec) -> None:
-        error = _INSTALL_ERRORS.get(install_state(self.home, spec))
-        if error is not None:
-            raise error(app=spec.app)
 
     def _function(self, app: str, name: str) -> Function:
         plugin = self._plugins[app]

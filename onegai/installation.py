@@ -13,6 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from onegai.catalog import AppSpec
+from onegai.errors import InstallBroken, Installing, NotInstalled
 from onegai.home import Home
 
 MARKER = ".onegai-installed"
@@ -27,6 +28,13 @@ class InstallState(StrEnum):
     INSTALLED = "installed"
 
 
+_ERRORS = {
+    InstallState.ABSENT: NotInstalled,
+    InstallState.INSTALLING: Installing,
+    InstallState.BROKEN: InstallBroken,
+}
+
+
 def install_state(home: Home, spec: AppSpec) -> InstallState:
     """Installed is what has a ``url``, needs no install script, or carries the marker."""
     if spec.url is not None or not home.install_script(spec.app).is_file():
@@ -37,6 +45,13 @@ def install_state(home: Home, spec: AppSpec) -> InstallState:
     if _is_held(lock):
         return InstallState.INSTALLING
     return InstallState.BROKEN if folder.exists() or _says(lock) else InstallState.ABSENT
+
+
+def check_installed(home: Home, spec: AppSpec) -> None:
+    """Raises NotInstalled, Installing or InstallBroken."""
+    error = _ERRORS.get(install_state(home, spec))
+    if error is not None:
+        raise error(app=spec.app)
 
 
 def _says(lock: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Unpack
@@ -76,8 +77,9 @@ class Handle:
         request = build(method, path, **options)
         hold = self._hold(context)
         try:
-            answer = self._send(context, hold.url, request, timeout, preload=True)
-            response = Response(self.app, answer.status, answer.headers, answer.data)
+            answer, deadline = self._send(context, hold.url, request, timeout)
+            content = b"".join(self._pieces(context, answer, deadline))
+            response = Response(self.app, answer.status, answer.headers, content)
         finally:
             hold.release()
         return response.checked() if check else response
@@ -106,11 +108,13 @@ class Handle:
         context = current(self.app)
         request = build(method, path, **options)
         with self.lease() as base:
-            answer = self._send(context, base, request, None, preload=False)
+            answer, deadline = self._send(context, base, request, None)
             try:
+                pieces = self._pieces(context, answer, deadline)
                 if answer.status >= 400:
-                    Response(self.app, answer.status, answer.headers, answer.read()).checked()
-                yield self._pieces(context, answer)
+                    content = b"".join(pieces)
+                    Response(self.app, answer.status, answer.headers, content).checked()
+                yield pieces
             finally:
                 answer.close()
 
@@ -155,33 +159,40 @@ class Handle:
             raise CallTimeout(app=self.app, seconds=context.seconds) from None
 
     def _send(
-        self,
-        context: CallContext,
-        base: str,
-        request: Request,
-        timeout: float | None,
-        *,
-        preload: bool,
-    ) -> urllib3.BaseHTTPResponse:
+        self, context: CallContext, base: str, request: Request, timeout: float | None
+    ) -> tuple[urllib3.BaseHTTPResponse, float]:
+        """The answer's head, and the ``time.monotonic`` by which its body must be here."""
         left = context.remaining(self.app)
         seconds = min(left, timeout) if timeout is not None else left
+        deadline = time.monotonic() + seconds
         try:
-            return context.transport.sync.request(
+            answer = context.transport.sync.request(
                 request.method,
                 base + request.target,
                 body=request.body,
                 headers=dict(request.headers),
                 timeout=urllib3.Timeout(connect=10, read=seconds),
-                preload_content=preload,
+                preload_content=False,
             )
         except urllib3.exceptions.ReadTimeoutError:
             raise CallTimeout(app=self.app, seconds=seconds) from None
         except urllib3.exceptions.HTTPError as error:
             raise self._lost(context, error) from None
+        return answer, deadline
 
-    def _pieces(self, context: CallContext, answer: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
+    def _pieces(
+        self, context: CallContext, answer: urllib3.BaseHTTPResponse, deadline: float
+    ) -> Iterator[bytes]:
+        """The body as it comes. The connection goes back to the pool once all of it is read."""
+        begun = time.monotonic()
         try:
-            yield from answer.stream(1 << 16, decode_content=True)
+            while piece := answer.read1(1 << 16):
+                yield piece
+                if time.monotonic() > deadline:
+                    answer.close()
+                    raise CallTimeout(app=self.app, seconds=round(deadline - begun, 2))
+        except urllib3.exceptions.ReadTimeoutError:
+            raise CallTimeout(app=self.app, seconds=round(deadline - begun, 2)) from None
         except urllib3.exceptions.HTTPError as error:
             raise self._lost(context, error) from None
 

@@ -41,7 +41,7 @@ from onegai.errors import (
     Unreachable,
 )
 from onegai.home import Home
-from onegai.installation import InstallState, install_state
+from onegai.installation import InstallState, check_installed, install_state
 from onegai.policy import Start
 from onegai.process import sockets, tree
 from onegai.process.child import Child, service_command
@@ -236,13 +236,13 @@ class Service:
     async def _one_life(self) -> None:
         """From the wish to have it ready to the moment when it is gone again."""
         self._failure = None
+        self._problems = []
         try:
             try:
                 self._check_can_start()
                 self._set(State.STARTING)
                 gate = await self._unless_stopped(self._start())
             except _StopRequested:
-                self._set(State.STOPPING)
                 self._fail_waiters(Stopped(app=self.spec.app))
             except OneGAIError as error:
                 self._failure = error
@@ -265,15 +265,7 @@ class Service:
             raise Inactive(app=app)
         if not self.spec.has_service:
             raise NoService(app=app)
-        match install_state(self._home, self.spec):
-            case InstallState.ABSENT:
-                raise NotInstalled(app=app)
-            case InstallState.INSTALLING:
-                raise Installing(app=app)
-            case InstallState.BROKEN:
-                raise InstallBroken(app=app)
-            case InstallState.INSTALLED:
-                pass
+        check_installed(self._home, self.spec)
 
     async def _start(self) -> Gate:
         """Bring it up and load its model. The child is left to ``_end_child`` on failure."""
@@ -389,6 +381,7 @@ class Service:
             self._spawning = None
         child = self._child
         if child is not None:
+            self._set(State.STOPPING)
             await child.stop(self.spec.stop_timeout)
             log.info("%s: stopped (%s)", self.spec.app, child.how_it_ended)
             self._child = None

@@ -11,7 +11,7 @@ import aiohttp
 
 from onegai import policy
 from onegai.catalog import AppSpec, Catalog
-from onegai.errors import AppError, NoGpu, NotEnoughMemory
+from onegai.errors import AppError, NoGpu, NoService, NotEnoughMemory, UnknownApp
 from onegai.home import Home
 from onegai.resources import Memory, Probe
 from onegai.schema import ServiceStatus
@@ -78,7 +78,12 @@ class Supervisor:
         return service.try_lease() if service is not None else None
 
     async def lease(self, app: str) -> Lease:
-        """A lease; starts the service if needed. ``app`` must be a service."""
+        """A lease; starts the service if needed. Raises UnknownApp, NoService."""
+        if app not in self._services:
+            if app in self._catalog.specs:
+                raise NoService(app=app)
+            names = ", ".join(sorted(self._services))
+            raise UnknownApp(app=app, do=f"the apps with a service are: {names}")
         return await self._services[app].lease()
 
     async def why_lost(self, app: str, reason: str) -> AppError:
