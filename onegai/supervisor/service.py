@@ -18,9 +18,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, TypeVar
 
 import aiohttp
 
@@ -48,15 +47,13 @@ from onegai.process.child import Child, service_command
 from onegai.process.logfile import LogFile
 from onegai.schema import ServiceStatus, State
 from onegai.supervisor import readiness
+from onegai.supervisor.backoff import Backoff
+from onegai.supervisor.interrupts import Interrupted, unless
 from onegai.supervisor.leases import Gate, Lease
 
-T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 HOUSEKEEPING_SECONDS = 60
-QUICK_CRASH_SECONDS = 60
-"""A service that dies sooner than this after it was ready counts as crashing quickly."""
-MAX_QUICK_CRASHES = 5
 LOG_LINES = 20
 
 Admission = Callable[[AppSpec], Awaitable[Start]]
@@ -66,10 +63,6 @@ Loader = Callable[[AppSpec, str], Awaitable[None]]
 
 
 _ALIVE = frozenset({State.QUEUED, State.STARTING, State.READY, State.PARKED, State.STOPPING})
-
-
-class _StopRequested(Exception):
-    """Raised inside the owner task when somebody asked for a stop."""
 
 
 class Service:
@@ -106,7 +99,7 @@ class Service:
         self._at_rest = asyncio.Event()
         self._closing = False
         self._by_hand = False
-        self._quick_crashes = 0
+        self._backoff = Backoff()
 
     # --- what others ask of it -------------------------------------------------------------
 
@@ -241,8 +234,8 @@ class Service:
             try:
                 self._check_can_start()
                 self._set(State.STARTING)
-                gate = await self._unless_stopped(self._start())
-            except _StopRequested:
+                gate = await unless(self._stop, self._start())
+            except Interrupted:
                 self._fail_waiters(Stopped(app=self.spec.app))
             except OneGAIError as error:
                 self._failure = error
@@ -298,22 +291,20 @@ class Service:
             readiness.wait_until_ready(spec, child, self.log, self._log_start, self._http)
         )
 
-    async def _watched(self, work: Coroutine[Any, Any, None] | Awaitable[None]) -> None:
+    async def _watched(self, work: Awaitable[None]) -> None:
         """Await work on a starting child; its end is noticed at once and is a failed start."""
         child = self._child
-        task = asyncio.ensure_future(work)
         if child is None:
-            await task
+            await work
             return
-        ended = asyncio.ensure_future(child.ended.wait())
         try:
-            await asyncio.wait({task, ended}, return_when=asyncio.FIRST_COMPLETED)
-            if child.ended.is_set():
-                lines = self.log.tail(LOG_LINES, self._log_start)
-                raise ExitedEarly(app=self.spec.app, how=child.how_it_ended, detail={"log": lines})
-            await task
-        finally:
-            await _cancel(task, ended)
+            await unless(child.ended, work)
+        except (Interrupted, OneGAIError):
+            if not child.ended.is_set():
+                raise
+        if child.ended.is_set():
+            lines = self.log.tail(LOG_LINES, self._log_start)
+            raise ExitedEarly(app=self.spec.app, how=child.how_it_ended, detail={"log": lines})
 
     async def _serve(self, gate: Gate) -> None:
         """Ready: until the child ends or a stop is asked for."""
@@ -322,13 +313,13 @@ class Service:
         self._release_waiters()
         ready_since = time.monotonic()
         try:
-            await self._unless_stopped(self._child_ended())
-        except _StopRequested:
+            await unless(self._stop, self._child_ended())
+        except Interrupted:
             gate.close()
             self._gate = None
             self._set(State.STOPPING)
-            with suppress(_StopRequested):
-                await self._unless(self._force, gate.drained())
+            with suppress(Interrupted):
+                await unless(self._force, gate.drained())
             return
         gate.close()
         self._gate = None
@@ -358,13 +349,11 @@ class Service:
         log.warning("%s", self._failure.message)
         if not self._by_hand or spec.restart != "on-failure":
             return
-        self._quick_crashes = self._quick_crashes + 1 if lived < QUICK_CRASH_SECONDS else 1
-        if self._quick_crashes >= MAX_QUICK_CRASHES:
-            log.warning("%s: given up after %d quick crashes", spec.app, self._quick_crashes)
+        delay = self._backoff.crashed(lived)
+        if delay is None:
+            log.warning("%s: given up after several quick crashes", spec.app)
             self._by_hand = False
-            self._quick_crashes = 0
             return
-        delay = min(2.0 ** (self._quick_crashes - 1), 60.0)
         log.info("%s: restarting in %g s", spec.app, delay)
         asyncio.get_running_loop().call_later(delay, self._restart)
 
@@ -435,24 +424,3 @@ class Service:
             if not waiter.done():
                 waiter.set_exception(error)
         self._waiters.clear()
-
-    async def _unless_stopped(self, work: Coroutine[Any, Any, T]) -> T:
-        return await self._unless(self._stop, work)
-
-    async def _unless(self, event: asyncio.Event, work: Coroutine[Any, Any, T]) -> T:
-        """The outcome of ``work``; cancels it and raises _StopRequested when the event is set."""
-        task = asyncio.ensure_future(work)
-        asked = asyncio.ensure_future(event.wait())
-        try:
-            await asyncio.wait({task, asked}, return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                return task.result()
-            raise _StopRequested
-        finally:
-            await _cancel(task, asked)
-
-
-async def _cancel(*tasks: asyncio.Future[Any]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
