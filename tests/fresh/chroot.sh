@@ -68,7 +68,7 @@ mirror() {
 host_mirror=$(mirror)
 
 if [[ ! -e $dir/etc/debian_version ]]; then
-    debootstrap --variant=minbase --include="$packages" "$suite" "$dir" "${host_mirror:-http://deb.debian.org/debian}"
+    debootstrap --variant=minbase --include="$packages" "$suite" "$dir" ${host_mirror:+"$host_mirror"}
 fi
 
 home=/root
