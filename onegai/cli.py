@@ -78,7 +78,9 @@ def main() -> NoReturn:
 def _run() -> int:
     """The exit status."""
     try:
-        commands(prog_name="onegai", standalone_mode=False)
+        # Not click's own main(): that has ideas of its own about Ctrl-C and closed pipes.
+        with commands.make_context("onegai", sys.argv[1:]) as context:
+            commands.invoke(context)
         sys.stdout.flush()
     except click.exceptions.Exit as end:
         return end.exit_code
@@ -86,7 +88,7 @@ def _run() -> int:
         error.show()
         return WRONG
     except (click.Abort, KeyboardInterrupt):
-        click.echo("stopped", err=True)
+        click.echo("\nstopped" if sys.stderr.isatty() else "stopped", err=True)
         return INTERRUPTED
     except BrokenPipeError:
         # Who reads our output has enough (``| head``); the interpreter flushes once more.

@@ -152,7 +152,7 @@ def _client(url: str, username: str, password: str) -> Iterator[Backend]:
     except ServerError as error:
         raise _failure(url, error) from None
     except ServerUnreachable as error:
-        hint = f"is it running? {COMMAND} starts the one of this folder"
+        hint = f"is it running? The one of this folder is started with {COMMAND}"
         raise Failure(str(error), hint, status=NO_SERVER) from None
 
 

@@ -219,7 +219,7 @@ def server_and_ports(home: Home, settings: Settings | None, catalog: Catalog) ->
     if running is not None:
         yield Finding("ok", f"OneGAI runs at {running.get('url', '(just starting)')}")
     else:
-        yield Finding("ok", f"no OneGAI runs for this folder ({COMMAND} starts it)")
+        yield Finding("ok", f"no OneGAI runs for this folder (start it with {COMMAND})")
         if settings is not None and (who := stranger(settings.host, settings.port)):
             do = f"stop that program, or choose another: {COMMAND} config port 58081"
             yield Finding("fail", f"port {settings.port} of OneGAI is taken by {who}", do)

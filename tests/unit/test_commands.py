@@ -231,10 +231,11 @@ def test_hints_name_commands(hint: str, command: str) -> None:
 
 
 def run_main(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> int:
-    def fail(**_options: Any) -> None:
+    def fail(_context: object) -> None:
         raise error
 
-    monkeypatch.setattr(cli, "commands", fail)
+    monkeypatch.setattr(cli.commands, "invoke", fail)
+    monkeypatch.setattr(sys, "argv", ["onegai", "ps"])
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert isinstance(ended.value.code, int)
@@ -270,7 +271,8 @@ def test_errors_are_lines(
 
 def test_traceback_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONEGAI_TRACEBACK", "1")
-    monkeypatch.setattr(cli, "commands", lambda **_: 1 / 0)
+    monkeypatch.setattr(cli.commands, "invoke", lambda _: 1 / 0)
+    monkeypatch.setattr(sys, "argv", ["onegai", "ps"])
     with pytest.raises(ZeroDivisionError):
         cli._run()
 
