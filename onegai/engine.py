@@ -11,9 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from typing import Any, Self
 
-import aiohttp
-import urllib3
-
 from onegai.catalog import AppSpec, Catalog, load_catalog
 from onegai.errors import (
     BrokenEntry,
@@ -45,9 +42,10 @@ from onegai.schema import (
     State,
     StatusReport,
 )
-from onegai.sdk.context import CallContext, Transport
-from onegai.sdk.handles import AsyncHandle, Handle
+from onegai.sdk.context import CallContext, Services, Transport, open_transport
+from onegai.sdk.handles import declares_handle
 from onegai.settings import Settings
+from onegai.supervisor.leases import Lease
 from onegai.supervisor.readiness import CAP_FACTOR
 from onegai.supervisor.supervisor import Supervisor
 
@@ -93,7 +91,7 @@ class Engine:
             self._load_model,
         )
         self._threads = ThreadPoolExecutor(SYNC_CALLS, thread_name_prefix="call")
-        self._transport: Transport
+        self.transport: Transport
         self._loop: asyncio.AbstractEventLoop
         self._stack = AsyncExitStack()
 
@@ -101,20 +99,18 @@ class Engine:
         self._loop = asyncio.get_running_loop()
         self._plugins = load_plugins(self.home, self._catalog.specs)
         self._stack.callback(self._threads.shutdown, wait=False, cancel_futures=True)
-        pool = urllib3.PoolManager(
-            num_pools=64, maxsize=SYNC_CALLS, retries=urllib3.Retry(0, redirect=5)
-        )
-        self._stack.callback(pool.clear)
-        session = await self._stack.enter_async_context(
-            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
-        )
-        self._transport = Transport(pool, session)
+        self.transport = await self._stack.enter_async_context(open_transport())
         await self._stack.enter_async_context(self._supervisor)
         await self._stack.enter_async_context(self.jobs)
         return self
 
     async def __aexit__(self, *error: object) -> None:
         await self._stack.aclose()
+
+    @property
+    def services(self) -> Services:
+        """What handles need."""
+        return self._supervisor
 
     # --- apps ------------------------------------------------------------------------------
 
@@ -204,6 +200,12 @@ class Engine:
         """The last lines, then new ones until the caller stops."""
         return self._log(app).follow(lines)
 
+    async def hold(self, app: str) -> Lease:
+        """A lease for somebody else's requests; starts the service. The caller releases it."""
+        spec = self._active(app)
+        check_installed(self.home, spec)
+        return await self._supervisor.lease(app)
+
     # --- calls -----------------------------------------------------------------------------
 
     def functions(self) -> dict[str, Mapping[str, Function]]:
@@ -224,7 +226,7 @@ class Engine:
         with context.active():
             try:
                 async with asyncio.timeout(spec.call_timeout):
-                    if spec.has_service and not self._has_handle(app):
+                    if spec.has_service and not declares_handle(self._plugins[app].module, app):
                         context.pinned[app] = await self._supervisor.lease(app)
                     return await self._run(app, called, arguments)
             except TimeoutError:
@@ -270,22 +272,21 @@ class Engine:
             async with asyncio.timeout(seconds):
                 await self._run(spec.app, load, load.arguments(spec.app, {}))
 
+    def call_context(self, app: str) -> CallContext:
+        """The surroundings of one call of a function of ``app``. From any thread."""
+        spec = self._active(app)
+        return self._context(app, spec.call_timeout)
+
     def _context(self, app: str, seconds: float) -> CallContext:
         return CallContext(
             app=app,
             services=self._supervisor,
-            transport=self._transport,
+            transport=self.transport,
             loop=self._loop,
             deadline=time.monotonic() + seconds,
             seconds=seconds,
             settings=self._catalog.own_settings,
         )
-
-    def _has_handle(self, app: str) -> bool:
-        """Does the func file lease its service by itself? Else the whole call holds a lease."""
-        module = self._plugins[app].module
-        values = vars(module).values() if module else ()
-        return any(isinstance(value, Handle | AsyncHandle) and value.app == app for value in values)
 
     # --- looking things up -----------------------------------------------------------------
 

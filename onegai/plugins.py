@@ -1,20 +1,27 @@
-"""Loading func files. A broken one is a listed problem with file and line; it stops nothing."""
+"""Func files: loading them, wherever they are imported from, with callable public functions.
+
+A broken file is a listed problem with file and line; it stops nothing.
+"""
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 
 from onegai.functions import BadFunction, Function, public_functions
 from onegai.home import Home
 from onegai.schema import Problem
+from onegai.sdk.direct import DirectFunction
 
 PACKAGE = "func"
+_FUNCTIONS = "__onegai_functions__"
 
 
 @dataclass(frozen=True)
@@ -27,16 +34,56 @@ class Plugin:
     module: ModuleType | None = None
 
 
+class _Finder:
+    """Loads ``func.{app}``, in a server and in plain Python alike, by ``_Loader``."""
+
+    @staticmethod
+    def find_spec(
+        name: str, path: Sequence[str] | None, _target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """See importlib.abc.MetaPathFinder."""
+        package, _, app = name.rpartition(".")
+        if package == PACKAGE and path is not None:
+            for folder in path:
+                file = Path(folder) / f"{app}.py"
+                if file.is_file():
+                    loader = _Loader(name, str(file))
+                    return importlib.util.spec_from_file_location(name, file, loader=loader)
+        return None
+
+
+class _Loader(SourceFileLoader):
+    """Executes a func file, then lets its public functions be called with a dict or keywords."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Raises BadFunction, besides whatever the file raises."""
+        super().exec_module(module)
+        functions = public_functions(module)
+        setattr(module, _FUNCTIONS, functions)
+        app = module.__name__.rpartition(".")[2]
+        for name, function in functions.items():
+            setattr(module, name, DirectFunction(app, function))
+
+
+def install_finder() -> None:
+    """Make ``from func import …`` load func files as described above. Idempotent."""
+    if not any(finder is _Finder for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder)
+
+
 def load_plugins(home: Home, apps: Iterable[str]) -> dict[str, Plugin]:
     """Load func/{app}.py of each app; an app without one has a plugin without functions.
 
     The home's func folder becomes the package ``func``, so that files may import each other.
     """
-    for name in [name for name in sys.modules if name == PACKAGE or name.startswith(f"{PACKAGE}.")]:
-        del sys.modules[name]
-    package = ModuleType(PACKAGE)
-    package.__path__ = [str(home.root / PACKAGE)]
-    sys.modules[PACKAGE] = package
+    folder = str(home.root / PACKAGE)
+    if folder not in getattr(sys.modules.get(PACKAGE), "__path__", ()):
+        mine = [name for name in sys.modules if name == PACKAGE or name.startswith(f"{PACKAGE}.")]
+        for name in mine:
+            del sys.modules[name]
+        sys.modules[PACKAGE] = package = ModuleType(PACKAGE)
+        package.__path__ = [folder]
+    install_finder()
     importlib.invalidate_caches()
     return {app: _load(home, app) for app in apps}
 
@@ -49,7 +96,7 @@ def _load(home: Home, app: str) -> Plugin:
     shown = home.relative(path)
     try:
         module = importlib.import_module(f"{PACKAGE}.{app}")
-        return Plugin(app, public_functions(module), module=module)
+        return Plugin(app, getattr(module, _FUNCTIONS), module=module)
     except BadFunction as error:
         problem = Problem(app=app, file=shown, line=error.line, reason=error.reason)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - the file is the user's code

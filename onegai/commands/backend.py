@@ -117,11 +117,20 @@ def backend(home: Home, server: str | None = None) -> AbstractContextManager[Bac
     if running is None:
         raise Failure(f"no server runs for this folder: start it with {COMMAND}", status=NO_SERVER)
     if "url" not in running:
-        raise Failure("the server is just starting", "try again", status=NO_SERVER)
+        raise Failure(
+            f"no server runs for this folder; {holder(running)}", "wait for it", status=NO_SERVER
+        )
     from onegai.settings import load_settings
 
     settings, _problems, _made = load_settings(home, {})
     return _client(running["url"], settings.username, settings.password)
+
+
+def holder(running: Mapping[str, Any]) -> str:
+    """Who has this home, in words: a server, or a script that calls functions without one."""
+    if "url" in running:
+        return f"OneGAI runs at {running['url']}"
+    return f"it is used by {running.get('command') or 'a program'} (pid {running.get('pid', '?')})"
 
 
 def _credentials(server: str) -> tuple[str, str]:

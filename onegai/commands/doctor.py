@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from onegai.commands.backend import COMMAND
+from onegai.commands.backend import COMMAND, holder
 from onegai.commands.output import coloured, size
 from onegai.errors import OneGAIError
 from onegai.home import Home
@@ -217,7 +217,7 @@ def server_and_ports(home: Home, settings: Settings | None, catalog: Catalog) ->
     """The server of this folder, and strangers on the ports of it and of its apps."""
     running = home.running_server()
     if running is not None:
-        yield Finding("ok", f"OneGAI runs at {running.get('url', '(just starting)')}")
+        yield Finding("ok", holder(running))
     else:
         yield Finding("ok", f"no OneGAI runs for this folder (start it with {COMMAND})")
         if settings is not None and (who := stranger(settings.host, settings.port)):
