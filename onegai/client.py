@@ -188,7 +188,8 @@ def _log_path(app: str, tail: int) -> str:
 
 def _reason(error: urllib3.exceptions.HTTPError) -> str:
     """The part of urllib3's sentence that is not the connection's representation."""
-    return re.sub(r"\[Errno -?\d+\] ", "", str(error).rpartition("): ")[2])
+    text = str(error.args[-1] if error.args else error)
+    return re.sub(r"\[Errno -?\d+\] ", "", text.rpartition("): ")[2])
 
 
 def _error(answer: urllib3.BaseHTTPResponse) -> ServerError:

@@ -50,7 +50,8 @@ def call(
     arguments = parse(words[1:] if named else words)
     if output is not None:
         _check_writable(output)
-    with backend(Home.find(), server) as onegai, Progress(f"calling {app}/{function}") as progress:
+    progress = Progress(f"calling {app}/{function}", plain=False)
+    with backend(Home.find(), server) as onegai, progress:
         answer = onegai.answer(app, function, arguments)
     if output is not None:
         content = _bytes(answer)

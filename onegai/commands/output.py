@@ -82,11 +82,13 @@ def cut(text: str, columns: int) -> str:
 class Progress:
     """A line that says what goes on and for how long; plain lines where nothing can be drawn.
 
-    It is erased at the end, and the cursor comes back, however the end comes.
+    It is erased at the end, and the cursor comes back, however the end comes. ``plain`` False: what
+    is usually short needs no plain lines.
     """
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, *, plain: bool = True) -> None:
         self._what = what
+        self._plain = plain
         self._line = ""
         self._begun = time.monotonic()
         self._over = threading.Event()
@@ -97,7 +99,7 @@ class Progress:
         if self._live:
             self._write(HIDE_CURSOR)
             self._thread.start()
-        else:
+        elif self._plain:
             click.echo(f"{self._what} …", err=True)
         return self
 
@@ -116,7 +118,7 @@ class Progress:
         """A line of what is going on."""
         if self._live:
             self._line = line.strip()
-        else:
+        elif self._plain:
             click.echo(f"    {line}", err=True)
 
     def _draw(self) -> None:

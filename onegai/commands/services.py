@@ -57,7 +57,7 @@ def stop(app: str | None, everything: bool, force: bool, server: str | None) -> 
     if (app is None) is not everything:
         raise click.UsageError("name one app, or --all")
     with backend(Home.find(), server) as onegai:
-        with Progress(f"stopping {app or 'everything'}"):
+        with Progress(f"stopping {app or 'everything'}", plain=False):
             stopped = onegai.stop(app or "*", force=force)
         for status in stopped:
             click.echo(f"{status.app} is {status.state}")

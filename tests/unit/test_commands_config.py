@@ -62,8 +62,15 @@ def test_everything_with_defaults(home: Path) -> None:
 
 
 def test_masked_keeps_what_is_no_secret() -> None:
-    value = {"keys": 1, "monkey": "x", "max_tokens": 5, "password": "", "api_key": ["a", ""]}
-    assert masked(value) == {**value, "api_key": [MASK, ""]}
+    value = {"keys": 1, "monkey": "x", "max_tokens": 5, "password": "", "author": "me", "n": [1]}
+    assert masked(value) == value
+
+
+def test_masked_finds_what_is_one() -> None:
+    names = "api_key apiKey HF_TOKEN hfToken client-secret credentials pwd pin_auth".split()
+    value = {name: ["a", {"b": "c"}] for name in names}
+    assert masked({"deep": [value]}) == {"deep": [dict.fromkeys(names, MASK)]}
+    assert masked({"url": "https://me:pw@box/x"}) == {"url": f"https://{MASK}@box/x"}
 
 
 @pytest.mark.parametrize(
