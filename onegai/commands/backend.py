@@ -28,7 +28,9 @@ _WRONG_CONFIG = frozenset(
     {"broken_entry", "broken_plugin", "inactive", "no_service", "no_install_script"}
 )
 _AS_COMMANDS = (
-    (re.compile(r'POST /app/install {"app": "(\w+)"}'), rf"{COMMAND} install \1"),
+    (re.compile(r'POST /app/(\w+) {"app": "(\w+)"}'), rf"{COMMAND} \1 \2"),
+    (re.compile(r"(?:POST )?/app/(install|update|uninstall)\b"), rf"{COMMAND} \1"),
+    (re.compile(r"DELETE /job/(\w+)"), rf"{COMMAND} jobs --cancel \1"),
     (re.compile(r"/service/(\w+)/logs"), rf"{COMMAND} logs \1"),
     (re.compile(r"are in detail\.log\b"), "are above"),
     (re.compile(r"^see GET /job\b"), f"see {COMMAND} jobs"),

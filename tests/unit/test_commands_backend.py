@@ -72,6 +72,11 @@ def test_exit_statuses(
     [
         ('POST /app/install {"app": "a"} again: it starts clean', "bash run.sh install a again"),
         ("its last lines are in detail.log, the whole log at /service/a/logs", "run.sh logs a"),
+        (
+            "POST /app/uninstall, then POST /app/install",
+            "run.sh uninstall, then bash run.sh install",
+        ),
+        ("wait, or end it with DELETE /job/1f2", "end it with bash run.sh jobs --cancel 1f2"),
         ("see GET /job for the jobs", "see bash run.sh jobs for the jobs"),
     ],
 )
