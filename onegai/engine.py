@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import logging
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from typing import Any, Self
@@ -28,7 +28,7 @@ from onegai.home import Home
 from onegai.installation import InstallState, check_installed, disk_usage, install_state
 from onegai.installer import Installer
 from onegai.jobs import Jobs
-from onegai.plugins import Plugin, load_plugins
+from onegai.plugins import Plugins
 from onegai.process.logfile import LogFile
 from onegai.resources import Probe, machine_probe
 from onegai.schema import (
@@ -80,7 +80,8 @@ class Engine:
         self._settings = settings
         self._problems = list(problems)
         self._catalog: Catalog = load_catalog(home, settings.apps)
-        self._plugins: Mapping[str, Plugin] = {}
+        self._plugins: Plugins
+        self._problem_sources: list[Callable[[], Iterable[Problem]]] = []
         self._sizes: dict[str, tuple[float, int]] = {}
         self._installer = Installer(home)
         self._supervisor = Supervisor(
@@ -97,7 +98,7 @@ class Engine:
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
-        self._plugins = load_plugins(self.home, self._catalog.specs)
+        self._plugins = Plugins(self.home, self._catalog.specs)
         self._stack.callback(self._threads.shutdown, wait=False, cancel_futures=True)
         self.transport = await self._stack.enter_async_context(open_transport())
         await self._stack.enter_async_context(self._supervisor)
@@ -106,6 +107,11 @@ class Engine:
 
     async def __aexit__(self, *error: object) -> None:
         await self._stack.aclose()
+
+    @property
+    def specs(self) -> Mapping[str, AppSpec]:
+        """The usable entries of services.json, by app."""
+        return self._catalog.specs
 
     @property
     def services(self) -> Services:
@@ -189,8 +195,13 @@ class Engine:
 
     def problems(self) -> list[Problem]:
         """What is wrong with config.json, services.json and the func files."""
-        plugins = [plugin.problem for plugin in self._plugins.values() if plugin.problem]
-        return [*self._problems, *self._catalog.problems, *plugins]
+        plugins = [plugin.problem for plugin in self._plugins.all().values() if plugin.problem]
+        others = [problem for source in self._problem_sources for problem in source()]
+        return [*self._problems, *self._catalog.problems, *plugins, *others]
+
+    def watch_problems(self, source: Callable[[], Iterable[Problem]]) -> None:
+        """Have ``problems`` ask this, too: for what lies above the engine (api files)."""
+        self._problem_sources.append(source)
 
     def log_tail(self, app: str, lines: int) -> list[str]:
         """The last lines of the service's log."""
@@ -212,7 +223,7 @@ class Engine:
         """Per app that is active: what can be called."""
         return {
             app: plugin.functions
-            for app, plugin in self._plugins.items()
+            for app, plugin in self._plugins.all().items()
             if self._catalog.specs[app].active and plugin.functions
         }
 
@@ -261,8 +272,7 @@ class Engine:
 
     async def _load_model(self, spec: AppSpec, url: str) -> None:
         """The app's ``load``, before its service counts as ready; speaks to it without a lease."""
-        plugin = self._plugins.get(spec.app)
-        load = plugin.functions.get("load") if plugin else None
+        load = self._plugins[spec.app].functions.get("load")
         if load is None:
             return
         seconds = spec.start_timeout * CAP_FACTOR
@@ -310,10 +320,10 @@ class Engine:
 
     def _function(self, app: str, name: str) -> Function:
         plugin = self._plugins[app]
-        if (problem := plugin.problem) is not None:
-            raise BrokenPlugin(file=problem.file, line=problem.line, reason=problem.reason)
         function = plugin.functions.get(name)
         if function is None:
+            if (problem := plugin.problem) is not None:
+                raise BrokenPlugin(file=problem.file, line=problem.line, reason=problem.reason)
             names = ", ".join(plugin.functions)
             do = f"it has: {names}" if names else f"write it in func/{app}.py"
             raise UnknownFunction(app=app, function=name, do=do)

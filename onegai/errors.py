@@ -213,7 +213,7 @@ class BrokenPlugin(ConflictError):
 
     code = "broken_plugin"
     text = "{file}, line {line}: {reason}"
-    hint = "correct the file and restart the server"
+    hint = "correct the file; it is loaded again at the next call"
 
 
 class Inactive(ConflictError):

@@ -44,6 +44,8 @@ class LocalEngine:
         self._thread = threading.Thread(target=self._loop.run_forever, name="onegai", daemon=True)
         self._thread.start()
         self._lock = ExitStack()
+        self._closing = threading.Lock()
+        self._closed = False
         self._stack = AsyncExitStack()
         self._settings, _problems, _made = load_settings(home, {})
         self._catalog = load_catalog(home, self._settings.apps)
@@ -79,13 +81,32 @@ class LocalEngine:
         return self._whole_process
 
     def close(self) -> None:
-        """Stop what this process started, give back what it borrowed."""
-        if self._whole_process is not None:
-            self._whole_process.release()
-        self.run(self._stack.aclose())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5)
-        self._lock.close()
+        """Stop what this process started, give back what it borrowed. From any thread, once."""
+        with self._closing:
+            if self._closed:
+                return
+            self._closed = True
+            if self._whole_process is not None:
+                self._whole_process.release()
+            self.run(self._stack.aclose())
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(5)
+            self._lock.close()
+
+    def _exit_at_sigterm(self) -> None:
+        """End in order at SIGTERM, unless the program has its own idea of it.
+
+        What a signal handler raises can get lost in a finalizer; so the services are stopped by a
+        thread, and what waits for them fails.
+        """
+
+        def end(_number: int, _frame: object) -> None:
+            threading.Thread(target=self.close, name="onegai end").start()
+            sys.exit(143)
+
+        in_main = threading.current_thread() is threading.main_thread()
+        if in_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, end)
 
     def _context(self, app: str, seconds: float) -> CallContext:
         services: Services | None = self._borrowed
@@ -110,7 +131,7 @@ class LocalEngine:
         engine = Engine(self._home, self._settings)
         self._transport = self.run(self._enter(engine))
         self._engine = engine
-        _exit_at_sigterm()
+        self._exit_at_sigterm()
 
     async def _enter(self, engine: Engine) -> Any:
         await self._stack.enter_async_context(engine)
@@ -149,13 +170,6 @@ class _Waiting:
             self._said = True
             who = f"{holder.get('command', 'another program')} (pid {holder.get('pid', '?')})"
             print(f"onegai: waiting for {who}, which uses this folder", file=sys.stderr)  # noqa: T201
-
-
-def _exit_at_sigterm() -> None:
-    """End in order at SIGTERM, unless the program has its own idea of it."""
-    in_main = threading.current_thread() is threading.main_thread()
-    if in_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 _making = threading.Lock()

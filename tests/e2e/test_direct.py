@@ -135,20 +135,17 @@ def test_wrong_arguments_say_what_is_wrong(server: Server, call: str, words: str
 def test_beside_a_server_its_service_is_used_and_held(server: Server) -> None:
     server.start()
     pid = server.post("/service/start", {"app": "a"}).result["pid"]
-    code = f"""
-from func import a
-assert a.pid() == {pid}
-print(a.main(text="hello"))
-print(a.nap(s=1.5))
-"""
-    with spawn(server, code) as process:
+    status, lines, err = run(server, "from func import a\nprint(a.pid(), a.main(text='hello'))")
+    assert (status, lines) == (0, [f'{pid} {{"text": "hello", "times": 1}}']), err
+    until(lambda: server.service("a")["leases"] == 0)
+    with spawn(server, "from func import a\nprint(a.nap(s=1.5))") as process:
         until(lambda: server.service("a")["leases"] == 1)
         # The stop waits for the one who holds it.
         stopped = server.post("/service/stop", {"app": "a"})
         assert stopped.status == 200
         out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
-    assert out.splitlines() == ['{"text": "hello", "times": 1}', '{"slept": "1.5"}']
+    assert out.splitlines() == ['{"slept": "1.5"}']
     assert server.service("a")["state"] == "stopped"
     assert server.service("a")["leases"] == 0
 
