@@ -11,14 +11,14 @@ import shutil
 import socket
 import stat
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from onegai.commands.backend import COMMAND, holder
+from onegai.commands.backend import COMMAND, Failure, backend, holder
 from onegai.commands.output import coloured, size
 from onegai.errors import OneGAIError
 from onegai.home import Home
@@ -192,9 +192,9 @@ def entries(catalog: Catalog) -> Iterator[Finding]:
 
 def func_files(home: Home, catalog: Catalog) -> Iterator[Finding]:
     """Loads every one."""
-    from onegai.plugins import load_plugins
+    from onegai.plugins import Plugins
 
-    plugins = load_plugins(home, catalog.specs)
+    plugins = Plugins(home, catalog.specs).all()
     problems = [plugin.problem for plugin in plugins.values() if plugin.problem]
     for problem in problems:
         yield Finding("fail", in_words(problem), "correct the file; the other apps go on")
@@ -216,7 +216,9 @@ def installs(home: Home, catalog: Catalog) -> Iterator[Finding]:
 def server_and_ports(home: Home, settings: Settings | None, catalog: Catalog) -> Iterator[Finding]:
     """The server of this folder, and strangers on the ports of it and of its apps."""
     running = home.running_server()
-    if running is not None:
+    if running is not None and "url" in running:
+        yield from _server(home, running)
+    elif running is not None:
         yield Finding("ok", holder(running))
     else:
         yield Finding("ok", f"no OneGAI runs for this folder (start it with {COMMAND})")
@@ -230,6 +232,23 @@ def server_and_ports(home: Home, settings: Settings | None, catalog: Catalog) ->
         if port not in ours and (who := stranger("127.0.0.1", port)):
             do = f"stop that program, or choose another: {COMMAND} config apps.{spec.app}.port PORT"
             yield Finding("warn", f"port {port} of {spec.app} is taken by {who}", do)
+
+
+def _server(home: Home, running: Mapping[str, Any]) -> Iterator[Finding]:
+    """Does it answer? It alone knows what is wrong with api files, which it has loaded."""
+    try:
+        with backend(home) as onegai:
+            problems = onegai.status()["problems"]
+    except Failure as failure:
+        yield Finding("fail", f"{holder(running)}: {failure.message}", failure.hint)
+        return
+    except OneGAIError:  # of config.json, shown above
+        problems = []
+    yield Finding("ok", holder(running))
+    for item in problems:
+        if item["file"].startswith("api/"):
+            place = f"{item['file']}:{item['line']}" if item["line"] else item["file"]
+            yield Finding("fail", f"{place}: {item['reason']}", "correct it, restart the server")
 
 
 def stranger(host: str, port: int) -> str | None:

@@ -437,10 +437,17 @@ def test_doctor_beside_a_server(server: Server) -> None:
     shown = run(server, "doctor").stdout
     assert f"OneGAI runs at {server.url}" in shown
     assert f"port {port}" not in shown
+    server.stop()
     server.write("func/voice.py", "import nosuch\n")
+    server.write("api/a.py", "import nosuch\n")
+    server.start()
     broken = run(server, "doctor")
     assert broken.returncode == 1
     assert "fail  func/voice.py:1: voice: ModuleNotFoundError" in broken.stdout
+    assert "fail  api/a.py:1: " in broken.stdout
+    server.write("config.json", {"password": "another one"})
+    refused = run(server, "doctor")
+    assert f"fail  OneGAI runs at {server.url}: " in refused.stdout
 
 
 def test_version_and_unknown_command(shared: Server) -> None:

@@ -95,8 +95,10 @@ def test_ports_that_strangers_have(home: Home) -> None:
         jsonfile.write(home.config, {"password": "long enough password", "port": port})
         assert mark_of(home, f"port {port} of a is taken by pid {os.getpid()}") == "warn"
         assert mark_of(home, f"port {port} of OneGAI is taken by pid {os.getpid()}") == "fail"
+        stranger.close()
         with home.lock():
-            jsonfile.write(home.server_file, {"pid": 1, "url": "http://x"})
+            jsonfile.write(home.server_file, {"pid": 1, "url": f"http://127.0.0.1:{port}"})
+            assert mark_of(home, f"OneGAI runs at http://127.0.0.1:{port}: http") == "fail"
             assert not [what for what in found(home) if "of OneGAI" in what]
 
 
