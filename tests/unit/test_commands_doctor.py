@@ -107,6 +107,7 @@ def test_unfinished_install(home: Home) -> None:
     home.install_script("a").parent.mkdir()
     home.install_script("a").touch()
     (home.apps / "a").mkdir(parents=True)
+    (home.apps / ".a.lock").write_text("broken    \n")
     assert mark_of(home, "the last install of a did not finish") == "warn"
 
 
