@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import PASSWORD, ROOT, Server, fake, free_port, new_server, with_handles
+from harness import PASSWORD, ROOT, Server, copy_recipes, fake, free_port, new_server, with_handles
 
 Make = Callable[..., Server]
 WAV = b"RIFF\x24\x00\x00\x00WAVEfmt \xff\xfe"
@@ -46,6 +46,15 @@ INSTALL = """
 echo "==> fetching things"
 mkdir -p tool
 {end}
+"""
+
+
+LIB_INSTALL = """
+set -euo pipefail
+source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+install_begin tool
+touch tool/new
+install_end
 """
 
 
@@ -370,6 +379,30 @@ def test_ctrl_c_leaves_an_install_that_can_be_cancelled(make_server: Make) -> No
     [job] = re.findall(r"bash run\.sh jobs --cancel (\S+)", err)
     assert re.search(r"install +tool +running", run(server, "jobs").stdout)
     assert run(server, "jobs", "--cancel", job).stdout == "install tool: cancelled\n"
+
+
+def test_update_and_uninstall(make_server: Make) -> None:
+    server = make_server({"tool": {"type": "inline", "data": ["models"]}})
+    copy_recipes(server.home)
+    server.write("services.json", {"tool": {"type": "inline", "data": ["models"]}})
+    server.write("install/tool.sh", LIB_INSTALL)
+    server.start()
+    assert run(server, "update", "tool").returncode == 1
+    assert run(server, "install", "tool").returncode == 0
+    folder = server.home / "apps" / "tool"
+    (folder / "old").touch()
+    model = folder / "models" / "voice"
+    model.parent.mkdir()
+    model.touch()
+    updated = run(server, "update", "tool")
+    assert updated.returncode == 0, updated.stderr
+    assert updated.stdout.startswith("tool is up to date (")
+    assert (model.exists(), (folder / "old").exists()) == (True, False)
+    gone = run(server, "uninstall", "tool")
+    assert gone.stdout.startswith("tool is uninstalled (")
+    assert (model.exists(), (folder / "new").exists()) == (True, False)
+    assert run(server, "uninstall", "tool", "--purge").returncode == 0
+    assert not folder.exists()
 
 
 # --- servers, passwords, config ----------------------------------------------------------------
