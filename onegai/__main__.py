@@ -1,5 +1,8 @@
 """``python -m onegai``."""
 
-from onegai.cli import main
+try:
+    from onegai.cli import main
+except KeyboardInterrupt:
+    raise SystemExit(130) from None
 
 main()

@@ -1,18 +1,32 @@
-"""The command line: serve and demo. Exit status: 0 done, 1 failed, 2 wrong input or config."""
+"""The command line. docs/commands.md says what every command does and the exit statuses."""
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import NoReturn
 
 import click
 
 from onegai import __version__
-from onegai.errors import ConfigError, HomeLocked, OneGAIError
+from onegai.commands import apps, calls, config, doctor, services
+from onegai.commands.backend import FAILED, WRONG, Failure, shown
 from onegai.home import Home
 
+INTERRUPTED = 130
+TRACEBACK = "ONEGAI_TRACEBACK"
+"""Set: an error that nobody foresaw is shown with its traceback."""
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+
+class InOrder(click.Group):
+    """Lists its commands as they were added."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """The names."""
+        return list(self.commands)
+
+
+@click.group(cls=InOrder, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="onegai")
 def commands() -> None:
     """One polite Web API server in front of every generative AI app on your machine."""
@@ -28,7 +42,7 @@ def serve(host: str | None, port: int | None) -> None:
     run_server(Home.find(), host=host, port=port)
 
 
-@commands.command()
+@commands.command(short_help="Let two small real AI apps answer and speak.")
 @click.option("--ja", is_flag=True, help="speak Japanese, too (openjtalk)")
 @click.option("--ask", default=None, help="the question to ask")
 def demo(ja: bool, ask: str | None) -> None:
@@ -38,24 +52,63 @@ def demo(ja: bool, ask: str | None) -> None:
     run_demo(Home.find(), japanese=ja, question=ask)
 
 
+@click.command()
+def version() -> None:
+    """Show the version of OneGAI."""
+    click.echo(f"onegai {__version__} (Python {sys.version.partition(' ')[0]}, {Home.find().root})")
+
+
+for command in (
+    *(apps.install, apps.update, apps.uninstall),
+    *(services.start, services.stop, services.restart, services.ps, services.logs),
+    calls.call,
+    *(apps.jobs, apps.du),
+    *(config.config, doctor.doctor, version),
+):
+    commands.add_command(command)
+
+
 def main() -> NoReturn:
     """Run a command; errors are one line and a hint, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    sys.exit(_run())
+
+
+def _run() -> int:
+    """The exit status."""
     try:
-        commands(standalone_mode=False)
-        sys.exit(0)
+        # Not click's own main(): that has ideas of its own about Ctrl-C and closed pipes.
+        with commands.make_context("onegai", sys.argv[1:]) as context:
+            commands.invoke(context)
+        sys.stdout.flush()
     except click.exceptions.Exit as end:
-        sys.exit(end.exit_code)
+        return end.exit_code
     except click.ClickException as error:
         error.show()
-        sys.exit(2)
+        return WRONG
     except (click.Abort, KeyboardInterrupt):
-        click.echo("stopped", err=True)
-        sys.exit(130)
-    except OneGAIError as error:
-        click.echo(f"onegai: {error.message}", err=True)
-        if error.advice:
-            click.echo(f"        {error.advice}", err=True)
-        sys.exit(2 if isinstance(error, ConfigError | HomeLocked) else 1)
-    except OSError as error:
-        click.echo(f"onegai: {error.filename or 'system'}: {error.strerror or error}", err=True)
-        sys.exit(1)
+        click.echo("\nstopped" if sys.stderr.isatty() else "stopped", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Who reads our output has enough (``| head``); the interpreter flushes once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Exception as error:
+        if os.environ.get(TRACEBACK):
+            raise
+        failure = shown(error) or Failure(
+            f"OneGAI itself failed: {type(error).__name__}: {error}",
+            f"please report it; {TRACEBACK}=1 shows where",
+            status=FAILED,
+        )
+        return _show(failure)
+    return 0
+
+
+def _show(failure: Failure) -> int:
+    for line in failure.lines:
+        click.echo(f"    {line}", err=True)
+    click.echo(f"onegai: {failure.message}", err=True)
+    if failure.hint:
+        click.echo(f"        {failure.hint}", err=True)
+    return failure.status

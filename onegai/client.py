@@ -1,14 +1,17 @@
-"""A OneGAI server over HTTP, for scripts, the demo and the tests."""
+"""A OneGAI server over HTTP, for scripts, the commands, the demo and the tests."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Self
+from urllib.parse import quote
 
 import urllib3
 
-from onegai.schema import Job, JobState, ServiceStatus
+from onegai.schema import Envelope, Job, JobState, ServiceStatus
 
 
 class ServerError(Exception):
@@ -28,6 +31,15 @@ class ServerError(Exception):
 
 class ServerUnreachable(Exception):
     """Nothing answers at the server's URL."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a call gave, undigested. ``envelope`` None: ``content`` is the result itself."""
+
+    content: bytes
+    media_type: str
+    envelope: dict[str, Any] | None = None
 
 
 class Client:
@@ -55,19 +67,27 @@ class Client:
         """Call a function and give its bytes."""
         return self._request("POST", f"/api/{app}/{function}", arguments).data
 
+    def answer(self, app: str, function: str, arguments: Mapping[str, Any]) -> Answer:
+        """Call a function and give all that it answered; arguments may have any name."""
+        path = f"/api/{quote(app, safe='')}/{quote(function, safe='')}"
+        answer = self._request("POST", path, arguments)
+        media_type = answer.headers.get("Content-Type", "")
+        envelope = None
+        if function != "raw" and media_type == "application/json":
+            value = json.loads(answer.data)
+            if isinstance(value, dict) and value.keys() == Envelope.model_fields.keys():
+                envelope = value
+        return Answer(answer.data, media_type, envelope)
+
     def install(self, app: str) -> Job:
         """Begin to install an app, or join the install that runs."""
         return Job.model_validate(self._result("POST", "/app/install", {"app": app}))
 
     def follow(self, job: Job) -> Iterator[str]:
         """The lines of a job's output as they come, until it ends. Raises its failure."""
-        answer = self._request("GET", f"/job/{job.id}/events", stream=True)
-        name = ""
-        for line in _lines(answer):
-            if line.startswith("event: "):
-                name = line[7:]
-            elif line.startswith("data: ") and name == "output":
-                yield json.loads(line[6:])["line"]
+        for name, data in self._events(f"/job/{job.id}/events"):
+            if name == "output":
+                yield data["line"]
         ended = self.job(job.id)
         if ended.state is not JobState.DONE:
             error = ended.error or {"message": f"the job was {ended.state}"}
@@ -76,6 +96,14 @@ class Client:
     def job(self, job_id: str) -> Job:
         """One job."""
         return Job.model_validate(self._result("GET", f"/job/{job_id}"))
+
+    def jobs(self) -> list[Job]:
+        """The jobs of this server's run, newest first."""
+        return [Job.model_validate(item) for item in self._result("GET", "/job")]
+
+    def cancel(self, job_id: str) -> Job:
+        """Cancel a job; its state when it has ended."""
+        return Job.model_validate(self._result("DELETE", f"/job/{quote(job_id, safe='')}"))
 
     def apps(self) -> dict[str, dict[str, Any]]:
         """All apps by name, as in GET /app/list."""
@@ -86,9 +114,18 @@ class Client:
         body = {"app": app, "restart": restart}
         return ServiceStatus.model_validate(self._result("POST", "/service/start", body))
 
-    def stop(self, app: str, *, force: bool = False) -> None:
-        """Have a service stopped; ``"*"`` for all."""
-        self._result("POST", "/service/stop", {"app": app, "force": force})
+    def stop(self, app: str, *, force: bool = False) -> list[ServiceStatus]:
+        """Have a service stopped; ``"*"`` for all. Gives those that it concerned."""
+        stopped = self._result("POST", "/service/stop", {"app": app, "force": force})
+        return [ServiceStatus.model_validate(item) for item in stopped]
+
+    def logs(self, app: str, tail: int = 200) -> str:
+        """The last lines of a service's log."""
+        return self._request("GET", _log_path(app, tail)).data.decode("utf-8", "replace")
+
+    def log_follow(self, app: str, tail: int = 200) -> Iterator[str]:
+        """The last lines of a service's log, then new ones until the server ends."""
+        return (data["line"] for _, data in self._events(f"{_log_path(app, tail)}&follow=1"))
 
     def status(self) -> dict[str, Any]:
         """GET /service/status."""
@@ -102,7 +139,25 @@ class Client:
             return False
 
     def _result(self, method: str, path: str, body: Any = None) -> Any:
-        return json.loads(self._request(method, path, body).data)["result"]
+        try:
+            return json.loads(self._request(method, path, body).data)["result"]
+        except (ValueError, KeyError, TypeError):
+            raise ServerUnreachable(f"{self.url}: what answers there is no OneGAI") from None
+
+    def _events(self, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Server-sent events as they come: name and data."""
+        answer = self._request("GET", path, stream=True)
+        name = ""
+        try:
+            for line in _lines(answer):
+                if line.startswith("event: "):
+                    name = line[7:]
+                elif line.startswith("data: "):
+                    yield name, json.loads(line[6:])
+        except urllib3.exceptions.HTTPError as error:
+            raise ServerUnreachable(f"{self.url}: {_reason(error)}") from None
+        finally:
+            answer.close()
 
     def _request(
         self,
@@ -123,8 +178,18 @@ class Client:
             if answer.status >= 400:
                 raise _error(answer)
         except urllib3.exceptions.HTTPError as error:
-            raise ServerUnreachable(f"{self.url}: {error}") from None
+            raise ServerUnreachable(f"{self.url}: {_reason(error)}") from None
         return answer
+
+
+def _log_path(app: str, tail: int) -> str:
+    return f"/service/{quote(app, safe='')}/logs?tail={tail}"
+
+
+def _reason(error: urllib3.exceptions.HTTPError) -> str:
+    """The part of urllib3's sentence that is not the connection's representation."""
+    text = str(error.args[-1] if error.args else error)
+    return re.sub(r"\[Errno -?\d+\] ", "", text.rpartition("): ")[2])
 
 
 def _error(answer: urllib3.BaseHTTPResponse) -> ServerError:

@@ -14,6 +14,8 @@ from onegai.process.child import Child, inherited_environment
 from onegai.process.logfile import LogFile
 
 LOG_LINES = 20
+_FROM_THE_START = 1 << 30
+"""More lines than there are: the script may have written some before the log is followed."""
 LOCKED = 75
 """Exit status of install/lib.sh when another install of the app runs (EX_TEMPFAIL)."""
 STOP_TIMEOUT = 10.0
@@ -53,7 +55,7 @@ class Installer:
             ["bash", f"../install/{app}.sh"], home.apps, environment, log, tag
         )
         try:
-            async for line in log.follow(0, until=child.ended):
+            async for line in log.follow(_FROM_THE_START, until=child.ended):
                 report(line)
         finally:
             await child.stop(STOP_TIMEOUT)

@@ -100,6 +100,12 @@ def load_settings(
     for key, value in arguments.items():
         if value is not None:
             values[key], origin[key] = value, f"argument --{key}"
+    settings = _checked(values, origin, where)
+    return settings, problems, made
+
+
+def _checked(values: Mapping[str, Any], origin: Mapping[str, str], where: str) -> Settings:
+    """Raises ConfigError, naming where the wrong value came from."""
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:
@@ -117,7 +123,26 @@ def load_settings(
             f"{MIN_PASSWORD} characters",
             do="set a longer password, or host 127.0.0.1",
         )
-    return settings, problems, made
+    return settings
+
+
+def stored_config(home: Home) -> dict[str, Any]:
+    """What config.json holds, unchecked; empty when there is none.
+
+    Raises ConfigError when the file does not parse.
+    """
+    try:
+        return jsonfile.read(home.config) or {}
+    except jsonfile.Unreadable as error:
+        raise ConfigError(
+            where=home.relative(home.config), reason=error.reason, do="correct it first"
+        ) from None
+
+
+def check_config(home: Home, values: Mapping[str, Any]) -> Settings:
+    """What a config.json of these values would mean. Raises ConfigError when it is unusable."""
+    where = home.relative(home.config)
+    return _checked({k: v for k, v in values.items() if not k.startswith("_")}, {}, where)
 
 
 def remember(home: Home, key: str, value: Any) -> None:
@@ -125,12 +150,7 @@ def remember(home: Home, key: str, value: Any) -> None:
 
     Raises ConfigError when the file does not parse; it is not touched then.
     """
-    try:
-        stored = jsonfile.read(home.config) or {}
-    except jsonfile.Unreadable as error:
-        raise ConfigError(
-            where=home.relative(home.config), reason=error.reason, do="correct it first"
-        ) from None
+    stored = stored_config(home)
     if stored.get(key) != value:
         jsonfile.write(home.config, {**stored, key: value})
 

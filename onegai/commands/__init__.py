@@ -1,0 +1,1 @@
+"""The commands, one file per group. They talk to one object, a ``Backend``, and to the terminal."""

@@ -1,0 +1,188 @@
+"""Calling a function: arguments from words, the answer to the terminal or to a file."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from onegai.commands.backend import WRONG, Failure, backend, server_option
+from onegai.commands.output import Progress
+from onegai.home import Home
+
+if TYPE_CHECKING:
+    from onegai.client import Answer
+
+_ARGUMENT = re.compile(r"(?P<key>[^=:@\s]+)(?P<kind>:=|=@|=|@)(?P<value>.*)", re.DOTALL)
+_BINARY_HINT = "save it with -o FILE, or send it to another program"
+
+
+@click.command(short_help="Call a function of an app.")
+@click.argument("app")
+@click.argument("words", nargs=-1, metavar="[FUNCTION] [KEY=VALUE]...")
+@click.option("-o", "--output", metavar="FILE", help="write the answer there; - for stdout")
+@click.option("--json", "whole", is_flag=True, help="print the whole envelope")
+@server_option
+def call(
+    app: str, words: tuple[str, ...], output: str | None, whole: bool, server: str | None
+) -> None:
+    """Call a function of an app, and start the app if it does not run.
+
+    \b
+    key=text     a text
+    key:=JSON    a number, true, a list, …
+    key=@FILE    what is in the file (- for stdin): text, or base64 where it is binary
+    key@FILE     the same
+
+    FUNCTION is main; with -o it is raw, whose answer is bare bytes.
+    """
+    if whole and output is not None:
+        raise click.UsageError("--json and -o exclude each other")
+    named = bool(words) and words[0].isidentifier()
+    function = words[0] if named else "raw" if output is not None else "main"
+    arguments = parse(words[1:] if named else words)
+    if output is not None:
+        _check_writable(output)
+    progress = Progress(f"calling {app}/{function}", plain=False)
+    with backend(Home.find(), server) as onegai, progress:
+        answer = onegai.answer(app, function, arguments)
+    if output is not None:
+        content = _bytes(answer)
+        _write(output, content)
+        if output != "-":
+            click.echo(f"{len(content)} bytes in {output} ({progress.elapsed})", err=True)
+    elif whole:
+        click.echo(_envelope(answer))
+    else:
+        _print(answer)
+
+
+def parse(words: Iterable[str]) -> dict[str, Any]:
+    """The arguments that the words say. Raises Failure."""
+    arguments: dict[str, Any] = {}
+    for word in words:
+        if (found := _ARGUMENT.fullmatch(word)) is None:
+            raise Failure(
+                f"{word!r} is no argument", "write key=text, key:=JSON or key=@FILE", status=WRONG
+            )
+        key, value = found["key"], found["value"]
+        if key in arguments:
+            raise Failure(f"{key} stands there twice", "name it once", status=WRONG)
+        match found["kind"]:
+            case "=":
+                arguments[key] = value
+            case ":=":
+                arguments[key] = _json(key, value)
+            case _:
+                arguments[key] = _content(key, value)
+    return arguments
+
+
+def _json(key: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise Failure(
+            f"{key}: {text!r} is not JSON: {error}", f"a text is written {key}=TEXT", status=WRONG
+        ) from None
+
+
+def _content(key: str, name: str) -> str:
+    """A file as text; as base64 where it is none."""
+    try:
+        content = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise Failure(
+            f"{key}: cannot read {name!r}: {reason}",
+            f"a text that begins with @ is written {key}:='\"@…\"'",
+            status=WRONG,
+        ) from None
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        text = "\0"
+    return base64.b64encode(content).decode() if "\0" in text else text
+
+
+def _check_writable(output: str) -> None:
+    """Before the call, which may take long. Raises Failure."""
+    path = Path(output)
+    if output == "-":
+        if sys.stdout.isatty():
+            raise Failure("-o - wants stdout to be a file or a program", status=WRONG)
+        return
+    if path.is_dir():
+        reason = "it is a folder"
+    elif not path.parent.is_dir():
+        reason = "there is no such folder"
+    elif not os.access(path if path.exists() else path.parent, os.W_OK):
+        reason = "not permitted"
+    else:
+        return
+    raise Failure(f"cannot write to {output}: {reason}", "name another file", status=WRONG)
+
+
+def _write(output: str, content: bytes) -> None:
+    if output == "-":
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+    else:
+        Path(output).write_bytes(content)
+
+
+def _bytes(answer: Answer) -> bytes:
+    """The bare answer; of an envelope the result, without its base64 where it has one."""
+    if answer.envelope is None:
+        return answer.content
+    result = answer.envelope["result"]
+    if _is_base64(answer.envelope):
+        return base64.b64decode(result)
+    return result.encode() if isinstance(result, str) else _pretty(result).encode()
+
+
+def _envelope(answer: Answer) -> str:
+    if answer.envelope is not None:
+        return _pretty(answer.envelope)
+    raise Failure(
+        f"the answer is {answer.media_type}, without an envelope",
+        "main has one; or leave out --json",
+        status=WRONG,
+    )
+
+
+def _print(answer: Answer) -> None:
+    """Text and JSON for people; bytes only to where they belong."""
+    terminal = sys.stdout.isatty()
+    if answer.envelope is not None:
+        if terminal and _is_base64(answer.envelope):
+            detail = answer.envelope["detail"]
+            _refuse_binary(f"{detail['size']} bytes of {detail['media_type']}")
+        result = answer.envelope["result"]
+        click.echo(result if isinstance(result, str) else _pretty(result))
+    elif terminal:
+        if not answer.media_type.startswith(("text/", "application/json")):
+            _refuse_binary(f"{len(answer.content)} bytes of {answer.media_type}")
+        click.echo(answer.content.decode("utf-8", "replace").removesuffix("\n"))
+    else:
+        _write("-", answer.content)
+
+
+def _refuse_binary(what: str) -> None:
+    raise Failure(f"the answer is {what}: not for a terminal", _BINARY_HINT, status=WRONG)
+
+
+def _is_base64(envelope: dict[str, Any]) -> bool:
+    """The engine makes main from raw that way, and says so in ``detail``."""
+    return isinstance(envelope["result"], str) and {"media_type", "size"} <= set(envelope["detail"])
+
+
+def _pretty(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)

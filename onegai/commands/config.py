@@ -1,0 +1,183 @@
+"""config.json: shown without its secrets, and changed key by key."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from onegai.commands.backend import WRONG, Failure
+from onegai.errors import ConfigError
+from onegai.home import Home
+
+MASK = "********"
+_SECRET = re.compile(r"(^|_)(pass(word|wd|phrase)?|pwd|secret|token|credentials?|auth|key|apikey)$")
+_USER_INFO = re.compile(r"//[^/@\s]+@")
+
+
+@click.command(short_help="Show config.json, or set a key of it.")
+@click.argument("key", required=False)
+@click.argument("value", required=False)
+def config(key: str | None, value: str | None) -> None:
+    """Show config.json without its secrets, or one KEY of it, or set it to VALUE.
+
+    Settings of an app are apps.APP.KEY. VALUE is JSON or text; - reads it from stdin, so that a
+    password does not stand in the shell's history.
+    """
+    home = Home.find()
+    if key is None:
+        click.echo(_everything(home))
+    elif value is None:
+        click.echo(_text(masked(_look_up(home, key), key)))
+    else:
+        value = sys.stdin.readline().rstrip("\n") if value == "-" else value
+        stored = set_key(home, key, value)
+        click.echo(f"{key} = {_text(masked(stored, key))}   (from the next start on)")
+
+
+def masked(value: Any, key: str = "") -> Any:
+    """The value with every secret in it replaced, told by the names of keys."""
+    if value and _is_secret(key):
+        return MASK
+    if isinstance(value, dict):
+        return {name: masked(item, name) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [masked(item) for item in value]
+    return _USER_INFO.sub(f"//{MASK}@", value) if isinstance(value, str) else value
+
+
+def _is_secret(key: str) -> bool:
+    """Of a.b.hfToken the last word counts."""
+    last = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", key.rpartition(".")[2])
+    return _SECRET.search(last.lower().replace("-", "_")) is not None
+
+
+def set_key(home: Home, key: str, text: str) -> Any:
+    """Set a key after checking that the file is usable then; gives what was set.
+
+    Raises ConfigError and Failure; the file is not touched then.
+    """
+    from onegai.settings import load_settings, remember, stored_config
+
+    if not home.config.exists():
+        load_settings(home, {}, {})
+        click.echo("made config.json with a random password", err=True)
+    stored = stored_config(home)
+    head, *path = key.split(".")
+    check = _check_app(home, path) if head == "apps" else _check_setting(home, key)
+    refusal: ConfigError | None = None
+    for value in _readings(key, text):
+        changed = _with(stored.get(head), path, value)
+        try:
+            check({**stored, head: changed})
+        except ConfigError as error:
+            refusal = refusal or error
+            continue
+        remember(home, head, changed)
+        return value
+    assert refusal is not None
+    raise refusal
+
+
+def _readings(key: str, text: str) -> list[Any]:
+    """What the text may mean: JSON, then itself. A secret is never a number."""
+    if _is_secret(key):
+        return [text]
+    try:
+        return [json.loads(text), text]
+    except ValueError:
+        return [text]
+
+
+def _with(old: Any, path: list[str], value: Any) -> Any:
+    """A copy of nested objects with one value set."""
+    if not path:
+        return value
+    inside = old if isinstance(old, dict) else {}
+    return {**inside, path[0]: _with(inside.get(path[0]), path[1:], value)}
+
+
+def _check_setting(home: Home, key: str) -> Callable[[dict[str, Any]], None]:
+    from onegai.settings import LATER, Settings, check_config
+
+    known = [*sorted(Settings.model_fields.keys() - {"apps"}), "apps.APP.KEY"]
+    if key not in known and key not in LATER and not re.fullmatch(r"\w+_key", key):
+        raise Failure(
+            f"config.json has no key {key!r}", f"the keys are: {', '.join(known)}", status=WRONG
+        )
+
+    def check(values: dict[str, Any]) -> None:
+        check_config(home, values)
+
+    return check
+
+
+def _check_app(home: Home, path: list[str]) -> Callable[[dict[str, Any]], None]:
+    """A change of an app's entry must not break it."""
+    from onegai.catalog import load_catalog
+    from onegai.settings import check_config
+
+    if len(path) < 2:
+        raise Failure("name one setting of one app", "apps.APP.KEY", status=WRONG)
+    app = path[0]
+    now = load_catalog(home, {})
+    apps = sorted({*now.specs, *now.broken})
+    if app not in apps:
+        raise Failure(f"there is no app {app!r}", f"the apps are: {', '.join(apps)}", status=WRONG)
+
+    def check(values: dict[str, Any]) -> None:
+        then = load_catalog(home, check_config(home, values).apps)
+        if app not in now.broken and (problem := then.broken.get(app)) is not None:
+            raise ConfigError(
+                where=home.relative(home.config),
+                reason=f"apps.{app}.{problem.key}: {problem.reason}",
+                do="README.md lists the keys of an entry",
+            )
+
+    return check
+
+
+def _look_up(home: Home, key: str) -> Any:
+    """What the file says, else the default."""
+    from onegai.settings import Settings, stored_config
+
+    value: Any = {**_defaults(), **stored_config(home)}
+    for part in key.split("."):
+        if not isinstance(value, dict) or part not in value:
+            known = ", ".join(sorted(Settings.model_fields))
+            raise Failure(f"{key} is not set", f"the keys are: {known}", status=WRONG)
+        value = value[part]
+    return value
+
+
+def _everything(home: Home) -> str:
+    from onegai.settings import stored_config
+
+    stored, defaults = stored_config(home), _defaults()
+    shown = masked({**defaults, **stored})
+    lines = [
+        f"{key} = {_text(value)}" + ("" if key in stored else "   (default)")
+        for key, value in shown.items()
+        if not key.startswith("_")
+    ]
+    if not home.config.exists():
+        lines.append("config.json is made at the first start, with a random password")
+    return "\n".join(lines)
+
+
+def _defaults() -> dict[str, Any]:
+    from onegai.settings import Settings
+
+    return {
+        name: field.default
+        for name, field in Settings.model_fields.items()
+        if not field.is_required()
+    }
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

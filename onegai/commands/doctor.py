@@ -1,0 +1,299 @@
+"""Looks at the machine and at the folder's files, and says what to do about what is wrong.
+
+It changes nothing, needs no server, and loads the func files as the server would.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import socket
+import stat
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from onegai.commands.backend import COMMAND, Failure, backend, holder
+from onegai.commands.output import coloured, size
+from onegai.errors import OneGAIError
+from onegai.home import Home
+
+if TYPE_CHECKING:
+    from onegai.catalog import Catalog
+    from onegai.schema import Problem
+    from onegai.settings import Settings
+
+PYTHONS = ((3, 11), (3, 14))
+LITTLE_DISK, ROOMY_DISK = 1 << 30, 10 << 30
+GB = 1 << 30
+ON_WINDOWS_DISK = "move the folder to your Linux home: models load many times faster there"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report; ``do`` says what to do about it."""
+
+    mark: Literal["ok", "warn", "fail"]
+    what: str
+    do: str = ""
+
+
+@click.command(short_help="Look for what is wrong, and say what to do.")
+@click.pass_context
+def doctor(context: click.Context) -> None:
+    """Look for what is wrong with the machine and with this folder's files.
+
+    The exit status is 1 if something fails.
+    """
+    failed = False
+    for finding in examine(Home.find()):
+        failed = failed or finding.mark == "fail"
+        click.echo(f"{coloured(finding.mark)}{' ' * (6 - len(finding.mark))}{finding.what}")
+        if finding.do:
+            click.echo(f"      {finding.do}")
+    context.exit(1 if failed else 0)
+
+
+def examine(home: Home) -> Iterator[Finding]:
+    """Everything that is looked at, in order."""
+    yield python(sys.version_info[:2])
+    yield from programs(home)
+    yield from disk(home)
+    yield from wsl(home, platform.release())
+    settings, found = config(home)
+    yield from found
+    from onegai.catalog import load_catalog
+
+    catalog = load_catalog(home, settings.apps if settings else {})
+    yield from gpu(catalog)
+    yield from entries(catalog)
+    yield from func_files(home, catalog)
+    yield from installs(home, catalog)
+    yield from server_and_ports(home, settings, catalog)
+
+
+def python(version: tuple[int, int]) -> Finding:
+    """The Python that runs this."""
+    name = f"Python {platform.python_version()}"
+    if PYTHONS[0] <= version <= PYTHONS[1]:
+        return Finding("ok", name)
+    low, high = (".".join(map(str, bound)) for bound in PYTHONS)
+    return Finding("warn", f"{name} is not tried", f"use {low} to {high}: rm -rf venv, run.sh")
+
+
+def programs(home: Home) -> Iterator[Finding]:
+    """What installs are done with."""
+    own = home.root / "data" / "tools" / "bin" / "uv"
+    uv = os.environ.get("ONEGAI_UV") or shutil.which("uv") or (str(own) if own.is_file() else None)
+    if uv and shutil.which(uv):
+        yield Finding("ok", f"uv is {uv}")
+    elif uv:
+        yield Finding("fail", f"uv is {uv}, which does not run", "unset ONEGAI_UV, or correct it")
+    else:
+        yield Finding("warn", "uv is not there yet", "the next install fetches it")
+    for program in ("bash", "git"):
+        if shutil.which(program) is None:
+            yield Finding("fail", f"{program} is missing", f"sudo apt install {program}")
+
+
+def disk(home: Home) -> Iterator[Finding]:
+    """Room, and the right to use it."""
+    free = shutil.disk_usage(home.root).free
+    what = f"{free / GB:.1f} GB of disk are free"
+    if free < LITTLE_DISK:
+        yield Finding("fail", what, f"free some: {COMMAND} du shows what the apps take")
+    elif free < ROOMY_DISK:
+        yield Finding("warn", what, "an app with its model takes 1 to 20 GB")
+    else:
+        yield Finding("ok", what)
+    for folder in (home.root, home.apps, home.logs):
+        if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
+            do = f"make it yours: sudo chown -R \"$(id -un)\" '{folder}'"
+            yield Finding("fail", f"{folder} cannot be written", do)
+
+
+def wsl(home: Home, release: str) -> Iterator[Finding]:
+    """WSL2 says so in its kernel's release."""
+    if "microsoft" not in release.lower():
+        return
+    yield Finding("ok", "this is WSL2")
+    if home.root.parts[1:2] == ("mnt",):
+        yield Finding("fail", f"{home.root} is on a Windows disk", ON_WINDOWS_DISK)
+    if not Path("/usr/lib/wsl/lib/nvidia-smi").exists():
+        do = "if there is a GPU: install NVIDIA's driver in Windows, never inside WSL"
+        yield Finding("warn", "Windows passes no NVIDIA driver on", do)
+
+
+def config(home: Home) -> tuple[Settings | None, list[Finding]]:
+    """config.json as the server would read it."""
+    if not home.config.exists():
+        return None, [Finding("ok", "config.json is made at the first start")]
+    from onegai.settings import load_settings
+
+    try:
+        settings, problems, _made = load_settings(home, {})
+    except OneGAIError as error:
+        return None, [Finding("fail", error.message, error.advice)]
+    found = [Finding("warn", in_words(problem), "correct it") for problem in problems]
+    mode = stat.S_IMODE(home.config.stat().st_mode)
+    if mode & 0o077:
+        found.append(Finding("warn", "others may read config.json", f"chmod 600 '{home.config}'"))
+    if settings.open_to_network:
+        what = f"{settings.host} is open to the network, and plain HTTP sends the password readably"
+        found.append(Finding("warn", what, f"{COMMAND} config host 127.0.0.1 closes it"))
+    return settings, found or [Finding("ok", "config.json")]
+
+
+def gpu(catalog: Catalog) -> Iterator[Finding]:
+    """GPUs, their driver, and who needs them."""
+    from onegai.resources import machine_probe
+
+    try:
+        memory = machine_probe().read()
+    except OneGAIError as error:
+        yield Finding("fail", error.message, error.advice)
+        return
+    ram = f"{size(memory.ram_free)} of {size(memory.ram_total)} RAM are free"
+    yield Finding("ok", ram)
+    needing = ", ".join(spec.app for spec in catalog.specs.values() if spec.vram and not spec.url)
+    if memory.gpus is None:
+        do = "see what nvidia-smi says; after a driver update restart the machine (or WSL)"
+        yield Finding("fail", "the NVIDIA driver does not answer", do)
+    elif not memory.gpus:
+        do = f"these need VRAM and cannot start: {needing}" if needing else ""
+        yield Finding("warn" if needing else "ok", "no NVIDIA GPU: apps run on the CPU", do)
+    if memory.fake:
+        yield Finding("warn", "the GPU is pretended", "unset ONEGAI_FAKE_GPU to use the real one")
+    elif memory.gpus:
+        yield Finding("ok", f"NVIDIA driver {_driver()}")
+    for card in memory.gpus or ():
+        what = f"GPU {card.index}: {card.name}, {size(card.free)} of {size(card.total)} free"
+        yield Finding("ok", what)
+        most = max((spec for spec in catalog.specs.values()), key=lambda s: s.vram, default=None)
+        if most is not None and most.vram_mib > card.total and len(memory.gpus or ()) == 1:
+            what = f"{most.app} declares {most.vram:g} GB of VRAM, more than the card has"
+            yield Finding("warn", what, f"correct vram of {most.app} in services.local.json")
+
+
+def entries(catalog: Catalog) -> Iterator[Finding]:
+    """services.json and services.local.json."""
+    for problem in catalog.problems:
+        broken = not problem.app or problem.app in catalog.broken
+        do = "correct it there; the other apps go on"
+        yield Finding("fail" if broken else "warn", in_words(problem), do)
+    if not catalog.problems:
+        yield Finding("ok", f"{len(catalog.specs)} entries of services.json")
+
+
+def func_files(home: Home, catalog: Catalog) -> Iterator[Finding]:
+    """Loads every one."""
+    from onegai.plugins import Plugins
+
+    plugins = Plugins(home, catalog.specs).all()
+    problems = [plugin.problem for plugin in plugins.values() if plugin.problem]
+    for problem in problems:
+        yield Finding("fail", in_words(problem), "correct the file; the other apps go on")
+    if not problems:
+        count = sum(1 for plugin in plugins.values() if plugin.functions)
+        yield Finding("ok", f"{count} func files")
+
+
+def installs(home: Home, catalog: Catalog) -> Iterator[Finding]:
+    """What did not end well."""
+    from onegai.installation import InstallState, install_state
+
+    for spec in catalog.specs.values():
+        if install_state(home, spec) is InstallState.BROKEN:
+            do = f"{COMMAND} install {spec.app} starts clean"
+            yield Finding("warn", f"the last install of {spec.app} did not finish", do)
+
+
+def server_and_ports(home: Home, settings: Settings | None, catalog: Catalog) -> Iterator[Finding]:
+    """The server of this folder, and strangers on the ports of it and of its apps."""
+    running = home.running_server()
+    if running is not None and "url" in running:
+        yield from _server(home, running)
+    elif running is not None:
+        yield Finding("ok", holder(running))
+    else:
+        yield Finding("ok", f"no OneGAI runs for this folder (start it with {COMMAND})")
+        if settings is not None and (who := stranger(settings.host, settings.port)):
+            do = f"stop that program, or choose another: {COMMAND} config port 58081"
+            yield Finding("fail", f"port {settings.port} of OneGAI is taken by {who}", do)
+    ours = _own_ports(home)
+    specs = [spec for spec in catalog.specs.values() if spec.port and not spec.url]
+    for spec in specs:
+        port = spec.port or 0
+        if port not in ours and (who := stranger("127.0.0.1", port)):
+            do = f"stop that program, or choose another: {COMMAND} config apps.{spec.app}.port PORT"
+            yield Finding("warn", f"port {port} of {spec.app} is taken by {who}", do)
+
+
+def _server(home: Home, running: Mapping[str, Any]) -> Iterator[Finding]:
+    """Does it answer? It alone knows what is wrong with api files, which it has loaded."""
+    try:
+        with backend(home) as onegai:
+            problems = onegai.status()["problems"]
+    except Failure as failure:
+        yield Finding("fail", f"{holder(running)}: {failure.message}", failure.hint)
+        return
+    except OneGAIError:  # of config.json, shown above
+        problems = []
+    yield Finding("ok", holder(running))
+    for item in problems:
+        if item["file"].startswith("api/"):
+            place = f"{item['file']}:{item['line']}" if item["line"] else item["file"]
+            yield Finding("fail", f"{place}: {item['reason']}", "correct it, restart the server")
+
+
+def stranger(host: str, port: int) -> str | None:
+    """Who listens there, in words; None when nobody does."""
+    from onegai.process.sockets import port_holder
+
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host.strip("[]"), port))
+        except OSError as error:
+            return port_holder(port) if error.errno == 98 else error.strerror
+    return None
+
+
+def in_words(problem: Problem) -> str:
+    """A problem in one line."""
+    place = f"{problem.file}:{problem.line}" if problem.line else problem.file
+    return ": ".join(part for part in (place, problem.app, problem.key, problem.reason) if part)
+
+
+def _own_ports(home: Home) -> set[int]:
+    """The ports of services of this home: their processes carry its tag."""
+    from onegai.process.sockets import listeners
+
+    return {listener.port for listener in listeners(_tagged(home))}
+
+
+def _tagged(home: Home) -> Iterable[int]:
+    tag = f"ONEGAI_HOME={home.root}".encode()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                if tag in (entry / "environ").read_bytes().split(b"\0"):
+                    yield int(entry.name)
+            except OSError:
+                continue
+
+
+def _driver() -> str:
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        return str(pynvml.nvmlSystemGetDriverVersion())
+    except pynvml.NVMLError:
+        return "(version unknown)"

@@ -1,0 +1,156 @@
+"""What runs: start, stop, restart, ps, logs."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from onegai.commands.backend import COMMAND, NO_SERVER, Backend, Failure, backend, server_option
+from onegai.commands.output import (
+    ERASE_BELOW,
+    HIDE_CURSOR,
+    HOME,
+    SHOW_CURSOR,
+    Progress,
+    duration,
+    is_live,
+    size,
+    table,
+)
+from onegai.home import Home
+
+WATCH_SECONDS = 1.0
+_COLUMNS = ("APP", "STATE", "FOR", "PID", "PORT", "CALLS", "RAM", "VRAM")
+_UNREMARKABLE = ("absent", "stopped")
+
+
+@click.command()
+@click.argument("app")
+@click.option("--restart", is_flag=True, help="stop it first, if it runs")
+@server_option
+def start(app: str, restart: bool, server: str | None) -> None:
+    """Start an app's service and wait until it is ready."""
+    with backend(Home.find(), server) as onegai:
+        _start(onegai, app, restart=restart)
+
+
+@click.command()
+@click.argument("app")
+@server_option
+def restart(app: str, server: str | None) -> None:
+    """Stop an app's service, if it runs, and start it."""
+    with backend(Home.find(), server) as onegai:
+        _start(onegai, app, restart=True)
+
+
+@click.command()
+@click.argument("app", required=False)
+@click.option("--all", "everything", is_flag=True, help="every service: frees the GPU")
+@click.option("--force", is_flag=True, help="do not wait for the calls that use it")
+@server_option
+def stop(app: str | None, everything: bool, force: bool, server: str | None) -> None:
+    """Stop an app's service, or all of them."""
+    if (app is None) is not everything:
+        raise click.UsageError("name one app, or --all")
+    with backend(Home.find(), server) as onegai:
+        with Progress(f"stopping {app or 'everything'}", plain=False):
+            stopped = onegai.stop(app or "*", force=force)
+        for status in stopped:
+            click.echo(f"{status.app} is {status.state}")
+        if not stopped:
+            click.echo("nothing runs")
+
+
+@click.command()
+@click.option("--watch", is_flag=True, help="look again every second, until Ctrl-C")
+@server_option
+def ps(watch: bool, server: str | None) -> None:
+    """List the services: states, calls, memory."""
+    with backend(Home.find(), server) as onegai:
+        if watch:
+            _watch(onegai)
+        else:
+            click.echo(report(onegai.status(), time.time()))
+
+
+@click.command()
+@click.argument("app")
+@click.option("-f", "--follow", is_flag=True, help="go on with new lines, until Ctrl-C")
+@click.option(
+    "-n", "--tail", type=click.IntRange(0, 100_000), default=200, help="how many of the last lines"
+)
+@server_option
+def logs(app: str, follow: bool, tail: int, server: str | None) -> None:
+    """Show the log of an app's service."""
+    with backend(Home.find(), server) as onegai:
+        if not follow:
+            click.echo(onegai.logs(app, tail), nl=False)
+            return
+        for line in onegai.log_follow(app, tail):
+            click.echo(line)
+        raise Failure("the server has ended", status=NO_SERVER)
+
+
+def report(status: Mapping[str, Any], now: float) -> str:
+    """A StatusReport as text."""
+    services = status["services"]
+    lines = [table(_COLUMNS, [_row(item, now) for item in services]), "", *_memory(status)]
+    lines += [f"{item['app']}: {item['reason']}" for item in services if item["reason"]]
+    if count := len(status["problems"]):
+        lines.append(f"problems: {count} ({COMMAND} doctor)")
+    return "\n".join(lines)
+
+
+def _row(service: Mapping[str, Any], now: float) -> tuple[str, ...]:
+    """Declared VRAM, since WSL2 gives no figure of each process."""
+    idle = service["state"] in _UNREMARKABLE
+    return (
+        service["app"],
+        service["state"],
+        "" if idle else duration(max(0.0, now - service["since"])),
+        str(service["pid"] or ""),
+        str(service["port"] or ""),
+        str(service["leases"] or ""),
+        size(service["rss"]) if service["rss"] else "",
+        size(service["vram"]) if service["vram"] else "",
+    )
+
+
+def _memory(status: Mapping[str, Any]) -> list[str]:
+    memory = status["memory"]
+    lines = [f"RAM: {size(memory['ram_free'])} of {size(memory['ram_total'])} free"]
+    if memory["gpus"] is None:
+        lines.append("GPU: the driver does not answer")
+    for gpu in memory["gpus"] or ():
+        free = f"{size(gpu['free'])} of {size(gpu['total'])} free"
+        lines.append(f"GPU {gpu['index']}: {free} ({gpu['name']})")
+    return lines
+
+
+def _start(onegai: Backend, app: str, *, restart: bool) -> None:
+    with Progress(f"{'restarting' if restart else 'starting'} {app}") as progress:
+        status = onegai.start(app, restart=restart)
+    where = f" at {status.url}" if status.url else ""
+    click.echo(f"{app} is {status.state}{where} ({progress.elapsed})")
+
+
+def _watch(onegai: Backend) -> None:
+    """Draw over the last picture; where nothing can be drawn, one below the other."""
+    live = is_live(sys.stdout)
+    try:
+        if live:
+            click.echo(HIDE_CURSOR + HOME + ERASE_BELOW, nl=False)
+        while True:
+            text = report(onegai.status(), time.time())
+            if live:
+                # Each line ends with an erasure to its right.
+                text = HOME + text.replace("\n", "\x1b[K\n") + "\x1b[K\n" + ERASE_BELOW
+            click.echo(text, nl=not live)
+            time.sleep(WATCH_SECONDS)
+    finally:
+        if live:
+            click.echo(SHOW_CURSOR, nl=False)

@@ -1,0 +1,85 @@
+"""Where commands find a server, and what its errors become."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from onegai import jsonfile
+from onegai.client import Client, ServerError
+from onegai.commands import backend
+from onegai.commands.backend import Failure
+from onegai.home import Home
+
+
+@pytest.mark.parametrize("server", ["box:58080", "http://me:secret@box", "ftp://box", "http://b/x"])
+def test_address_of_another_server(server: str, tmp_path: Path) -> None:
+    with pytest.raises(Failure) as caught:
+        backend.backend(Home(tmp_path), server)
+    assert caught.value.status == 2
+    assert "secret" not in caught.value.message
+
+
+def test_password_of_another_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ONEGAI_PASSWORD", raising=False)
+    with pytest.raises(Failure, match="password") as caught:
+        backend.backend(Home(tmp_path), "http://box:1")
+    assert caught.value.status == 2
+    monkeypatch.setenv("ONEGAI_PASSWORD", "x")
+    with backend.backend(Home(tmp_path), "http://box:1/") as onegai:
+        assert isinstance(onegai, Client)
+
+
+def test_no_server(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    with pytest.raises(Failure, match=r"start it with bash run\.sh") as caught:
+        backend.backend(home)
+    assert caught.value.status == 3
+    with home.lock():
+        jsonfile.write(home.server_file, {"pid": 7, "command": "cli.py"})
+        with pytest.raises(Failure, match=r"used by cli\.py \(pid 7\)") as caught:
+            backend.backend(home)
+    assert caught.value.status == 3
+
+
+@pytest.mark.parametrize(
+    ("http", "code", "status"),
+    [
+        (401, "unauthorized", 4),
+        (422, "bad_arguments", 2),
+        (404, "unknown_app", 2),
+        (409, "inactive", 2),
+        (409, "not_installed", 1),
+        (503, "not_enough_memory", 1),
+        (503, "shutting_down", 3),
+        (502, "exited_early", 1),
+        (404, "", 3),
+    ],
+)
+def test_exit_statuses(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, http: int, code: str, status: int
+) -> None:
+    monkeypatch.setenv("ONEGAI_PASSWORD", "x")
+    detail = {"code": code} if code else {}
+    with pytest.raises(Failure) as caught, backend.backend(Home(tmp_path), "http://box:1"):
+        raise ServerError(http, "a sentence", detail)
+    assert caught.value.status == status
+
+
+@pytest.mark.parametrize(
+    ("hint", "command"),
+    [
+        ('POST /app/install {"app": "a"} again: it starts clean', "bash run.sh install a again"),
+        ("its last lines are in detail.log, the whole log at /service/a/logs", "run.sh logs a"),
+        (
+            "POST /app/uninstall, then POST /app/install",
+            "run.sh uninstall, then bash run.sh install",
+        ),
+        ("wait, or end it with DELETE /job/1f2", "end it with bash run.sh jobs --cancel 1f2"),
+        ("see GET /job for the jobs", "see bash run.sh jobs for the jobs"),
+    ],
+)
+def test_hints_name_commands(hint: str, command: str) -> None:
+    assert command in backend.as_command(hint)
+    assert "detail.log" not in backend.as_command(hint)

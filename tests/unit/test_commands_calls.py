@@ -1,0 +1,165 @@
+"""``onegai call``: what it makes of words and of answers; no server is needed for it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from onegai import cli
+from onegai.client import Answer
+from onegai.commands import calls
+from onegai.commands.backend import Failure
+
+
+def test_arguments() -> None:
+    words = ["text=a=b:=c@d", "n:=3", "list:=[1, 2]", "empty=", "none:=null"]
+    assert calls.parse(words) == {
+        "text": "a=b:=c@d",
+        "n": 3,
+        "list": [1, 2],
+        "empty": "",
+        "none": None,
+    }
+
+
+@pytest.mark.parametrize("form", ["x@{}", "x=@{}"])
+@pytest.mark.parametrize(
+    ("content", "value"),
+    [
+        ("こんにちは\n".encode(), "こんにちは\n"),
+        (b"RIFF\xff\xfe", base64.b64encode(b"RIFF\xff\xfe").decode()),
+        (b"a\0b", base64.b64encode(b"a\0b").decode()),
+        (b"", ""),
+    ],
+)
+def test_file_arguments(tmp_path: Path, form: str, content: bytes, value: str) -> None:
+    path = tmp_path / "a file=@b"
+    path.write_bytes(content)
+    assert calls.parse([form.format(path)]) == {"x": value}
+
+
+def test_stdin_argument(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"from a pipe")))
+    assert calls.parse(["x@-"]) == {"x": "from a pipe"}
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("hello", "no argument"),
+        ("=hello", "no argument"),
+        ("", "no argument"),
+        ("x:=[1,", "not JSON"),
+        ("x:=hello", "not JSON"),
+        ("x@/nosuch/file", "cannot read"),
+        ("x=@", "cannot read"),
+        ("x@a\0b", "cannot read"),
+    ],
+)
+def test_bad_argument(word: str, said: str) -> None:
+    with pytest.raises(Failure, match=said) as caught:
+        calls.parse([word])
+    assert (caught.value.status, bool(caught.value.hint)) == (2, True)
+
+
+def test_argument_given_twice() -> None:
+    with pytest.raises(Failure, match="twice"):
+        calls.parse(["x=1", "x:=2"])
+
+
+class Recorder:
+    """A backend that notes the call."""
+
+    def __init__(self, answer: Answer | None = None) -> None:
+        self.calls: list[tuple[str, str, dict[str, Any]]] = []
+        self.given = answer or Answer(b"{}", "application/json")
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def answer(self, app: str, function: str, arguments: dict[str, Any]) -> Answer:
+        self.calls.append((app, function, arguments))
+        return self.given
+
+
+@pytest.fixture
+def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
+    made = Recorder()
+    monkeypatch.setattr(calls, "backend", lambda _home, _server: made)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("words", "called"),
+    [
+        (["a"], ("a", "main", {})),
+        (["a", "x=1"], ("a", "main", {"x": "1"})),
+        (["a", "paint", "x=1"], ("a", "paint", {"x": "1"})),
+        (["a", "-o", "-"], ("a", "raw", {})),
+        (["a", "paint", "x=1", "-o", "-"], ("a", "paint", {"x": "1"})),
+        (["a", "--", "x=-1"], ("a", "main", {"x": "-1"})),
+        (["a", "app=1", "function=2", "self=3"], None),
+    ],
+)
+def test_function_and_its_default(recorder: Recorder, words: list[str], called: Any) -> None:
+    ended = CliRunner().invoke(cli.commands, ["call", *words])
+    assert ended.exit_code == 0, ended.output
+    wanted = called or ("a", "main", {"app": "1", "function": "2", "self": "3"})
+    assert recorder.calls == [wanted]
+
+
+def test_output_is_looked_at_before_the_call(recorder: Recorder, tmp_path: Path) -> None:
+    (tmp_path / "readonly").touch(0o400)
+    for path in (tmp_path, tmp_path / "nosuch" / "x.wav"):
+        ended = CliRunner().invoke(cli.commands, ["call", "a", "-o", str(path)])
+        assert isinstance(ended.exception, Failure)
+        assert ended.exception.status == 2
+    assert recorder.calls == []
+
+
+def envelope(result: Any, **detail: Any) -> Answer:
+    whole = {"status": 0, "servertime": 1.0, "result": result, "detail": detail}
+    return Answer(json.dumps(whole).encode(), "application/json", whole)
+
+
+WAV = b"RIFF\0\0\0\0WAVE\xff"
+IN_BASE64 = envelope(base64.b64encode(WAV).decode(), media_type="audio/wav", size=len(WAV))
+
+
+@pytest.mark.parametrize(
+    ("answer", "written"),
+    [
+        (Answer(WAV, "audio/wav"), WAV),
+        (IN_BASE64, WAV),
+        (envelope("ねこ"), "ねこ".encode()),
+        (envelope([1]), b"[\n  1\n]"),
+    ],
+)
+def test_output_file(recorder: Recorder, tmp_path: Path, answer: Answer, written: bytes) -> None:
+    recorder.given = answer
+    path = tmp_path / "out"
+    ended = CliRunner().invoke(cli.commands, ["call", "a", "-o", str(path)])
+    assert ended.exit_code == 0
+    assert path.read_bytes() == written
+
+
+def test_whole_envelope_and_its_absence(recorder: Recorder) -> None:
+    recorder.given = envelope("x", size=1)
+    shown = CliRunner().invoke(cli.commands, ["call", "a", "--json"])
+    assert json.loads(shown.stdout) == recorder.given.envelope
+    recorder.given = Answer(WAV, "audio/wav")
+    refused = CliRunner().invoke(cli.commands, ["call", "a", "raw", "--json"])
+    assert isinstance(refused.exception, Failure)
+    assert refused.exception.status == 2
+    both = CliRunner().invoke(cli.commands, ["call", "a", "--json", "-o", "x"])
+    assert both.exit_code == 2
