@@ -16,6 +16,8 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[2]
 
+COPIED = ("setup/uv.sh", "setup/onegai.sh", "install/lib.sh", "onegai/appfolder.py")
+
 # Instead of the real one: notes its arguments, makes a venv of one link, or fails as told.
 FAKE_UV = """#!/bin/bash
 if [[ $1 == --version ]]; then echo "uv 9.9.9 (fake)"; exit; fi
@@ -51,7 +53,7 @@ class Home:
         self.marker = self.app / ".onegai-installed"
         self.lock = self.apps / ".probe.lock"
         self.uv_calls = root / "uv-calls"
-        for name in ("setup/uv.sh", "setup/onegai.sh", "install/lib.sh"):
+        for name in COPIED:
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(REPOSITORY / name, root / name)
         self.apps.mkdir()
@@ -163,7 +165,7 @@ def test_an_update_keeps_data_only(home: Home) -> None:
     home.services({"data": ["models"]})
     home.recipe("mkdir -p probe/models\necho x >>probe/models/kept\n" + SUCCESS)
     home.run()
-    home.env["ONEGAI_REINSTALL"] = "1"
+    home.env["ONEGAI_UPDATE"] = "1"
     assert home.run()[0] == 0
     assert (home.app / "log").read_text() == "ran\n"
     assert (home.app / "models/kept").read_text() == "x\nx\n"
@@ -240,7 +242,7 @@ def test_after_kill_9_the_next_run_starts_clean(home: Home, hanging: subprocess.
 def test_one_install_at_a_time(home: Home, hanging: subprocess.Popen[str]) -> None:
     code, output = home.run()
     assert code == 75
-    assert "being installed by another process" in output
+    assert "being installed or removed by another process" in output
     assert home.state() == "installing"
     assert hanging.poll() is None
 
@@ -344,7 +346,7 @@ def test_a_data_folder_outside_the_app_is_refused(home: Home) -> None:
     home.recipe(SUCCESS)
     code, output = home.run()
     assert code == 1
-    assert "not inside apps/probe" in output
+    assert "not inside the app's folder" in output
 
 
 def test_elsewhere_than_in_apps_it_says_where_to_go(home: Home) -> None:
@@ -391,13 +393,13 @@ def test_the_log_of_an_install_has_each_line_once(home: Home) -> None:
     home.run()
     log = home.root / "data/logs/install-probe.log"
     assert log.read_text().count("one line\n") == 2  # by hand: what uv said, the venv and pip
-    home.env["ONEGAI_REINSTALL"] = "1"
+    home.env["ONEGAI_UPDATE"] = "1"
     with log.open("w") as file:  # as the engine runs it
         subprocess.run(
             ["bash", "../install/probe.sh"], cwd=home.apps, env=home.env, stdout=file, check=True
         )
     assert log.read_text().count("one line\n") == 2
-    assert log.read_text().endswith("done\n==> probe is installed\n")
+    assert log.read_text().endswith("done\n==> probe is updated\n")
 
 
 def test_a_check_that_fails_fails_the_install(home: Home) -> None:
