@@ -7,6 +7,8 @@
 #   app_venv [PYTHON]          makes apps/APP/venv and activates it: OneGAI's own Python, or the one named (3.10, say)
 #   app_pip [--copy] [--build] LOCK   installs install/LOCK into it: exactly what is listed, by hash
 #                              --copy: own copies, for apps that edit packages in place · --build: allow source packages
+#   app_git URL [REF]          puts a Git repository into apps/APP, at a branch, a tag or a commit; without its history
+#   app_download URL FILE [SHA256]   fetches a large file to apps/APP/FILE; goes on where it, or an earlier run, broke off
 #   app_check CODE             runs Python code in the venv, offline: is what was installed really there?
 #   install_end                last of all
 #
@@ -220,6 +222,49 @@ app_pip() {
     say "installing packages of $APP"
     attempt "$UV" pip install --python "$APP_DIR/venv/bin/python" --require-hashes --no-deps \
         "${options[@]+"${options[@]}"}" -r "$ONEGAI_ROOT/install/$lock" || _explain_and_exit "installing packages of $APP"
+}
+
+app_git() {
+    local url=$1 ref=${2:-HEAD} target=FETCH_HEAD
+    local -a git=(git -C "$APP_DIR" -c advice.detachedHead=false)
+    if ! command -v git >/dev/null; then die "git is not installed" "sudo apt install git"; fi
+    say "fetching $url ($ref)"
+    attempt git init --quiet -- "$APP_DIR" || _explain_and_exit "making a Git repository"
+    "${git[@]}" config remote.origin.url "$url"
+    "${git[@]}" config remote.origin.fetch '+refs/heads/*:refs/remotes/origin/*'
+    if ! attempt "${git[@]}" fetch --no-tags --depth 1 origin -- "$ref"; then
+        # a short commit id, or a server that gives no commits by their id
+        [[ $ref =~ ^[0-9a-f]{7,40}$ ]] || _explain_and_exit "fetching $url ($ref)"
+        say "the server does not give that commit alone: fetching all"
+        attempt "${git[@]}" fetch --tags origin || _explain_and_exit "fetching $url ($ref)"
+        target=$ref
+    fi
+    # what the repository has in a folder that was kept gives way
+    GIT_LFS_SKIP_SMUDGE=1 attempt "${git[@]}" checkout --quiet --force --detach "$target" ||
+        _explain_and_exit "checking out $ref of $url"
+    if [[ -e $APP_DIR/.gitmodules ]]; then
+        attempt "${git[@]}" submodule update --init --recursive --depth 1 || _explain_and_exit "fetching submodules of $url"
+    fi
+    if "${git[@]}" grep --quiet --no-index -e 'filter=lfs' -- .gitattributes ':(glob)**/.gitattributes' 2>/dev/null; then
+        if git lfs version &>/dev/null; then
+            attempt "${git[@]}" lfs install --local || _explain_and_exit "setting up git-lfs"
+            attempt "${git[@]}" lfs pull || _explain_and_exit "fetching large files of $url"
+        else
+            complain "large files of $url are only pointers: git-lfs is not installed" \
+                "sudo apt install git-lfs, then install again; or fetch them with app_download"
+        fi
+    fi
+}
+
+app_download() {
+    local url=$1 file=$2 python
+    python=$(command -v python3) || python=$ONEGAI_ROOT/venv/bin/python
+    case /$file/ in
+        */../* | //*) die "app_download: $file is not inside apps/$APP" ;;
+    esac
+    say "downloading $file"
+    attempt "$python" -I "$ONEGAI_ROOT/install/download.py" "$url" "$APP_DIR/$file" "${APP_DIR%/*}/.$APP.downloads" \
+        "${3:-}" || _explain_and_exit "downloading $file"
 }
 
 app_check() {
