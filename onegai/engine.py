@@ -34,6 +34,7 @@ from onegai.installation import (
     check_installed,
     disk_usage,
     install_state,
+    made_by_hand,
     remarks,
 )
 from onegai.installer import Installer
@@ -413,6 +414,7 @@ class Engine:
             active=spec.active,
             installed=installed is InstallState.INSTALLED,
             installable=self.home.install_script(app).is_file(),
+            by_hand=made_by_hand(self.home, spec),
             state=state,
             size=usage.size,
             shared=usage.shared,

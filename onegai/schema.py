@@ -96,6 +96,7 @@ class AppInfo(BaseModel):
     active: bool = True
     installed: bool
     installable: bool = Field(description="there is an install script")
+    by_hand: bool = Field(default=False, description="installed, and not by its install script")
     state: State
     size: int | None = Field(default=None, description="MiB on disk; None: not measured yet")
     shared: int | None = Field(

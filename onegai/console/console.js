@@ -71,7 +71,7 @@ function row(app, service) {
     actions.append(log);
   }
   if (app.installable && state !== "installing") {
-    if (app.installed && !app.problems.some((item) => item.remark && item.reason.includes("by hand"))) {
+    if (app.installed && !app.by_hand) {
       actions.append(action("update", "/app/update", { app: app.app },
         `Update ${app.app}? It stops first, and cannot be called meanwhile.`));
     }

@@ -359,7 +359,7 @@ def test_an_app_installed_by_hand_runs_with_a_remark(make_server: Make) -> None:
     server = with_recipe(make_server).start()
     (server.home / "apps/a/venv").mkdir(parents=True)
     listed = app(server)
-    assert (listed["state"], listed["installed"]) == ("stopped", True)
+    assert (listed["state"], listed["installed"], listed["by_hand"]) == ("stopped", True, True)
     (remark,) = listed["problems"]
     assert remark["remark"]
     assert "by hand" in remark["reason"]
