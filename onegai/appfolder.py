@@ -152,13 +152,17 @@ class AppFolder:
             raise Interrupted
         self._check_removable(keep)
         self.recover()
-        self.say("removing")
+        with suppress(OSError):  # a full disk must not keep anybody from making room
+            self.say("removing")
+        (self.path / MARKER).unlink(missing_ok=True)
         try:
-            (self.path / MARKER).unlink(missing_ok=True)
+            with suppress(OSError):  # the marker's block is free now
+                self.say("removing")
             freed, left = self.clear(keep, stop)
             freed += self._sweep(self.downloads)
         except BaseException:
-            self.say("broken")
+            with suppress(OSError):
+                self.say("broken")
             raise
         self.say("")
         return freed, left

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -178,7 +179,8 @@ def test_an_update_ended_at_any_line_leaves_the_app_that_worked(
                 server.process.pid,
                 *(int(line.split()[0]) for line in strays(server.home)),
             ]:
-                os.kill(pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             server.process.wait()
             server.start()
         now = files(server)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -144,6 +145,22 @@ def test_stopped_at_any_file_it_is_broken_and_can_be_done_again(folder: AppFolde
         assert folder.uninstall(["models"])[1] == ["models"]
     assert folder.lock.read_text() == ""
     assert contents(folder.path) == {"models/kept": "x"}
+
+
+def test_a_full_disk_keeps_nobody_from_making_room(
+    folder: AppFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(folder.path / MARKER)
+    write(folder.path / "model")
+
+    def full(*_args: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    with folder.locked():
+        folder.uninstall()
+    assert not folder.path.exists()
+    assert folder.lock.read_text() == ""
 
 
 def test_stopped_before_it_began_it_has_done_nothing(folder: AppFolder) -> None:
