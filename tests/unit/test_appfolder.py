@@ -310,6 +310,18 @@ def test_a_data_folder_that_is_no_longer_listed_comes_back_all_the_same(
     assert folder.recover() is None
 
 
+def test_rubbish_of_an_earlier_time_is_in_nobodys_way(folder: AppFolder, tmp_path: Path) -> None:
+    for end in ("restored", "updated"):
+        before = installed(folder, tmp_path)
+        folder.aside(KEEP)
+        write(folder.gone / "deep/rubbish")
+        if end == "updated":
+            write(folder.path / MARKER, "two")
+        assert folder.recover() == end
+        assert (contents(folder.path) == before) is (end == "restored")
+        assert not folder.gone.exists()
+
+
 def test_one_holder_of_the_lock(folder: AppFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(appfolder, "LOCK_SECONDS", 0.05)
     other = AppFolder(folder.path.parent, "a")
