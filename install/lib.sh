@@ -7,18 +7,29 @@
 #   app_venv [PYTHON]          makes apps/APP/venv and activates it: OneGAI's own Python, or the one named (3.10, say)
 #   app_pip [--copy] [--build] LOCK   installs install/LOCK into it: exactly what is listed, by hash
 #                              --copy: own copies, for apps that edit packages in place · --build: allow source packages
+#   app_git URL [REF]          puts a Git repository into apps/APP, at a branch, a tag or a commit; without its history
+#   app_download URL FILE [SHA256]   fetches a large file to apps/APP/FILE; goes on where it, or an earlier run, broke off
 #   app_check CODE             runs Python code in the venv, offline: is what was installed really there?
 #   install_end                last of all
 #
 # After install_begin: $APP, $APP_DIR (absolute), $ONEGAI_ROOT, $UV after app_venv; never sudo, no questions (no stdin).
 #
+# To update an installed APP, and to remove it:
+#
+#     cd apps && ONEGAI_UPDATE=1 bash ../install/smollm.sh
+#     python3 onegai/appfolder.py . smollm uninstall [--purge]
+#
+# An update needs room for both: the old APP waits in apps/.APP.old until the new one is complete, and comes back if that
+# fails or is interrupted; after kill -9 or a power cut at the next run of the script or start of the server. Folders named
+# by the app's "data" key of services.json survive all of this; an update moves them, so a recipe may only add to them.
+#
 # What others may rely on, with L = apps/.APP.lock and M = apps/APP/.onegai-installed:
-#   M is there                           installed (JSON: app, time)
-#   else somebody holds flock(L)         being installed
-#   else L is not empty, or apps/APP is  broken: a failed or killed try; running the script again starts clean
-# L's first word is "installing" or "broken", padded to one length; it is emptied at success and never deleted.
-# Exit status 75: another install of APP is under way. ONEGAI_REINSTALL=1 installs over an installed APP (an update).
-# Folders named by the app's "data" key of services.json survive all of this.
+#   M is there                                  installed (JSON: app, time)
+#   else somebody holds flock(L)                being installed, updated or removed
+#   else L is not empty, or apps/.APP.old is    broken: a failed or killed try; running the script again starts clean
+#   else apps/APP holds more than data folders  made by hand; no script touches it
+# L's first word is "installing", "updating", "removing" or "broken", padded to one length; it is emptied at success and
+# never deleted. Exit status 75: another install of APP is under way.
 set -euo pipefail
 
 ONEGAI_ROOT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
@@ -33,11 +44,15 @@ install_begin() {
     if [[ /proc/self/fd/1 -ef $LOG ]]; then LOG=/dev/null; fi # the engine has us write to it already
     [[ $APP =~ ^[a-z][a-z0-9_]{0,63}$ ]] || die "'$APP' is not an app name" "lower-case letters, digits and _"
     if [[ ${ONEGAI_INSTALL_PARENT:-} == "$APP:$PPID" ]]; then
-        unset ONEGAI_INSTALL_PARENT VIRTUAL_ENV PYTHONHOME PYTHONPATH
+        unset ONEGAI_INSTALL_PARENT ONEGAI_UPDATE VIRTUAL_ENV PYTHONHOME PYTHONPATH
         export PIP_REQUIRE_VIRTUALENV=1 PIP_NO_INPUT=1 UV_PROJECT_ENVIRONMENT=venv GIT_TERMINAL_PROMPT=0
         mkdir -p -- "$APP_DIR"
         return # on with the script
     fi
+    INSTALL_SIGNAL=0
+    trap '_stop 129' HUP
+    trap '_stop 130' INT
+    trap '_stop 143' TERM
     _prepare "${2:-}"
     _supervise
 }
@@ -54,38 +69,47 @@ _prepare() {
     exec {INSTALL_LOCK}>>".$APP.lock"
     # an engine that looks whether the lock is held has it for a moment
     flock -w 0.5 "$INSTALL_LOCK" || {
-        complain "$APP is being installed by another process" "wait for it"
+        complain "$APP is being installed or removed by another process" "wait for it"
         exit 75
     }
     if [[ -L $APP ]]; then
         die "apps/$APP is a symbolic link; an install never writes through one" "remove the link"
     fi
-    if [[ -e $APP/.onegai-installed && ${ONEGAI_REINSTALL:-} != 1 ]]; then
-        say "$APP is already installed"
-        exit 0
+    facts=$(_app_files recover) || exit 1
+    if [[ $facts == restored ]]; then say "the last update of $APP was cut off; the app is as it was before it"; fi
+    INSTALL_KIND=install
+    if [[ -e $APP/.onegai-installed ]]; then
+        if [[ ${ONEGAI_UPDATE:-} != 1 ]]; then
+            say "$APP is already installed"
+            exit 0
+        fi
+        INSTALL_KIND=update
     fi
     facts=$(_app_files facts) || exit 1
     mapfile -t keep <<<"$facts"
     need=${keep[0]} keep=("${keep[@]:1}")
     read -r state _ <".$APP.lock" || true
-    if [[ -z $state && ! -e $APP/.onegai-installed ]] && ! _app_files ours "${keep[@]+"${keep[@]}"}"; then
+    if [[ -z $state && ! -e $APP/.onegai-installed ]] && ! _app_files ours; then
         die "apps/$APP exists but was not made by this script" \
             "move it away, or if it is complete: touch 'apps/$APP/.onegai-installed'"
     fi
-    _need_space "${1:-$need}"
-    _write_state installing || die "cannot write to $PWD ($(free_space .))" "free some space, or check whose folder it is"
-    rm -f -- "$APP/.onegai-installed"
-    if [[ -d $APP ]]; then _app_files clear "${keep[@]+"${keep[@]}"}" || _failed 1; fi
+    _need_space "${1:-$need}" "${keep[@]+"${keep[@]}"}"
+    if ((INSTALL_SIGNAL)); then exit "$INSTALL_SIGNAL"; fi
+    if [[ $INSTALL_KIND == update ]]; then
+        _write_state updating || die "cannot write to $PWD ($(free_space .))" "free some space, or check whose folder it is"
+        _app_files aside || _failed 1
+    else
+        _write_state installing || die "cannot write to $PWD ($(free_space .))" "free some space, or check whose folder it is"
+        rm -f -- "$APP/.onegai-installed"
+        if [[ -d $APP ]]; then _app_files clear || _failed 1; fi
+    fi
 }
 
 # Runs the script again in a session of its own, so that whatever it started can be stopped with it.
 _supervise() {
     local child code=0
-    INSTALL_SIGNAL=0
     if mkdir -p -- "${LOG%/*}" 2>/dev/null; then { : >"$LOG"; } 2>/dev/null || true; fi
-    trap '_stop 129' HUP
-    trap '_stop 130' INT
-    trap '_stop 143' TERM
+    if ((INSTALL_SIGNAL)); then _failed "$INSTALL_SIGNAL"; fi
     ONEGAI_INSTALL_PARENT=$APP:$$ setsid bash -- "$0" "${INSTALL_ARGUMENTS[@]+"${INSTALL_ARGUMENTS[@]}"}" </dev/null &
     child=$!
     INSTALL_CHILD=$child
@@ -104,8 +128,11 @@ _supervise() {
     fi
     sync -f -- "$APP" 2>/dev/null || true # a power cut must not leave a marker without the files
     mv -f -- "$APP/.onegai-installed.new" "$APP/.onegai-installed" || _failed 1
-    : >".$APP.lock"
-    say "$APP is installed"
+    : >".$APP.lock" # from here on it is installed, whatever comes
+    trap '' HUP INT TERM
+    _app_files recover >/dev/null || true
+    rm -rf -- ".$APP.downloads"
+    if [[ $INSTALL_KIND == update ]]; then say "$APP is updated"; else say "$APP is installed"; fi
     exit 0
 }
 
@@ -123,6 +150,12 @@ _stop() {
 }
 
 _failed() {
+    trap '' HUP INT TERM # the rest is quick, and better done than left
+    if [[ $INSTALL_KIND == update ]] && _app_files recover >/dev/null && [[ -e $APP/.onegai-installed ]]; then
+        : >".$APP.lock"
+        printf 'update of %s failed (exit %s): it is as it was before\n' "$APP" "$1" >&2
+        exit "$1"
+    fi
     _write_state broken || true
     printf 'install of %s failed (exit %s): fix the cause and run it again, it starts clean\n' "$APP" "$1" >&2
     exit "$1"
@@ -131,14 +164,24 @@ _failed() {
 # Overwritten in place, so that it can still be said when the disk is full.
 _write_state() { printf '%-10s\n' "$1" 2>/dev/null 1<>".$APP.lock"; }
 
-# _need_space GB: what a broken try has left counts as free, it is cleared next.
+# _need_space GB DATA...: what a broken try has left counts as free, it is cleared next; an update needs room for both,
+# but for the data folders, which are there already.
 _need_space() {
-    local need free old=0
+    local need free old=0 size folder
     need=$(LC_ALL=C awk -v gb="$1" 'BEGIN { if (gb !~ /^[0-9]+(\.[0-9]+)?$/) exit 1; printf "%.0f", gb * 1024 }') ||
         die "'$1' is not a number of GB"
     if ((need == 0)); then return; fi
     { read -r _ && read -r _ _ _ free _; } < <(df -Pk -- .)
-    if [[ -d $APP ]]; then read -r old _ < <(du -skx -- "$APP"); fi
+    if [[ $INSTALL_KIND == update ]]; then
+        for folder in "${@:2}"; do
+            if [[ -d $APP/$folder && ! -L $APP/$folder ]]; then
+                read -r size _ < <(du -skx -- "$APP/$folder")
+                old=$((old + size))
+            fi
+        done
+    elif [[ -d $APP ]]; then
+        read -r old _ < <(du -skx -- "$APP")
+    fi
     free=$(((free + old) / 1024))
     if ((free < need)); then
         die "not enough disk space for $APP: it needs $need MB, $free MB are free on the disk of $PWD" "free some space"
@@ -181,6 +224,49 @@ app_pip() {
         "${options[@]+"${options[@]}"}" -r "$ONEGAI_ROOT/install/$lock" || _explain_and_exit "installing packages of $APP"
 }
 
+app_git() {
+    local url=$1 ref=${2:-HEAD} target=FETCH_HEAD
+    local -a git=(git -C "$APP_DIR" -c advice.detachedHead=false)
+    if ! command -v git >/dev/null; then die "git is not installed" "sudo apt install git"; fi
+    say "fetching $url ($ref)"
+    attempt git init --quiet -- "$APP_DIR" || _explain_and_exit "making a Git repository"
+    "${git[@]}" config remote.origin.url "$url"
+    "${git[@]}" config remote.origin.fetch '+refs/heads/*:refs/remotes/origin/*'
+    if ! attempt "${git[@]}" fetch --no-tags --depth 1 origin -- "$ref"; then
+        # a short commit id, or a server that gives no commits by their id
+        [[ $ref =~ ^[0-9a-f]{7,40}$ ]] || _explain_and_exit "fetching $url ($ref)"
+        say "the server does not give that commit alone: fetching all"
+        attempt "${git[@]}" fetch --tags origin || _explain_and_exit "fetching $url ($ref)"
+        target=$ref
+    fi
+    # what the repository has in a folder that was kept gives way
+    GIT_LFS_SKIP_SMUDGE=1 attempt "${git[@]}" checkout --quiet --force --detach "$target" ||
+        _explain_and_exit "checking out $ref of $url"
+    if [[ -e $APP_DIR/.gitmodules ]]; then
+        attempt "${git[@]}" submodule update --init --recursive --depth 1 || _explain_and_exit "fetching submodules of $url"
+    fi
+    if "${git[@]}" grep --quiet --no-index -e 'filter=lfs' -- .gitattributes ':(glob)**/.gitattributes' 2>/dev/null; then
+        if git lfs version &>/dev/null; then
+            attempt "${git[@]}" lfs install --local || _explain_and_exit "setting up git-lfs"
+            attempt "${git[@]}" lfs pull || _explain_and_exit "fetching large files of $url"
+        else
+            complain "large files of $url are only pointers: git-lfs is not installed" \
+                "sudo apt install git-lfs, then install again; or fetch them with app_download"
+        fi
+    fi
+}
+
+app_download() {
+    local url=$1 file=$2 python
+    python=$(command -v python3) || python=$ONEGAI_ROOT/venv/bin/python
+    case /$file/ in
+        */../* | //*) die "app_download: $file is not inside apps/$APP" ;;
+    esac
+    say "downloading $file"
+    attempt "$python" -I "$ONEGAI_ROOT/install/download.py" "$url" "$APP_DIR/$file" "${APP_DIR%/*}/.$APP.downloads" \
+        "${3:-}" || _explain_and_exit "downloading $file"
+}
+
 app_check() {
     say "checking $APP"
     if ! (cd -- "$APP_DIR" && HF_HUB_OFFLINE=1 ORT_DISABLE_TELEMETRY=1 venv/bin/python -I -c "$1"); then
@@ -197,67 +283,9 @@ _explain_and_exit() {
     exit 1
 }
 
-# _app_files facts              prints the GB that APP needs, then the folders to keep, one a line
-# _app_files ours KEEP...       status 1 if apps/APP holds anything but folders to keep
-# _app_files clear KEEP...      deletes all but these; never through a link
+# _app_files ACTION: onegai/appfolder.py, which knows how an app's folder is kept, cleared, and moved aside and back.
 _app_files() {
     local python
     python=$(command -v python3) || python=$ONEGAI_ROOT/venv/bin/python
-    "$python" -I - "$ONEGAI_ROOT" "$APP" "$@" <<'PYTHON'
-import json
-import os
-import shutil
-import sys
-
-root, app, action, *keep = sys.argv[1:]
-
-
-def entry_of(name, *path):
-    """The app's entry in a JSON file of the user's, {} where there is none."""
-    try:
-        with open(os.path.join(root, name), encoding="utf-8-sig") as file:
-            entry = json.load(file)
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        sys.exit(f"error: {name} is not valid JSON: {error}\n  fix: correct it; it says what an install must keep")
-    for key in (*path, app):
-        entry = entry.get(key) if isinstance(entry, dict) else None
-    return entry if isinstance(entry, dict) else {}
-
-
-def facts():
-    entry = {**entry_of("services.json"), **entry_of("services.local.json"), **entry_of("config.json", "apps")}
-    print(entry.get("disk", 0))
-    for folder in entry.get("data", []):
-        parts = os.path.normpath(str(folder)).split(os.sep)
-        if os.path.isabs(str(folder)) or parts[0] in (".", ".."):
-            sys.exit(f"error: the data folder {folder!r} of {app} is not inside apps/{app}")
-        print(os.sep.join(parts))
-
-
-def others(folder, prefix=""):
-    """Every topmost path under folder that is not to be kept."""
-    for item in os.scandir(folder):
-        name = prefix + item.name
-        if name in keep:
-            continue
-        if any(kept.startswith(name + os.sep) for kept in keep):
-            if item.is_dir(follow_symlinks=False):
-                yield from others(item.path, name + os.sep)
-        else:
-            yield item
-
-
-if action == "facts":
-    facts()
-elif action == "ours":
-    sys.exit(os.path.lexists(app) and (not os.path.isdir(app) or any(True for _ in others(app))))
-else:
-    for item in list(others(app)):
-        if item.is_dir(follow_symlinks=False):
-            shutil.rmtree(item.path)
-        else:
-            os.unlink(item.path)
-PYTHON
+    "$python" -I "$ONEGAI_ROOT/onegai/appfolder.py" "$ONEGAI_ROOT" "$APP" "$@"
 }

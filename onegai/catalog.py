@@ -34,6 +34,12 @@ def _relative_folder(value: str) -> str:
     return value
 
 
+def _folder_below(value: str) -> str:
+    if not value.strip("./"):
+        raise ValueError("must be a folder below apps/{app}, not that folder itself")
+    return _relative_folder(value)
+
+
 def _no_shell(value: str) -> str:
     """Refuse what only a shell understands; ``exec`` is run without one."""
     try:
@@ -113,7 +119,7 @@ class AppSpec(BaseModel):
     args: list[str] | None = None
     repl: dict[str, Any] | None = None
     disk: float = Field(default=0, ge=0)
-    data: tuple[Annotated[str, AfterValidator(_relative_folder)], ...] = ()
+    data: tuple[Annotated[str, AfterValidator(_folder_below)], ...] = ()
     title: str = ""
     about: str = ""
     homepage: str = ""

@@ -83,6 +83,15 @@ class Client:
         """Begin to install an app, or join the install that runs."""
         return Job.model_validate(self._result("POST", "/app/install", {"app": app}))
 
+    def update(self, app: str) -> Job:
+        """Begin to install an app anew; if that fails, it is as it was before."""
+        return Job.model_validate(self._result("POST", "/app/update", {"app": app}))
+
+    def uninstall(self, app: str, *, purge: bool = False) -> Job:
+        """Begin to remove an app; ``purge``: its data folders too. The result says what is free."""
+        body = {"app": app, "purge": purge}
+        return Job.model_validate(self._result("POST", "/app/uninstall", body))
+
     def follow(self, job: Job) -> Iterator[str]:
         """The lines of a job's output as they come, until it ends. Raises its failure."""
         for name, data in self._events(f"/job/{job.id}/events"):

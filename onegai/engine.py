@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from typing import Any, Self
 
 from onegai.catalog import AppSpec, Catalog, load_catalog
@@ -25,9 +25,17 @@ from onegai.errors import (
 )
 from onegai.functions import Function, Outcome
 from onegai.home import Home
-from onegai.installation import InstallState, check_installed, disk_usage, install_state
+from onegai.installation import (
+    DiskUsage,
+    InstallState,
+    check_installed,
+    disk_usage,
+    install_state,
+    made_by_hand,
+    remarks,
+)
 from onegai.installer import Installer
-from onegai.jobs import Jobs
+from onegai.jobs import Jobs, Report, Work
 from onegai.plugins import Plugins
 from onegai.process.logfile import LogFile
 from onegai.resources import Probe, machine_probe
@@ -56,6 +64,9 @@ SYNC_CALLS = 64
 
 SIZE_SECONDS = 60.0
 
+CHANGES = frozenset({"install", "update", "uninstall"})
+"""Kinds of jobs that change an app's folder."""
+
 _INSTALL_STATES = {
     InstallState.ABSENT: State.ABSENT,
     InstallState.INSTALLING: State.INSTALLING,
@@ -82,7 +93,7 @@ class Engine:
         self._catalog: Catalog = load_catalog(home, settings.apps)
         self._plugins: Plugins
         self._problem_sources: list[Callable[[], Iterable[Problem]]] = []
-        self._sizes: dict[str, tuple[float, int]] = {}
+        self._sizes: dict[str, tuple[float, DiskUsage]] = {}
         self._installer = Installer(home)
         self._supervisor = Supervisor(
             home,
@@ -99,6 +110,7 @@ class Engine:
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
         self._plugins = Plugins(self.home, self._catalog.specs)
+        await self._installer.recover(self._catalog.specs)
         self._stack.callback(self._threads.shutdown, wait=False, cancel_futures=True)
         self.transport = await self._stack.enter_async_context(open_transport())
         await self._stack.enter_async_context(self._supervisor)
@@ -139,8 +151,62 @@ class Engine:
     def install(self, app: str) -> Job:
         """Begin to install, or join the install that runs."""
         spec = self._spec(app)
-        self._installer.check(spec)
-        return self.jobs.submit("install", app, lambda say: self._installer.install(spec, say))
+
+        async def work(report: Report) -> Any:
+            return await self._installer.install(spec, report)
+
+        return self._change("install", spec, work, check=self._installer.check)
+
+    def update(self, app: str, *, force: bool = False) -> Job:
+        """Install again beside the app that is there, which comes back if that fails.
+
+        Its service is stopped first, after the calls in flight, unless ``force``.
+        """
+        spec = self._spec(app)
+
+        async def work(report: Report) -> Any:
+            async with self._at_rest(app, force):
+                return await self._installer.update(spec, report)
+
+        return self._change("update", spec, work, check=self._installer.check_update)
+
+    def uninstall(self, app: str, *, purge: bool = False, force: bool = False) -> Job:
+        """Stop the service and remove apps/{app}, except data folders unless ``purge``."""
+        spec = self._spec(app)
+
+        async def work(report: Report) -> Any:
+            async with self._at_rest(app, force):
+                return await self._installer.uninstall(spec, purge, report)
+
+        return self._change("uninstall", spec, work, variant=purge)
+
+    def _change(
+        self,
+        kind: str,
+        spec: AppSpec,
+        work: Work,
+        *,
+        check: Callable[[AppSpec], None] = lambda _spec: None,
+        variant: object = None,
+    ) -> Job:
+        """One change of an app's folder at a time; ``check`` raises why it need not be tried."""
+        running = self.jobs.running(kind, spec.app, excluding=CHANGES, variant=variant)
+        if running is not None:
+            return running
+        check(spec)
+
+        async def measured_anew(report: Report) -> Any:
+            try:
+                return await work(report)
+            finally:
+                self._sizes.pop(spec.app, None)
+
+        return self.jobs.submit(kind, spec.app, measured_anew, variant=variant)
+
+    def _at_rest(self, app: str, force: bool) -> AbstractAsyncContextManager[None]:
+        if app in self._supervisor:
+            return self._supervisor[app].at_rest(force)
+        return nullcontext()
 
     # --- services --------------------------------------------------------------------------
 
@@ -334,18 +400,19 @@ class Engine:
             raise NoService(app=app)
         return self._supervisor[app].log
 
-    async def _size(self, app: str) -> int:
-        """MiB on disk, as it was at most a minute ago: a walk through a large app takes a while."""
-        measured, size = self._sizes.get(app, (float("-inf"), 0))
-        if time.monotonic() - measured > SIZE_SECONDS or size == 0:
-            size = await asyncio.to_thread(disk_usage, self.home, app)
-            self._sizes[app] = (time.monotonic(), size)
-        return size
+    async def _usage(self, app: str) -> DiskUsage:
+        """As it was at most a minute ago: a walk through a large app takes a while."""
+        measured, usage = self._sizes.get(app, (float("-inf"), DiskUsage(0, 0)))
+        if time.monotonic() - measured > SIZE_SECONDS or usage.size == 0:
+            usage = await asyncio.to_thread(disk_usage, self.home, app)
+            self._sizes[app] = (time.monotonic(), usage)
+        return usage
 
     async def _app_info(self, spec: AppSpec) -> AppInfo:
         app = spec.app
         plugin = self._plugins[app]
         installed = install_state(self.home, spec)
+        usage = await self._usage(app)
         if app in self._supervisor:
             state = self._supervisor[app].state
         else:
@@ -358,8 +425,10 @@ class Engine:
             active=spec.active,
             installed=installed is InstallState.INSTALLED,
             installable=self.home.install_script(app).is_file(),
+            by_hand=made_by_hand(self.home, spec),
             state=state,
-            size=await self._size(app),
+            size=usage.size,
+            shared=usage.shared,
             functions=[
                 FunctionInfo(name=name, summary=function.summary, derived=function.derived)
                 for name, function in plugin.functions.items()
@@ -367,6 +436,7 @@ class Engine:
             problems=[
                 *self._catalog.problems_of(app),
                 *([plugin.problem] if plugin.problem else []),
+                *remarks(self.home, spec),
             ],
         )
 

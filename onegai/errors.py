@@ -18,10 +18,11 @@ they can be translated without touching the places that raise.
     ├── ConflictError           it exists, but not in a state that allows this
     │   ├── BrokenEntry 409 · BrokenPlugin 409 · Inactive 409 · NoService 409
     │   ├── NotInstalled 409 · InstallBroken 409 · Installing 409 · NoInstallScript 409
+    │   ├── InstalledByHand 409 · Busy 409 · NotRemovable 409
     │   ├── PortTaken 409 · Stopped 409 · ShuttingDown 503
     │   └── NotEnoughMemory 503 · NoGpu 503
     ├── AppError                the app's fault: ``src`` is its name
-    │   ├── FunctionFailed 500 · InstallFailed 500
+    │   ├── FunctionFailed 500 · InstallFailed 500 · UpdateFailed 500 · UninstallFailed 500
     │   ├── ExecNotFound 500
     │   ├── ExitedEarly 502 · Died 502 · Unreachable 502 · ErrorAnswer 502
     │   └── NeverReady 504 · CallTimeout 504
@@ -241,19 +242,19 @@ class NotInstalled(ConflictError):
 
 
 class InstallBroken(ConflictError):
-    """An install was interrupted or failed."""
+    """An install or uninstall was interrupted or failed."""
 
     code = "install_broken"
-    text = "the last install of {app} did not finish"
-    hint = 'POST /app/install {{"app": "{app}"}} again: it starts clean'
+    text = "the last install or uninstall of {app} did not finish"
+    hint = 'POST /app/install {{"app": "{app}"}} again: it starts clean; or /app/uninstall'
 
 
 class Installing(ConflictError):
-    """The app is being installed right now."""
+    """The app is being installed, updated or uninstalled right now."""
 
     code = "installing"
-    text = "{app} is being installed"
-    hint = "wait for the install to end, then try again"
+    text = "{app} is being installed, updated or uninstalled"
+    hint = "wait for that to end, then try again"
 
 
 class NoInstallScript(ConflictError):
@@ -262,6 +263,30 @@ class NoInstallScript(ConflictError):
     code = "no_install_script"
     text = "{app} has no install script (install/{app}.sh)"
     hint = "it needs none if it runs without one; else add the script"
+
+
+class InstalledByHand(ConflictError):
+    """The app's folder was not made by its install script, so that does not touch it."""
+
+    code = "installed_by_hand"
+    text = "apps/{app} was made by hand, not by install/{app}.sh"
+    hint = "update it by hand; or move it away (or POST /app/uninstall), then POST /app/install"
+
+
+class Busy(ConflictError):
+    """An install, update or uninstall of the app runs, and this is not the same."""
+
+    code = "busy"
+    text = "the {kind} of {app} is under way (job {job})"
+    hint = "wait for it, or end it with DELETE /job/{job}"
+
+
+class NotRemovable(ConflictError):
+    """The app's folder is a link, or another file system is mounted in it."""
+
+    code = "not_removable"
+    text = "{reason}"
+    hint = "remove that yourself, then uninstall again"
 
 
 class PortTaken(ConflictError):
@@ -332,6 +357,24 @@ class InstallFailed(AppError):
     status = 500
     text = "the install of {app} failed: {reason}"
     hint = "the whole log is {log}; correct the cause and install again, it starts clean"
+
+
+class UpdateFailed(AppError):
+    """The install script ended with an error while it updated the app."""
+
+    code = "update_failed"
+    status = 500
+    text = "the update of {app} failed: {reason}"
+    hint = "the app is as it was before; the whole log is {log}"
+
+
+class UninstallFailed(AppError):
+    """Some file of the app's could not be removed."""
+
+    code = "uninstall_failed"
+    status = 500
+    text = "the uninstall of {app} failed: {reason}"
+    hint = "correct the cause and uninstall again"
 
 
 class ExecNotFound(AppError):

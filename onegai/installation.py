@@ -1,22 +1,25 @@
 """Is an app installed? Read from disk each time, since people install by hand too.
 
 The marks are left by install/lib.sh: a complete marker inside the app's folder, and beside the
-folder a lock file that is held while an install runs.
+folder a lock file that is held while an install runs. A folder without any of them that holds what
+it takes to run was made by hand, and counts as installed.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import shlex
 import stat
 from enum import StrEnum
 from pathlib import Path
+from typing import NamedTuple
 
+from onegai.appfolder import BLOCK, MARKER, AppFolder, kept_folders
 from onegai.catalog import AppSpec
 from onegai.errors import InstallBroken, Installing, NotInstalled
 from onegai.home import Home
-
-MARKER = ".onegai-installed"
+from onegai.schema import Problem
 
 
 class InstallState(StrEnum):
@@ -39,12 +42,59 @@ def install_state(home: Home, spec: AppSpec) -> InstallState:
     """Installed is what has a ``url``, needs no install script, or carries the marker."""
     if spec.url is not None or not home.install_script(spec.app).is_file():
         return InstallState.INSTALLED
-    folder, lock = home.apps / spec.app, home.apps / f".{spec.app}.lock"
-    if (folder / MARKER).is_file():
+    folder = AppFolder(home.apps, spec.app)
+    if (folder.path / MARKER).is_file():
         return InstallState.INSTALLED
-    if _is_held(lock):
+    if _is_held(folder.lock):
         return InstallState.INSTALLING
-    return InstallState.BROKEN if folder.exists() or _says(lock) else InstallState.ABSENT
+    if _says(folder.lock) or os.path.lexists(folder.old):
+        return InstallState.BROKEN
+    if folder.holds_only(data_folders(spec)):
+        return InstallState.ABSENT
+    return InstallState.INSTALLED if _can_run(folder.path, spec) else InstallState.BROKEN
+
+
+def data_folders(spec: AppSpec) -> list[str]:
+    """The folders that survive an update and an uninstall."""
+    return kept_folders(spec.data)
+
+
+def made_by_hand(home: Home, spec: AppSpec) -> bool:
+    """It is installed, though not by its install script."""
+    return (
+        spec.url is None
+        and home.install_script(spec.app).is_file()
+        and not (home.apps / spec.app / MARKER).is_file()
+        and install_state(home, spec) is InstallState.INSTALLED
+    )
+
+
+def remarks(home: Home, spec: AppSpec) -> list[Problem]:
+    """What is unusual about an installed app, and may well be meant so."""
+    folder = home.apps / spec.app
+    said = []
+    if made_by_hand(home, spec):
+        said.append(f"it was installed by hand, not by install/{spec.app}.sh")
+    if (
+        spec.has_service
+        and spec.exec is not None
+        and folder.is_dir()
+        and install_state(home, spec) is InstallState.INSTALLED
+        and not (folder / "venv").is_dir()
+    ):
+        said.append("it has no venv/ of its own, which is right for a plain binary only")
+    return [
+        Problem(app=spec.app, file=home.relative(folder), reason=text, remark=True) for text in said
+    ]
+
+
+def _can_run(folder: Path, spec: AppSpec) -> bool:
+    """A venv is there, or a file that ``exec`` names: the program, or the script it is given."""
+    if (folder / "venv").is_dir():
+        return True
+    words = shlex.split((spec.exec or "").replace("{app_dir}", str(folder)))
+    inside = (folder / spec.cwd / word for word in words)
+    return any(path.is_relative_to(folder) and path.is_file() for path in inside)
 
 
 def check_installed(home: Home, spec: AppSpec) -> None:
@@ -73,14 +123,24 @@ def _is_held(lock: Path) -> bool:
     return False
 
 
-def disk_usage(home: Home, app: str) -> int:
-    """MiB that apps/{app} takes, hard links counted once, links not followed. Walks the folder."""
-    seen: set[tuple[int, int]] = set()
-    total = 0
+class DiskUsage(NamedTuple):
+    """MiB."""
+
+    size: int
+    shared: int
+    """Of it: files that have links elsewhere too, so that an uninstall does not free them."""
+
+
+def disk_usage(home: Home, app: str) -> DiskUsage:
+    """What apps/{app} takes, hard links counted once, links not followed. Walks the folder."""
+    links: dict[tuple[int, int], int] = {}
+    total = shared = 0
     stack = [home.apps / app]
     while stack:
+        folder = stack.pop()
         try:
-            entries = list(os.scandir(stack.pop()))
+            total += folder.lstat().st_blocks
+            entries = list(os.scandir(folder))
         except OSError:
             continue
         for entry in entries:
@@ -91,7 +151,12 @@ def disk_usage(home: Home, app: str) -> int:
             if stat.S_ISDIR(facts.st_mode):
                 stack.append(Path(entry.path))
                 continue
-            if (facts.st_dev, facts.st_ino) not in seen:
-                seen.add((facts.st_dev, facts.st_ino))
-                total += facts.st_blocks * 512
-    return total >> 20
+            if facts.st_nlink > 1:
+                key = facts.st_dev, facts.st_ino
+                others = links[key] = links.get(key, facts.st_nlink) - 1
+                first = others == facts.st_nlink - 1
+                shared += facts.st_blocks * (first - (others == 0))
+                if not first:
+                    continue
+            total += facts.st_blocks
+    return DiskUsage(total * BLOCK >> 20, shared * BLOCK >> 20)

@@ -1,17 +1,36 @@
-"""Runs install/{app}.sh in apps/, in a process group of its own, reporting its lines."""
+"""Installs, updates and uninstalls apps: runs install/{app}.sh in apps/, reporting its lines."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import threading
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, TypeVar
 
+from onegai import appfolder
+from onegai.appfolder import AppFolder
 from onegai.catalog import AppSpec
-from onegai.errors import InstallFailed, Installing, NoInstallScript
+from onegai.errors import (
+    InstalledByHand,
+    InstallFailed,
+    Installing,
+    NoInstallScript,
+    NotInstalled,
+    NotRemovable,
+    UninstallFailed,
+    UpdateFailed,
+)
 from onegai.home import Home
+from onegai.installation import check_installed, data_folders, made_by_hand
 from onegai.process import tree
 from onegai.process.child import Child, inherited_environment
 from onegai.process.logfile import LogFile
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 LOG_LINES = 20
 _FROM_THE_START = 1 << 30
@@ -20,24 +39,100 @@ LOCKED = 75
 """Exit status of install/lib.sh when another install of the app runs (EX_TEMPFAIL)."""
 STOP_TIMEOUT = 10.0
 
+Say = Callable[[str], None]
+
 
 class Installer:
-    """Installs apps of one home."""
+    """Changes the folders of one home's apps. One change of an app at a time is the caller's."""
 
     def __init__(self, home: Home) -> None:
         self._home = home
 
     def check(self, spec: AppSpec) -> None:
-        """Raises NoInstallScript."""
+        """Raises NoInstallScript, InstalledByHand."""
         if not self._home.install_script(spec.app).is_file():
             raise NoInstallScript(app=spec.app)
+        if made_by_hand(self._home, spec):
+            raise InstalledByHand(app=spec.app)
 
-    async def install(self, spec: AppSpec, report: Callable[[str], None]) -> dict[str, Any]:
+    def check_update(self, spec: AppSpec) -> None:
+        """Raises also why there is nothing to update."""
+        self.check(spec)
+        check_installed(self._home, spec)
+        if not self._folder(spec).complete:
+            raise NotInstalled(app=spec.app)
+
+    async def install(self, spec: AppSpec, report: Say) -> dict[str, Any]:
         """Run the script to its end. Cancelling ends it with everything it started.
 
         Raises InstallFailed with the last lines, or Installing when somebody installs by hand.
         """
         self.check(spec)
+        return await self._run(spec, report, {}, InstallFailed)
+
+    async def update(self, spec: AppSpec, report: Say) -> dict[str, Any]:
+        """Install anew; however that ends but well, the app is as it was before.
+
+        The service must be at rest. Raises UpdateFailed, or Installing.
+        """
+        self.check_update(spec)
+        try:
+            return await self._run(spec, report, {"ONEGAI_UPDATE": "1"}, UpdateFailed)
+        finally:
+            await self.recover({spec.app: spec})  # lib.sh does, unless it was killed
+
+    async def uninstall(self, spec: AppSpec, purge: bool, report: Say) -> dict[str, Any]:
+        """Remove the app's folder, but for data folders unless ``purge``. MiB ``freed`` are those
+        of files whose last link went. Cancelling stops in the middle: broken, to be repeated.
+
+        The service must be at rest. Raises NotRemovable, UninstallFailed, Installing.
+        """
+        app, folder = spec.app, self._folder(spec)
+        keep = [] if purge else data_folders(spec)
+
+        def work(stop: Callable[[], bool]) -> tuple[int, list[str]]:
+            with folder.locked():
+                return folder.uninstall(keep, stop)
+
+        report(f"removing apps/{app}")
+        try:
+            freed, kept = await _in_thread(work)
+        except BlockingIOError:
+            raise Installing(app=app) from None
+        except appfolder.Refused as refused:
+            raise NotRemovable(reason=str(refused)) from None
+        except OSError as error:
+            raise UninstallFailed(app=app, reason=str(error)) from None
+        for name in kept:
+            report(f"kept apps/{app}/{name}")
+        report(f"{freed >> 20} MB are free again")
+        return {"app": app, "freed": freed >> 20, "kept": kept}
+
+    async def recover(self, specs: Iterable[str]) -> None:
+        """Undo the updates that were cut off. What is under way, by hand say, goes on."""
+        for app in specs:
+            folder = AppFolder(self._home.apps, app)
+            if folder.old.exists() or folder.gone.exists():
+                try:
+                    done = await _in_thread(partial(_recover, folder))
+                except BlockingIOError:
+                    continue
+                except OSError as error:
+                    log.error("%s: cannot bring back what the update left: %s", app, error)
+                    continue
+                if done == "restored":
+                    log.warning("%s: an update was cut off; the app is as it was before it", app)
+
+    def _folder(self, spec: AppSpec) -> AppFolder:
+        return AppFolder(self._home.apps, spec.app)
+
+    async def _run(
+        self,
+        spec: AppSpec,
+        report: Say,
+        extra: dict[str, str],
+        failure: type[InstallFailed | UpdateFailed],
+    ) -> dict[str, Any]:
         home, app = self._home, spec.app
         home.apps.mkdir(exist_ok=True)
         log = LogFile(home.install_log(app))
@@ -49,6 +144,7 @@ class Installer:
             "PIP_REQUIRE_VIRTUALENV": "1",
             "UV_PROJECT_ENVIRONMENT": "venv",
             "PYTHONUNBUFFERED": "1",
+            **extra,
         }
         begun = time.monotonic()
         child = await Child.spawn(
@@ -62,10 +158,28 @@ class Installer:
         if child.exit_status == LOCKED:
             raise Installing(app=app)
         if child.exit_status != 0:
-            raise InstallFailed(
+            raise failure(
                 app=app,
                 reason=child.how_it_ended,
                 log=home.relative(log.path),
                 detail={"log": log.tail(LOG_LINES)},
             )
         return {"app": app, "seconds": round(time.monotonic() - begun, 1)}
+
+
+def _recover(folder: AppFolder, _stop: Callable[[], bool]) -> str | None:
+    with folder.locked():
+        return folder.recover()
+
+
+async def _in_thread(work: Callable[[Callable[[], bool]], T]) -> T:
+    """Run it off the loop; when cancelled, have it stop, and wait until it has."""
+    stop = threading.Event()
+    running = asyncio.ensure_future(asyncio.to_thread(work, stop.is_set))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        stop.set()
+        await asyncio.wait([running])
+        running.exception()
+        raise

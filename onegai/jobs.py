@@ -7,10 +7,10 @@ import logging
 import secrets
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from typing import Any, Self
 
-from onegai.errors import InternalError, OneGAIError, UnknownJob
+from onegai.errors import Busy, InternalError, OneGAIError, UnknownJob
 from onegai.events import Ring
 from onegai.schema import Job, JobEvent, JobState
 
@@ -27,7 +27,8 @@ Work = Callable[[Report], Awaitable[Any]]
 class _Record:
     """One job with what is needed to follow and to cancel it."""
 
-    def __init__(self, kind: str, app: str) -> None:
+    def __init__(self, kind: str, app: str, variant: object) -> None:
+        self.variant = variant
         self.job = Job(
             id=secrets.token_hex(8), kind=kind, app=app, state=JobState.QUEUED, created=time.time()
         )
@@ -47,6 +48,11 @@ class _Record:
         if state.ended:
             self.ring.close()
             self.ended.set()
+
+    def cancel(self) -> None:
+        """Once: a second time would cut short what the first one cleans up."""
+        if self.task is not None and not self.task.cancelling():
+            self.task.cancel()
 
     def settle(self) -> None:
         """A task that is cancelled before it begins runs not even its ``finally``."""
@@ -80,21 +86,44 @@ class Jobs:
 
     async def __aexit__(self, *error: object) -> None:
         for record in self._records.values():
-            if record.task is not None:
-                record.task.cancel()
+            record.cancel()
         await self._tasks.__aexit__(None, None, None)
 
-    def submit(self, kind: str, app: str, work: Work) -> Job:
-        """Begin work in the background. One at a time per app and kind: a second joins it."""
-        for record in self._records.values():
-            if record.job.kind == kind and record.job.app == app and not record.job.state.ended:
-                return record.snapshot()
-        record = _Record(kind, app)
+    def submit(
+        self,
+        kind: str,
+        app: str,
+        work: Work,
+        *,
+        excluding: Collection[str] = (),
+        variant: object = None,
+    ) -> Job:
+        """Begin work in the background, or join what ``running`` finds. Raises Busy."""
+        if (joined := self.running(kind, app, excluding=excluding, variant=variant)) is not None:
+            return joined
+        record = _Record(kind, app, variant)
         self._records[record.job.id] = record
         self._forget_old()
         record.task = self._tasks.create_task(_run(record, work), name=f"{kind} of {app}")
         record.task.add_done_callback(lambda _task: record.settle())
         return record.snapshot()
+
+    def running(
+        self, kind: str, app: str, *, excluding: Collection[str] = (), variant: object = None
+    ) -> Job | None:
+        """The job of this kind and ``variant`` that has not ended; there is one at most per app.
+
+        Raises Busy where another variant, or a kind of ``excluding``, is under way for the app.
+        """
+        for record in self._records.values():
+            job = record.job
+            if job.app != app or job.state.ended:
+                continue
+            if job.kind == kind and record.variant == variant:
+                return record.snapshot()
+            if job.kind == kind or job.kind in excluding:
+                raise Busy(app=app, kind=job.kind, job=job.id, detail={"job": job.id})
+        return None
 
     def all(self) -> list[Job]:
         """Every job that is remembered, newest first."""
@@ -113,8 +142,7 @@ class Jobs:
     async def cancel(self, job_id: str) -> Job:
         """End the job and wait for its end; nothing happens to one that has ended."""
         record = self._record(job_id)
-        if record.task is not None:
-            record.task.cancel()
+        record.cancel()
         await record.ended.wait()
         return record.snapshot()
 

@@ -30,6 +30,7 @@ class Problem(BaseModel):
     line: int | None = None
     key: str = Field(default="", description="the key that is wrong")
     reason: str
+    remark: bool = Field(default=False, description="unusual, but it may well be meant so")
 
 
 class ServiceStatus(BaseModel):
@@ -95,8 +96,12 @@ class AppInfo(BaseModel):
     active: bool = True
     installed: bool
     installable: bool = Field(description="there is an install script")
+    by_hand: bool = Field(default=False, description="installed, and not by its install script")
     state: State
     size: int | None = Field(default=None, description="MiB on disk; None: not measured yet")
+    shared: int | None = Field(
+        default=None, description="MiB of it that uv's cache or another app holds too (hard links)"
+    )
     functions: list[FunctionInfo] = []
     problems: list[Problem] = []
 

@@ -28,9 +28,10 @@ function say(text) {
   document.getElementById("message").textContent = text;
 }
 
-function action(label, path, body) {
+function action(label, path, body, question) {
   const button = element("button", label);
   button.addEventListener("click", async () => {
+    if (question && !confirm(question)) return;
     button.disabled = true;
     say("");
     try {
@@ -48,6 +49,9 @@ function row(app, service) {
   const line = element("tr");
   const name = element("td", app.title || app.app);
   name.append(element("small", [app.title ? app.app : "", app.about].filter(Boolean).join(" · ")));
+  for (const problem of app.problems.filter((item) => item.remark)) {
+    name.append(element("small", "note: " + problem.reason));
+  }
   const stateCell = element("td");
   stateCell.append(element("span", app.active || !app.type ? state : "off", state));
   if (service && service.reason) stateCell.append(element("small", service.reason));
@@ -65,6 +69,16 @@ function row(app, service) {
     const log = element("a", "log");
     log.href = `/service/${encodeURIComponent(app.app)}/logs`;
     actions.append(log);
+  }
+  if (app.installable && state !== "installing") {
+    if (app.installed && !app.by_hand) {
+      actions.append(action("update", "/app/update", { app: app.app },
+        `Update ${app.app}? It stops first, and cannot be called meanwhile.`));
+    }
+    if (app.installed || state === "failed") {
+      actions.append(action("uninstall", "/app/uninstall", { app: app.app },
+        `Uninstall ${app.app}? ${app.size - app.shared} MB in apps/${app.app} go, except data folders.`));
+    }
   }
   line.append(
     name,

@@ -18,6 +18,20 @@ class InstallRequest(BaseModel):
     wait: bool = Field(default=False, description="answer only when the install has ended")
 
 
+class UpdateRequest(InstallRequest):
+    """POST /app/update."""
+
+    wait: bool = Field(default=False, description="answer only when the update has ended")
+    force: bool = Field(default=False, description="do not wait for the calls that use its service")
+
+
+class UninstallRequest(UpdateRequest):
+    """POST /app/uninstall."""
+
+    wait: bool = Field(default=False, description="answer only when the app is gone")
+    purge: bool = Field(default=False, description="remove its data folders (models, voices) too")
+
+
 def router(engine: Engine) -> APIRouter:
     """The routes."""
     routes = APIRouter(prefix="/app", tags=["apps"])
@@ -28,10 +42,19 @@ def router(engine: Engine) -> APIRouter:
 
     @routes.post("/install", status_code=202, summary="Install an app, as a job")
     async def install(request: InstallRequest) -> Response:
-        job = engine.install(request.app)
-        if not request.wait:
-            return accepted(job)
-        return ended(await engine.jobs.wait(job.id))
+        return await answered(engine.install(request.app), request.wait)
+
+    @routes.post("/update", status_code=202, summary="Install an app anew; undone if that fails")
+    async def update(request: UpdateRequest) -> Response:
+        return await answered(engine.update(request.app, force=request.force), request.wait)
+
+    @routes.post("/uninstall", status_code=202, summary="Remove an app; its data folders stay")
+    async def uninstall(request: UninstallRequest) -> Response:
+        job = engine.uninstall(request.app, purge=request.purge, force=request.force)
+        return await answered(job, request.wait)
+
+    async def answered(job: Job, wait: bool) -> Response:
+        return ended(await engine.jobs.wait(job.id)) if wait else accepted(job)
 
     return routes
 

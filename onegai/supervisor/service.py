@@ -18,8 +18,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 
 import aiohttp
 
@@ -98,6 +98,7 @@ class Service:
         self._force = asyncio.Event()
         self._at_rest = asyncio.Event()
         self._closing = False
+        self._files_change = False
         self._by_hand = False
         self._backoff = Backoff()
 
@@ -164,6 +165,16 @@ class Service:
         if force:
             self._force.set()
         await self._at_rest.wait()
+
+    @asynccontextmanager
+    async def at_rest(self, force: bool = False) -> AsyncIterator[None]:
+        """Stopped as by ``stop``, and not to be started meanwhile: its files are being changed."""
+        self._files_change = True
+        try:
+            await self.stop(force)
+            yield
+        finally:
+            self._files_change = False
 
     async def close(self) -> None:
         """Stop for good: the server ends. Breaks leases."""
@@ -258,6 +269,8 @@ class Service:
             raise Inactive(app=app)
         if not self.spec.has_service:
             raise NoService(app=app)
+        if self._files_change:
+            raise Installing(app=app)
         check_installed(self._home, self.spec)
 
     async def _start(self) -> Gate:

@@ -342,7 +342,7 @@ async def test_failed_and_refused_installs_keep_their_own_status(
     is_error(answer, "install_failed", src="absent")
     answer = await server.send("POST", "/app/install", json={"app": "busy", "wait": True})
     body = is_error(answer, "installing")
-    assert body["result"] == "busy is being installed"
+    assert body["result"] == "busy is being installed, updated or uninstalled"
 
 
 async def test_docs_can_be_switched_off(server: Server, is_error: Any) -> None:

@@ -236,9 +236,18 @@ def with_handles(server: Server, *apps: str) -> None:
         server.write(f"func/{app}.py", HANDLE_FUNC.format(app=app))
 
 
+def copy_install(home: Path) -> None:
+    """What install scripts need, and the shipped ones."""
+    for name in ("install", "setup"):
+        shutil.copytree(ROOT / name, home / name, dirs_exist_ok=True)
+    (home / "onegai").mkdir(exist_ok=True)
+    shutil.copy(ROOT / "onegai" / "appfolder.py", home / "onegai")
+
+
 def copy_recipes(home: Path) -> None:
     """The shipped apps: services.json, func, install, run, setup and the runner."""
-    for name in ("func", "install", "run", "setup", "requirements"):
+    copy_install(home)
+    for name in ("func", "run", "requirements"):
         shutil.copytree(ROOT / name, home / name, dirs_exist_ok=True)
     shutil.copy(ROOT / "services.json", home / "services.json")
     shutil.copytree(ROOT / "onegai" / "runner", home / "onegai" / "runner", dirs_exist_ok=True)

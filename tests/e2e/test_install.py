@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import shutil
 import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from harness import ROOT, Server, fake, strays, until
+from harness import Server, copy_install, fake, strays, until
 
 Make = Callable[..., Server]
 
@@ -22,8 +21,7 @@ install_end
 
 def with_recipe(make_server: Make, body: str, app: str = "a") -> Server:
     server = make_server({app: fake("ready")})
-    shutil.copytree(ROOT / "install", server.home / "install")
-    shutil.copytree(ROOT / "setup", server.home / "setup")
+    copy_install(server.home)
     server.write(f"install/{app}.sh", RECIPE.replace("APP", app).replace("BODY", body))
     return server
 

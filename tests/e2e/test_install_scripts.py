@@ -4,25 +4,14 @@ import fcntl
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
-REPOSITORY = Path(__file__).parents[2]
-
-# Instead of the real one: notes its arguments, makes a venv of one link, or fails as told.
-FAKE_UV = """#!/bin/bash
-if [[ $1 == --version ]]; then echo "uv 9.9.9 (fake)"; exit; fi
-printf '%s\\n' "$*" >>"$FAKE_UV_CALLS"
-if [[ -n ${FAKE_UV_ERROR:-} ]]; then printf '%s\\n' "$FAKE_UV_ERROR"; exit 2; fi
-if [[ $1 == venv ]]; then mkdir -p "${!#}/bin" && ln -sf "$FAKE_PYTHON" "${!#}/bin/python"; fi
-"""
+from scripts import FAKE_UV, REPOSITORY, Home
 
 
 def until(condition: Callable[[], object], what: str, seconds: float = 30) -> None:
@@ -39,74 +28,6 @@ def gone(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return True
     return stat.rpartition(")")[2].split()[0] in "ZX"
-
-
-class Home:
-    """A copy of the scripts, with apps/ and made-up recipes."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.apps = root / "apps"
-        self.app = self.apps / "probe"
-        self.marker = self.app / ".onegai-installed"
-        self.lock = self.apps / ".probe.lock"
-        self.uv_calls = root / "uv-calls"
-        for name in ("setup/uv.sh", "setup/onegai.sh", "install/lib.sh"):
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(REPOSITORY / name, root / name)
-        self.apps.mkdir()
-        self.env = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(root / "home"),
-            "LC_ALL": "C.UTF-8",
-            "ONEGAI_UV": str(root / "uv"),
-            "FAKE_UV_CALLS": str(self.uv_calls),
-            "FAKE_PYTHON": sys.executable,
-        }
-        (root / "home").mkdir()
-        (root / "uv").write_text(FAKE_UV)
-        (root / "uv").chmod(0o755)
-        self.services({})
-
-    def services(self, entry: dict[str, object], name: str = "services.json") -> None:
-        (self.root / name).write_text(json.dumps({"_comment": "x", "probe": entry}))
-
-    def recipe(self, body: str, begin: str = "install_begin probe") -> None:
-        (self.root / "install/probe.sh").write_text(
-            "#!/usr/bin/env bash\nset -euo pipefail\n"
-            f'source "$(dirname -- "${{BASH_SOURCE[0]}}")/lib.sh"\n{begin}\n{body}\n'
-        )
-
-    def start(self, *command: str, cwd: Path | None = None) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            ["bash", *(command or ("../install/probe.sh",))],
-            cwd=cwd or self.apps,
-            env=self.env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-
-    def run(self, *command: str, cwd: Path | None = None) -> tuple[int, str]:
-        with self.start(*command, cwd=cwd) as process:
-            output, _ = process.communicate(timeout=60)
-            return process.returncode, output
-
-    def setup(self, *arguments: str) -> tuple[int, str]:
-        return self.run("setup/onegai.sh", *arguments, cwd=self.root)
-
-    def state(self) -> str:
-        return self.lock.read_text().strip()
-
-    def lock_is_held(self) -> bool:
-        with self.lock.open() as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-        return False
 
 
 @pytest.fixture
@@ -163,10 +84,43 @@ def test_an_update_keeps_data_only(home: Home) -> None:
     home.services({"data": ["models"]})
     home.recipe("mkdir -p probe/models\necho x >>probe/models/kept\n" + SUCCESS)
     home.run()
-    home.env["ONEGAI_REINSTALL"] = "1"
+    home.env["ONEGAI_UPDATE"] = "1"
     assert home.run()[0] == 0
     assert (home.app / "log").read_text() == "ran\n"
     assert (home.app / "models/kept").read_text() == "x\nx\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_an_update_that_is_ended_by_hand_is_undone(home: Home, number: int) -> None:
+    home.recipe("echo one >probe/version\n" + SUCCESS)
+    home.run()
+    home.recipe("echo two >probe/version\n" + HANG)
+    home.env["ONEGAI_UPDATE"] = "1"
+    with home.start() as process:
+        until((home.app / "pid.script").exists, "recipe is under way")
+        assert home.state() == "updating"
+        script = pids(home)[0]
+        os.kill(process.pid, number)
+        if number == signal.SIGKILL:
+            os.killpg(os.getpgid(script), signal.SIGKILL)
+        process.communicate(timeout=30)
+    del home.env["ONEGAI_UPDATE"]
+    if number == signal.SIGKILL:
+        until(lambda: not home.lock_is_held(), "lock is free")
+        assert not home.marker.exists()
+        code, output = home.run()
+        assert code == 0
+        assert output.startswith("==> the last update of probe was cut off")
+    assert home.run() == (0, "==> probe is already installed\n")
+    assert (home.app / "version").read_text() == "one\n"
+    assert {path.name for path in home.apps.iterdir()} == {"probe", ".probe.lock"}
+    assert home.state() == ""
+
+
+def test_an_update_of_what_is_not_installed_is_an_install(home: Home) -> None:
+    home.recipe(SUCCESS)
+    home.env["ONEGAI_UPDATE"] = "1"
+    assert home.run() == (0, "==> probe is installed\n")
 
 
 def test_a_failure_says_so_and_the_next_run_starts_clean(home: Home) -> None:
@@ -240,7 +194,7 @@ def test_after_kill_9_the_next_run_starts_clean(home: Home, hanging: subprocess.
 def test_one_install_at_a_time(home: Home, hanging: subprocess.Popen[str]) -> None:
     code, output = home.run()
     assert code == 75
-    assert "being installed by another process" in output
+    assert "being installed or removed by another process" in output
     assert home.state() == "installing"
     assert hanging.poll() is None
 
@@ -344,7 +298,7 @@ def test_a_data_folder_outside_the_app_is_refused(home: Home) -> None:
     home.recipe(SUCCESS)
     code, output = home.run()
     assert code == 1
-    assert "not inside apps/probe" in output
+    assert "not inside the app's folder" in output
 
 
 def test_elsewhere_than_in_apps_it_says_where_to_go(home: Home) -> None:
@@ -391,13 +345,13 @@ def test_the_log_of_an_install_has_each_line_once(home: Home) -> None:
     home.run()
     log = home.root / "data/logs/install-probe.log"
     assert log.read_text().count("one line\n") == 2  # by hand: what uv said, the venv and pip
-    home.env["ONEGAI_REINSTALL"] = "1"
+    home.env["ONEGAI_UPDATE"] = "1"
     with log.open("w") as file:  # as the engine runs it
         subprocess.run(
             ["bash", "../install/probe.sh"], cwd=home.apps, env=home.env, stdout=file, check=True
         )
     assert log.read_text().count("one line\n") == 2
-    assert log.read_text().endswith("done\n==> probe is installed\n")
+    assert log.read_text().endswith("done\n==> probe is updated\n")
 
 
 def test_a_check_that_fails_fails_the_install(home: Home) -> None:

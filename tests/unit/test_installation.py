@@ -13,7 +13,13 @@ from onegai.catalog import AppSpec
 from onegai.home import Home
 from onegai.installation import MARKER, InstallState, disk_usage, install_state
 
-SPEC = AppSpec(app="a", type="webapi", port=5001, exec="run")
+SPEC = AppSpec(
+    app="a",
+    type="webapi",
+    port=5001,
+    exec="python3 run --port {port}",
+    data=("cache/voices/", "models"),
+)
 
 
 @pytest.fixture
@@ -48,6 +54,25 @@ def complete(home: Home) -> None:
 
 def half_done(home: Home) -> None:
     (home.apps / "a").mkdir()
+    (home.apps / "a/something").touch()
+
+
+def kept_data(home: Home) -> None:
+    (home.apps / "a/cache/voices").mkdir(parents=True)
+    (home.apps / "a/cache/voices/x").touch()
+
+
+def cut_off_update(home: Home) -> None:
+    (home.apps / ".a.old").mkdir()
+
+
+def venv(home: Home) -> None:
+    (home.apps / "a/venv").mkdir()
+
+
+def program(home: Home) -> None:
+    (home.apps / "a").mkdir(exist_ok=True)
+    (home.apps / "a/run").touch()
 
 
 def left_by_kill(home: Home) -> None:
@@ -65,6 +90,14 @@ def empty_lock(home: Home) -> None:
         ([empty_lock], InstallState.ABSENT, InstallState.INSTALLING),
         ([left_by_kill], InstallState.BROKEN, InstallState.INSTALLING),
         ([half_done], InstallState.BROKEN, InstallState.INSTALLING),
+        ([kept_data], InstallState.ABSENT, InstallState.INSTALLING),
+        ([kept_data, left_by_kill], InstallState.BROKEN, InstallState.INSTALLING),
+        ([kept_data, cut_off_update], InstallState.BROKEN, InstallState.INSTALLING),
+        ([complete, cut_off_update], InstallState.INSTALLED, InstallState.INSTALLED),
+        ([half_done, venv], InstallState.INSTALLED, InstallState.INSTALLING),
+        ([half_done, venv, left_by_kill], InstallState.BROKEN, InstallState.INSTALLING),
+        ([half_done, program], InstallState.INSTALLED, InstallState.INSTALLING),
+        ([program, left_by_kill], InstallState.BROKEN, InstallState.INSTALLING),
         ([half_done, left_by_kill], InstallState.BROKEN, InstallState.INSTALLING),
         ([complete], InstallState.INSTALLED, InstallState.INSTALLED),
         ([complete, empty_lock], InstallState.INSTALLED, InstallState.INSTALLED),
@@ -106,8 +139,10 @@ def test_disk_usage_counts_hard_links_once_and_follows_no_link(home: Home) -> No
     (app / "deep" / "same").hardlink_to(app / "model")
     (app / "deep" / "link").symlink_to(outside)
     (app / "loop").symlink_to(app)
-    assert disk_usage(home, "a") == 3
-    assert disk_usage(home, "none") == 0
+    assert disk_usage(home, "a") == (3, 0)
+    assert disk_usage(home, "none") == (0, 0)
+    (outside / "cached").hardlink_to(app / "model")
+    assert disk_usage(home, "a") == (3, 3)
 
 
 def test_disk_usage_of_a_folder_that_changes_meanwhile(
@@ -127,4 +162,4 @@ def test_disk_usage_of_a_folder_that_changes_meanwhile(
         return iter(found)
 
     monkeypatch.setattr("os.scandir", then_gone)
-    assert disk_usage(home, "a") == 0
+    assert disk_usage(home, "a") == (0, 0)

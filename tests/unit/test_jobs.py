@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from onegai import jobs as jobs_module
-from onegai.errors import InstallFailed, UnknownJob
+from onegai.errors import Busy, InstallFailed, UnknownJob
 from onegai.jobs import Jobs, Report
 from onegai.schema import Job, JobState
 
@@ -138,6 +138,44 @@ async def test_second_of_a_kind_joins_the_first(jobs: Jobs) -> None:
     await running(jobs, first)
     await jobs.cancel(first.id)
     assert jobs.submit("install", "a", for_ever).id != first.id
+
+
+async def test_excluded_kinds_and_other_variants_are_busy(jobs: Jobs) -> None:
+    first = jobs.submit("update", "a", for_ever, variant=1)
+    for kind, variant in (("uninstall", 1), ("update", 2)):
+        with pytest.raises(Busy, match="the update of a is under way") as busy:
+            jobs.submit(kind, "a", for_ever, excluding=("install", "update"), variant=variant)
+        assert busy.value.detail["job"] == first.id
+    assert jobs.submit("update", "a", for_ever, variant=1).id == first.id
+    assert jobs.running("update", "a", variant=1) is not None
+    assert jobs.running("update", "b", variant=1) is None
+    jobs.submit("uninstall", "b", for_ever, excluding=("install", "update"))
+    await running(jobs, first)
+    await jobs.cancel(first.id)
+    jobs.submit("uninstall", "a", for_ever, excluding=("install", "update"))
+
+
+async def test_a_second_cancel_does_not_cut_the_first_ones_cleaning_short(jobs: Jobs) -> None:
+    cleaning, clean = asyncio.Event(), asyncio.Event()
+    cleaned: list[bool] = []
+
+    async def work(report: Report) -> None:
+        try:
+            await for_ever(report)
+        finally:
+            cleaning.set()
+            await clean.wait()
+            cleaned.append(True)
+
+    job = jobs.submit("update", "a", work)
+    await running(jobs, job)
+    first = asyncio.create_task(jobs.cancel(job.id))
+    await cleaning.wait()
+    second = asyncio.create_task(jobs.cancel(job.id))
+    await asyncio.sleep(0)
+    clean.set()
+    assert (await first).state is (await second).state is JobState.CANCELLED
+    assert cleaned == [True]
 
 
 async def test_all_newest_first(jobs: Jobs) -> None:
