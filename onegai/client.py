@@ -45,6 +45,9 @@ class Answer:
 class Client:
     """One server. Every method raises ServerError and ServerUnreachable."""
 
+    lasting = True
+    """Jobs go on when this program ends."""
+
     def __init__(self, url: str, username: str, password: str, timeout: float = 3600) -> None:
         self.url = url.rstrip("/")
         self._pool = urllib3.PoolManager(

@@ -57,6 +57,14 @@ class LocalEngine:
             self._borrow()
         self._whole_process: CallContext | None = None
 
+    @property
+    def engine(self) -> Engine:
+        """This home's engine. Raises HomeLocked beside a server, which has it."""
+        if self._engine is None:
+            server = self._home.running_server() or {}
+            raise HomeLocked(holder=server.get("url", "a server"), pid=server.get("pid", "?"))
+        return self._engine
+
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """The outcome of a coroutine that runs on the engine's loop."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
@@ -176,11 +184,11 @@ _making = threading.Lock()
 _made: list[LocalEngine] = []
 
 
-def local_engine() -> LocalEngine:
+def local_engine(home: Home | None = None) -> LocalEngine:
     """This process's engine. Raises ConfigError, SdkMisuse."""
     with _making:
         if not _made:
-            engine = LocalEngine(Home.find())
+            engine = LocalEngine(home or Home.find())
             _made.append(engine)
             atexit.register(engine.close)
         return _made[0]

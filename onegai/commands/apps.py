@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from onegai.commands.backend import COMMAND, Backend, backend, server_option
+from onegai.commands.backend import COMMAND, Worker, backend, server_option, worker
 from onegai.commands.output import Progress, duration, size, table
 from onegai.home import Home
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @server_option
 def install(app: str, server: str | None) -> None:
     """Install an app, or join the install that runs."""
-    with backend(Home.find(), server) as onegai:
+    with worker(Home.find(), server) as onegai:
         _run(onegai, f"installing {app}", f"{app} is installed", lambda: onegai.install(app))
 
 
@@ -30,7 +30,7 @@ def install(app: str, server: str | None) -> None:
 @server_option
 def update(app: str, server: str | None) -> None:
     """Install an app anew; its models and voices stay."""
-    with backend(Home.find(), server) as onegai:
+    with worker(Home.find(), server) as onegai:
         _run(onegai, f"updating {app}", f"{app} is up to date", lambda: onegai.update(app))
 
 
@@ -40,7 +40,7 @@ def update(app: str, server: str | None) -> None:
 @server_option
 def uninstall(app: str, purge: bool, server: str | None) -> None:
     """Remove an app; its models and voices stay."""
-    with backend(Home.find(), server) as onegai:
+    with worker(Home.find(), server) as onegai:
         _run(
             onegai,
             f"uninstalling {app}",
@@ -53,7 +53,7 @@ def uninstall(app: str, purge: bool, server: str | None) -> None:
 @server_option
 def du(server: str | None) -> None:
     """Show how much disk each app takes."""
-    with backend(Home.find(), server) as onegai, Progress("measuring", plain=False):
+    with worker(Home.find(), server) as onegai, Progress("measuring", plain=False):
         found = [(info["size"] or 0, app) for app, info in onegai.apps().items()]
     rows = [(app, size(mib)) for mib, app in sorted(found, reverse=True) if mib]
     click.echo(table(("APP", "DISK"), [*rows, ("all", size(sum(mib for mib, _ in found)))]))
@@ -78,7 +78,7 @@ def _took(job: Job) -> str:
     return duration((job.ended or time.time()) - (job.started or job.created))
 
 
-def _run(onegai: Backend, doing: str, done: str, begin: Callable[[], Job]) -> None:
+def _run(onegai: Worker, doing: str, done: str, begin: Callable[[], Job]) -> None:
     """Begin a job and stay with it to its end."""
     with Progress(doing) as progress:
         job = begin()
@@ -86,6 +86,8 @@ def _run(onegai: Backend, doing: str, done: str, begin: Callable[[], Job]) -> No
             for line in onegai.follow(job):
                 progress.say(line)
         except KeyboardInterrupt:
-            click.echo(f"\n{doing} goes on: {COMMAND} jobs --cancel {job.id} ends it", err=True)
+            if onegai.lasting:
+                hint = f"{doing} goes on: {COMMAND} jobs --cancel {job.id} ends it"
+                click.echo(f"\n{hint}", err=True)
             raise
     click.echo(f"{done} ({progress.elapsed})")

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
@@ -37,8 +37,13 @@ _AS_COMMANDS = (
 )
 
 
-class Backend(Protocol):
-    """What can be done with apps; over HTTP or, some day, without a server."""
+class Worker(Protocol):
+    """What can be done in one go; over HTTP, or without a server."""
+
+    @property
+    def lasting(self) -> bool:
+        """Does a job go on when this program ends?"""
+        ...
 
     def install(self, app: str) -> Job:
         """Begin to install, or join the install that runs."""
@@ -56,16 +61,24 @@ class Backend(Protocol):
         """Lines of a job's output until it ends. Raises its failure."""
         ...
 
+    def apps(self) -> dict[str, dict[str, Any]]:
+        """AppInfo of all apps by name, as objects of JSON."""
+        ...
+
+    def answer(self, app: str, function: str, arguments: Mapping[str, Any]) -> Answer:
+        """Call a function and give all that it answered."""
+        ...
+
+
+class Backend(Worker, Protocol):
+    """What can be done with a server that goes on running."""
+
     def jobs(self) -> list[Job]:
         """All jobs, newest first."""
         ...
 
     def cancel(self, job_id: str) -> Job:
         """Cancel a job and wait for its end."""
-        ...
-
-    def apps(self) -> dict[str, dict[str, Any]]:
-        """AppInfo of all apps by name, as objects of JSON."""
         ...
 
     def start(self, app: str, *, restart: bool = False) -> ServiceStatus:
@@ -86,10 +99,6 @@ class Backend(Protocol):
 
     def log_follow(self, app: str, tail: int = 200) -> Iterator[str]:
         """The last lines, then new ones until the server ends."""
-        ...
-
-    def answer(self, app: str, function: str, arguments: Mapping[str, Any]) -> Answer:
-        """Call a function and give all that it answered."""
         ...
 
 
@@ -128,6 +137,29 @@ def backend(home: Home, server: str | None = None) -> AbstractContextManager[Bac
     return _client(running["url"], settings.username, settings.password)
 
 
+def worker(home: Home, server: str | None = None) -> AbstractContextManager[Worker]:
+    """As ``backend``; where no server runs, this home's own engine for as long as it takes."""
+    if server is None and "url" not in (home.running_server() or {}):
+        return _alone(home)
+    return backend(home, server)
+
+
+@contextmanager
+def _alone(home: Home) -> Iterator[Worker]:
+    from onegai.alone import Alone
+    from onegai.client import ServerError
+    from onegai.local import local_engine
+
+    try:
+        yield Alone(local_engine(home))
+    except ServerError as error:
+        raise _failure("", error) from None
+    except OneGAIError as error:
+        if error.code in ("config_error", "home_locked"):
+            raise
+        raise _failure("", ServerError(error.status, error.message, error.detail)) from None
+
+
 def holder(running: Mapping[str, Any]) -> str:
     """Who has this home, in words: a server, or a script that calls functions without one."""
     if "url" in running:
@@ -159,7 +191,7 @@ def _client(url: str, username: str, password: str) -> Iterator[Backend]:
 
     try:
         with Client(url, username, password) as client:
-            yield cast(Backend, client)  # update and uninstall are about to come
+            yield client
     except ServerError as error:
         raise _failure(url, error) from None
     except ServerUnreachable as error:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from onegai.commands.backend import WRONG, Failure, backend, server_option
+from onegai.commands.backend import WRONG, Failure, server_option, worker
 from onegai.commands.output import Progress
 from onegai.home import Home
 
@@ -51,7 +51,7 @@ def call(
     if output is not None:
         _check_writable(output)
     progress = Progress(f"calling {app}/{function}", plain=False)
-    with backend(Home.find(), server) as onegai, progress:
+    with worker(Home.find(), server) as onegai, progress:
         answer = onegai.answer(app, function, arguments)
     if output is not None:
         content = _bytes(answer)

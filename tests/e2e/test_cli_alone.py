@@ -1,0 +1,105 @@
+"""Commands that need no server: they are this home's engine for as long as they take."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from harness import ROOT, Server, fake, strays, until, with_handles
+
+Make = Callable[..., Server]
+
+RECIPE = """#!/usr/bin/env bash
+source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+install_begin a
+echo working
+if [[ -e ../slow ]]; then sleep 600; fi
+[[ ! -e ../broken ]]
+touch "$APP_DIR/made"
+install_end
+"""
+
+
+@pytest.fixture
+def server(make_server: Make) -> Server:
+    """A home without a server."""
+    made = make_server({"a": fake("ready")})
+    for name in ("install", "setup"):
+        shutil.copytree(ROOT / name, made.home / name)
+    made.write("install/a.sh", RECIPE)
+    with_handles(made, "a")
+    return made
+
+
+def spawn(server: Server, *words: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "onegai", *words],
+        cwd=ROOT,
+        env={**os.environ, "ONEGAI_HOME": str(server.home)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(server: Server, *words: str) -> tuple[int, str, str]:
+    with spawn(server, *words) as process:
+        out, err = process.communicate(timeout=60)
+    assert strays(server.home) == []
+    return process.returncode, out, err
+
+
+def test_install_call_uninstall(server: Server) -> None:
+    status, _out, err = run(server, "call", "a", "text=hi")
+    assert (status, err.splitlines()[0]) == (1, "onegai: a is not installed")
+    assert "bash run.sh install a" in err
+    status, out, err = run(server, "install", "a")
+    assert status == 0, err
+    assert "working" in out + err
+    assert "a is installed" in out
+    status, out, err = run(server, "call", "a", "text=hi")
+    assert status == 0, err
+    assert '"text": "hi"' in out.replace("\\", "")
+    assert run(server, "du")[0] == 0
+    status, out, err = run(server, "uninstall", "a")
+    assert status == 0, err
+    assert not (server.home / "apps/a").exists()
+
+
+def test_failed_install(server: Server) -> None:
+    server.write("broken", "")
+    status, _out, err = run(server, "install", "a")
+    assert status == 1
+    assert "the install of a failed (exit status 1)" in err
+    assert "Traceback" not in err
+
+
+def test_unknown_function_and_wrong_argument_say_what_is_right(server: Server) -> None:
+    run(server, "install", "a")
+    status, _out, err = run(server, "call", "a", "nothing")
+    assert status == 2
+    assert "it has: main, raw" in err
+    status, _out, err = run(server, "call", "nobody")
+    assert status == 2
+    assert "the apps are: a" in err
+
+
+def test_ctrl_c_ends_the_install(server: Server) -> None:
+    server.write("slow", "")
+    log = server.home / "data/logs/install-a.log"
+    with spawn(server, "install", "a") as process:
+        until(lambda: log.exists() and "working" in log.read_text())
+        process.send_signal(signal.SIGINT)
+        _out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "goes on" not in err
+    assert strays(server.home) == []
+    Path(server.home, "slow").unlink()
+    assert run(server, "install", "a")[0] == 0
