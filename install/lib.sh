@@ -269,7 +269,7 @@ app_download() {
 
 app_check() {
     say "checking $APP"
-    if ! (cd -- "$APP_DIR" && HF_HUB_OFFLINE=1 venv/bin/python -I -c "$1"); then
+    if ! (cd -- "$APP_DIR" && HF_HUB_OFFLINE=1 ORT_DISABLE_TELEMETRY=1 venv/bin/python -I -c "$1"); then
         die "$APP was installed, but does not work here" "see the lines above"
     fi
 }

@@ -10,6 +10,7 @@ from onegai.engine import Engine
 from onegai.guard import CredentialsGuard, JsonBodies, OriginGuard
 from onegai.routes import apps, calls, jobs, pages, services
 from onegai.routes.envelope import handle_errors
+from onegai.routes.extensions import Extensions
 from onegai.settings import Settings
 
 
@@ -28,6 +29,7 @@ def create_app(engine: Engine, settings: Settings) -> FastAPI:
         apps.router(engine),
         services.router(engine),
         jobs.router(engine),
+        *Extensions(engine).routers,
         calls.router(engine),
         pages.router(app, engine, docs=not settings.disable_docs),
     )

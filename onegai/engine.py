@@ -11,9 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from typing import Any, Self
 
-import aiohttp
-import urllib3
-
 from onegai.catalog import AppSpec, Catalog, load_catalog
 from onegai.errors import (
     BrokenEntry,
@@ -39,7 +36,7 @@ from onegai.installation import (
 )
 from onegai.installer import Installer
 from onegai.jobs import Jobs, Report, Work
-from onegai.plugins import Plugin, load_plugins
+from onegai.plugins import Plugins
 from onegai.process.logfile import LogFile
 from onegai.resources import Probe, machine_probe
 from onegai.schema import (
@@ -53,9 +50,10 @@ from onegai.schema import (
     State,
     StatusReport,
 )
-from onegai.sdk.context import CallContext, Transport
-from onegai.sdk.handles import AsyncHandle, Handle
+from onegai.sdk.context import CallContext, Services, Transport, open_transport
+from onegai.sdk.handles import declares_handle
 from onegai.settings import Settings
+from onegai.supervisor.leases import Lease
 from onegai.supervisor.readiness import CAP_FACTOR
 from onegai.supervisor.supervisor import Supervisor
 
@@ -93,7 +91,8 @@ class Engine:
         self._settings = settings
         self._problems = list(problems)
         self._catalog: Catalog = load_catalog(home, settings.apps)
-        self._plugins: Mapping[str, Plugin] = {}
+        self._plugins: Plugins
+        self._problem_sources: list[Callable[[], Iterable[Problem]]] = []
         self._sizes: dict[str, tuple[float, DiskUsage]] = {}
         self._installer = Installer(home)
         self._supervisor = Supervisor(
@@ -104,29 +103,32 @@ class Engine:
             self._load_model,
         )
         self._threads = ThreadPoolExecutor(SYNC_CALLS, thread_name_prefix="call")
-        self._transport: Transport
+        self.transport: Transport
         self._loop: asyncio.AbstractEventLoop
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
-        self._plugins = load_plugins(self.home, self._catalog.specs)
+        self._plugins = Plugins(self.home, self._catalog.specs)
         await self._installer.recover(self._catalog.specs)
         self._stack.callback(self._threads.shutdown, wait=False, cancel_futures=True)
-        pool = urllib3.PoolManager(
-            num_pools=64, maxsize=SYNC_CALLS, retries=urllib3.Retry(0, redirect=5)
-        )
-        self._stack.callback(pool.clear)
-        session = await self._stack.enter_async_context(
-            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
-        )
-        self._transport = Transport(pool, session)
+        self.transport = await self._stack.enter_async_context(open_transport())
         await self._stack.enter_async_context(self._supervisor)
         await self._stack.enter_async_context(self.jobs)
         return self
 
     async def __aexit__(self, *error: object) -> None:
         await self._stack.aclose()
+
+    @property
+    def specs(self) -> Mapping[str, AppSpec]:
+        """The usable entries of services.json, by app."""
+        return self._catalog.specs
+
+    @property
+    def services(self) -> Services:
+        """What handles need."""
+        return self._supervisor
 
     # --- apps ------------------------------------------------------------------------------
 
@@ -259,8 +261,13 @@ class Engine:
 
     def problems(self) -> list[Problem]:
         """What is wrong with config.json, services.json and the func files."""
-        plugins = [plugin.problem for plugin in self._plugins.values() if plugin.problem]
-        return [*self._problems, *self._catalog.problems, *plugins]
+        plugins = [plugin.problem for plugin in self._plugins.all().values() if plugin.problem]
+        others = [problem for source in self._problem_sources for problem in source()]
+        return [*self._problems, *self._catalog.problems, *plugins, *others]
+
+    def watch_problems(self, source: Callable[[], Iterable[Problem]]) -> None:
+        """Have ``problems`` ask this, too: for what lies above the engine (api files)."""
+        self._problem_sources.append(source)
 
     def log_tail(self, app: str, lines: int) -> list[str]:
         """The last lines of the service's log."""
@@ -270,13 +277,19 @@ class Engine:
         """The last lines, then new ones until the caller stops."""
         return self._log(app).follow(lines)
 
+    async def hold(self, app: str) -> Lease:
+        """A lease for somebody else's requests; starts the service. The caller releases it."""
+        spec = self._active(app)
+        check_installed(self.home, spec)
+        return await self._supervisor.lease(app)
+
     # --- calls -----------------------------------------------------------------------------
 
     def functions(self) -> dict[str, Mapping[str, Function]]:
         """Per app that is active: what can be called."""
         return {
             app: plugin.functions
-            for app, plugin in self._plugins.items()
+            for app, plugin in self._plugins.all().items()
             if self._catalog.specs[app].active and plugin.functions
         }
 
@@ -290,7 +303,7 @@ class Engine:
         with context.active():
             try:
                 async with asyncio.timeout(spec.call_timeout):
-                    if spec.has_service and not self._has_handle(app):
+                    if spec.has_service and not declares_handle(self._plugins[app].module, app):
                         context.pinned[app] = await self._supervisor.lease(app)
                     return await self._run(app, called, arguments)
             except TimeoutError:
@@ -325,8 +338,7 @@ class Engine:
 
     async def _load_model(self, spec: AppSpec, url: str) -> None:
         """The app's ``load``, before its service counts as ready; speaks to it without a lease."""
-        plugin = self._plugins.get(spec.app)
-        load = plugin.functions.get("load") if plugin else None
+        load = self._plugins[spec.app].functions.get("load")
         if load is None:
             return
         seconds = spec.start_timeout * CAP_FACTOR
@@ -336,22 +348,21 @@ class Engine:
             async with asyncio.timeout(seconds):
                 await self._run(spec.app, load, load.arguments(spec.app, {}))
 
+    def call_context(self, app: str) -> CallContext:
+        """The surroundings of one call of a function of ``app``. From any thread."""
+        spec = self._active(app)
+        return self._context(app, spec.call_timeout)
+
     def _context(self, app: str, seconds: float) -> CallContext:
         return CallContext(
             app=app,
             services=self._supervisor,
-            transport=self._transport,
+            transport=self.transport,
             loop=self._loop,
             deadline=time.monotonic() + seconds,
             seconds=seconds,
             settings=self._catalog.own_settings,
         )
-
-    def _has_handle(self, app: str) -> bool:
-        """Does the func file lease its service by itself? Else the whole call holds a lease."""
-        module = self._plugins[app].module
-        values = vars(module).values() if module else ()
-        return any(isinstance(value, Handle | AsyncHandle) and value.app == app for value in values)
 
     # --- looking things up -----------------------------------------------------------------
 
@@ -375,10 +386,10 @@ class Engine:
 
     def _function(self, app: str, name: str) -> Function:
         plugin = self._plugins[app]
-        if (problem := plugin.problem) is not None:
-            raise BrokenPlugin(file=problem.file, line=problem.line, reason=problem.reason)
         function = plugin.functions.get(name)
         if function is None:
+            if (problem := plugin.problem) is not None:
+                raise BrokenPlugin(file=problem.file, line=problem.line, reason=problem.reason)
             names = ", ".join(plugin.functions)
             do = f"it has: {names}" if names else f"write it in func/{app}.py"
             raise UnknownFunction(app=app, function=name, do=do)

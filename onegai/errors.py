@@ -28,6 +28,7 @@ they can be translated without touching the places that raise.
     │   └── NeverReady 504 · CallTimeout 504
     ├── ConfigError             config.json or a start argument; ends the start of the server
     ├── HomeLocked              another OneGAI serves this home; ends the start of the server
+    ├── Relayed 502             what another OneGAI answered; its own status in truth
     ├── SdkMisuse 500           a func file uses a handle in a way that cannot work
     └── InternalError 500       our own fault
 """
@@ -213,7 +214,7 @@ class BrokenPlugin(ConflictError):
 
     code = "broken_plugin"
     text = "{file}, line {line}: {reason}"
-    hint = "correct the file and restart the server"
+    hint = "correct the file; it is loaded again at the next call"
 
 
 class Inactive(ConflictError):
@@ -453,8 +454,21 @@ class HomeLocked(OneGAIError):
 
     code = "home_locked"
     status = 409
-    text = "OneGAI already runs for this folder: {url} (pid {pid})"
+    text = "OneGAI already runs for this folder: {holder} (pid {pid})"
     hint = "use that one, or stop it with Ctrl-C in its terminal"
+
+
+class Relayed(OneGAIError):
+    """What another OneGAI answered, with its own code, status, sentence and detail."""
+
+    code = "relayed"
+    status = 502
+    text = "{message}"
+    hint = "{advice}"
+
+    def __init__(self, *, status: int, **params: Any) -> None:
+        super().__init__(**params)
+        self.status = status
 
 
 class SdkMisuse(OneGAIError):

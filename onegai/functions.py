@@ -161,7 +161,7 @@ def _candidates(module: ModuleType) -> dict[str, Callable[..., Any]]:
     if "__all__" in vars(module):
         named: dict[str, Callable[..., Any]] = {}
         for name in module.__all__:
-            value = getattr(module, name, None)
+            value = inspect.unwrap(getattr(module, name, None))  # type: ignore[arg-type]
             if not inspect.isfunction(value):
                 raise BadFunction(f"__all__ names {name!r}, which is no function here", None)
             if not _takes_args(value):

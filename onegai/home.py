@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,10 +92,11 @@ class Home:
         return None
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, wait: Callable[[dict[str, Any]], None] | None = None) -> Iterator[None]:
         """Be the one writer of this home; the kernel frees it even after kill -9.
 
-        Raises HomeLocked, naming the holder.
+        Raises HomeLocked, naming the holder. With ``wait``, a holder that is no server is waited
+        for: ``wait`` is called with what it says of itself (pid, command), again and again.
         """
         path = self._lock_file()
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -104,10 +105,11 @@ class Home:
             while not _try_lock(lock):
                 # Somebody who looks for the server (``running_server``) has it for a moment.
                 other = self.running_server() or {}
-                if "url" in other or time.monotonic() > deadline:
-                    raise HomeLocked(
-                        url=other.get("url", "it has not said where yet"), pid=other.get("pid", "?")
-                    )
+                if "url" in other or (wait is None and time.monotonic() > deadline):
+                    holder = other.get("url") or other.get("command") or "another program"
+                    raise HomeLocked(holder=holder, pid=other.get("pid", "?"))
+                if wait is not None and time.monotonic() > deadline:
+                    wait(other)
                 time.sleep(0.01)
             try:
                 yield

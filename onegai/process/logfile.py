@@ -44,12 +44,17 @@ class LogFile:
         except OSError:
             return 0
 
+    @property
+    def is_large(self) -> bool:
+        """Is it time to rotate?"""
+        return self.size > ROTATE_AT
+
     def rotate(self) -> None:
         """Copy to ``.1`` and truncate, once the file is over ROTATE_AT.
 
         Lines written between the copy and the truncation are lost; the writer is not disturbed.
         """
-        if self.size > ROTATE_AT:
+        if self.is_large:
             shutil.copyfile(self.path, self.path.with_name(self.path.name + ".1"))
             os.truncate(self.path, 0)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
@@ -11,6 +13,7 @@ from pydantic import BaseModel, Field
 from onegai.engine import Engine
 from onegai.routes.envelope import envelope
 from onegai.routes.stream import event, event_stream
+from onegai.supervisor.leases import Lease
 
 
 class StartRequest(BaseModel):
@@ -54,4 +57,18 @@ def router(engine: Engine) -> APIRouter:
             return event_stream(event("line", {"line": line}) async for line in lines)
         return PlainTextResponse("".join(f"{line}\n" for line in engine.log_tail(app, tail)))
 
+    @routes.get("/{app}/hold", summary="Start it and hold it for as long as this stays open")
+    async def hold(app: str) -> Response:
+        return event_stream(_holding(await engine.hold(app)))
+
     return routes
+
+
+async def _holding(lease: Lease) -> AsyncIterator[bytes]:
+    """``ready`` with the URL, then silence, then ``ending`` when it should be given back."""
+    with lease:
+        yield event("ready", {"url": lease.url})
+        await lease.ending.wait()
+        yield event("ending", {})
+        # Until the client hangs up: only then has it really let go.
+        await asyncio.Event().wait()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -13,7 +14,7 @@ from typing import Any, Protocol
 import aiohttp
 import urllib3
 
-from onegai.errors import AppError, CallTimeout, SdkMisuse
+from onegai.errors import AppError, CallTimeout
 
 
 class Hold(Protocol):
@@ -50,6 +51,17 @@ class Transport:
     asynchronous: aiohttp.ClientSession
 
 
+@asynccontextmanager
+async def open_transport() -> AsyncIterator[Transport]:
+    """Both clients; the asynchronous one belongs to the running event loop."""
+    pool = urllib3.PoolManager(num_pools=64, maxsize=64, retries=urllib3.Retry(0, redirect=5))
+    try:
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+            yield Transport(pool, session)
+    finally:
+        pool.clear()
+
+
 @dataclass
 class CallContext:
     """One call. ``deadline`` is in ``time.monotonic`` seconds."""
@@ -81,23 +93,41 @@ class CallContext:
             yield
         finally:
             _current.reset(token)
-            for hold in self.pinned.values():
-                hold.release()
-            self.pinned.clear()
+            self.release()
+
+    def release(self) -> None:
+        """Give the pinned leases back."""
+        for hold in self.pinned.values():
+            hold.release()
+        self.pinned.clear()
 
 
 _current: ContextVar[CallContext] = ContextVar("onegai_call")
 
 
+def running_call() -> CallContext | None:
+    """The context of the running call, if there is one."""
+    return _current.get(None)
+
+
+def call_context(app: str) -> CallContext:
+    """A new context for a call from plain Python, where no server has made one.
+
+    This process's own engine is made at the first use (onegai.local; named here as text, because it
+    lies above this module). Raises SdkMisuse where there cannot be one.
+    """
+    return importlib.import_module("onegai.local").call_context(app)  # type: ignore[no-any-return]
+
+
 def current(app: str) -> CallContext:
-    """The context of the running call. Raises SdkMisuse outside of one."""
-    try:
-        return _current.get()
-    except LookupError:
-        raise SdkMisuse(
-            reason=f"the handle of {app} was used outside of a call",
-            do="use it inside a function that the server calls, not at the file's top",
-        ) from None
+    """The context of the running call; outside of one, that of this process.
+
+    Raises SdkMisuse where there is none: at the top of a func file that a server loads.
+    """
+    running = _current.get(None)
+    if running is not None:
+        return running
+    return importlib.import_module("onegai.local").process_context(app)  # type: ignore[no-any-return]
 
 
 def config(app: str) -> Mapping[str, Any]:

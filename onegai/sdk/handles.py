@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from types import ModuleType
 from typing import Any, Unpack
 
 import aiohttp
@@ -301,6 +302,12 @@ class AsyncHandle:
             raise CallTimeout(app=self.app, seconds=seconds) from None
         except (aiohttp.ClientError, OSError) as error:
             raise await context.services.why_lost(self.app, _words(error)) from None
+
+
+def declares_handle(module: ModuleType | None, app: str) -> bool:
+    """Does the func file lease its service by itself? Else the whole call must hold a lease."""
+    values = vars(module).values() if module else ()
+    return any(isinstance(value, Handle | AsyncHandle) and value.app == app for value in values)
 
 
 def _words(error: Exception) -> str:

@@ -13,6 +13,8 @@ class Lease:
     def __init__(self, gate: Gate, url: str) -> None:
         self._gate = gate
         self.url = url
+        self.ending = gate.closed
+        """Set when the service is about to stop, or is gone."""
         self._held = True
 
     def release(self) -> None:
@@ -44,6 +46,8 @@ class Gate:
     def __init__(self, url: str) -> None:
         self._lock = threading.Lock()
         self._url: str | None = url
+        self.closed = asyncio.Event()
+        """Set once no more leases are given; who holds one for long should give it back."""
         self._inside = 0
         self._drained: asyncio.Future[None] | None = None
 
@@ -64,6 +68,7 @@ class Gate:
         """Let no more leases in."""
         with self._lock:
             self._url = None
+        self.closed.set()
 
     async def drained(self) -> None:
         """Wait until nobody is inside. The gate must be closed."""

@@ -345,8 +345,9 @@ class Service:
             await asyncio.Event().wait()
             return
         while not self._child.ended.is_set():
-            await self._look_at_listeners(self._child)
-            await asyncio.to_thread(self.log.rotate)
+            self._look_at_listeners(self._child)
+            if self.log.is_large:
+                await asyncio.to_thread(self.log.rotate)
             with suppress(TimeoutError):
                 async with asyncio.timeout(HOUSEKEEPING_SECONDS):
                     await self._child.ended.wait()
@@ -388,8 +389,9 @@ class Service:
             log.info("%s: stopped (%s)", self.spec.app, child.how_it_ended)
             self._child = None
 
-    async def _look_at_listeners(self, child: Child) -> None:
-        found = await asyncio.to_thread(lambda: sockets.listeners(child.pids()))
+    def _look_at_listeners(self, child: Child) -> None:
+        """Some milliseconds of /proc, once a minute."""
+        found = sockets.listeners(child.pids())
         self._problems = [
             f"it listens on {listener.address}:{listener.port}, which other machines may reach"
             for listener in sorted(found, key=lambda listener: listener.port)

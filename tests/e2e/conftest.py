@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import Server, copy_recipes, free_port, new_server
+from harness import SHIPPED, Server, copy_recipes, free_port, new_server
 
 
 @pytest.fixture
@@ -30,13 +30,20 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with the shipped apps installed by their own recipes, on ports of their own."""
     with new_server(tmp_path_factory.mktemp("shipped")) as server:
         copy_recipes(server.home)
-        ports = {app: {"port": free_port()} for app in ("smollm", "hibari", "openjtalk")}
+        ports = {app: {"port": free_port()} for app in SHIPPED}
         server.write("services.local.json", ports)
         server.start()
         with server.client() as client:
             for app in ports:
                 list(client.follow(client.install(app)))
         yield server
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whichever test is the first to need the shipped apps waits until 500 MB are downloaded."""
+    for item in items:
+        if "shipped" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.timeout(900))
 
 
 _REPORT: list[str] = []

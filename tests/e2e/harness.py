@@ -23,6 +23,7 @@ from onegai.client import Client
 
 ROOT = Path(__file__).resolve().parents[2]
 FAKES = ROOT / "tests" / "fakes"
+SHIPPED = [app for app in json.loads((ROOT / "services.json").read_text()) if app[0] != "_"]
 T = TypeVar("T")
 PASSWORD = "correct horse"
 

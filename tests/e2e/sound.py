@@ -1,8 +1,9 @@
-"""Looking into a WAV without any library beyond the standard one."""
+"""Looking into a WAV, and making one, without any library beyond the standard one."""
 
 from __future__ import annotations
 
 import array
+import base64
 import io
 import math
 import wave
@@ -30,6 +31,15 @@ def read(content: bytes) -> Sound:
     loud = max(levels, default=0.0)
     voiced = sum(level > loud / 20 for level in levels) / max(len(levels), 1)
     return Sound(rate, len(samples) / rate, _rms(samples) / 32768, voiced)
+
+
+def silence(seconds: float) -> str:
+    """A silent mono 16-bit WAV of 16 kHz, as base64."""
+    content = io.BytesIO()
+    with wave.open(content, "wb") as file:
+        file.setparams((1, 2, 16000, 0, "NONE", "not compressed"))
+        file.writeframes(bytes(2 * round(seconds * 16000)))
+    return base64.b64encode(content.getvalue()).decode()
 
 
 def _rms(samples: array.array[int]) -> float:

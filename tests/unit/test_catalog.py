@@ -223,6 +223,16 @@ def test_shipped_entries_are_good(root: Path) -> None:
     assert set(found.specs) >= shipped
 
 
+def test_no_shipped_app_phones_home(root: Path) -> None:
+    """ONNX Runtime's wheels send telemetry unless told not to (its docs/Privacy.md)."""
+    specs = load_catalog(Home(root), {}).specs
+    locks = {path.stem: path.read_text() for path in (root / "install").glob("*.lock")}
+    using = [app for app, lock in locks.items() if "\nonnxruntime==" in f"\n{lock}"]
+    assert "hibari" in using
+    for app in using:
+        assert specs[app].env.get("ORT_DISABLE_TELEMETRY") == "1", app
+
+
 def test_every_key_of_the_contract_is_known() -> None:
     keys = (
         "active type port exec cwd env vram ram url ready start_timeout stop_timeout call_timeout "

@@ -86,7 +86,7 @@ def test_lock_before_the_holder_has_said_where_it_is(tmp_path: Path) -> None:
         assert home.running_server() == {}
         with pytest.raises(HomeLocked) as caught, home.lock():
             pass
-        assert "not said where" in caught.value.message
+        assert "another program" in caught.value.message
 
 
 def test_stale_server_file_is_no_server(tmp_path: Path) -> None:

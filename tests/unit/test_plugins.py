@@ -1,14 +1,19 @@
 """Loading func files: a broken one is a problem with file and line, and hides no other."""
 
+import asyncio
+import math
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import urllib3
 
 from onegai.home import Home
-from onegai.plugins import Plugin, load_plugins
+from onegai.plugins import Plugin, Plugins
+from onegai.sdk.context import CallContext, Transport
 
 
 @pytest.fixture
@@ -25,6 +30,21 @@ def home(tmp_path: Path) -> Iterator[Home]:
     yield Home(tmp_path)
     sys.path[:] = path
     forget()
+
+
+def load_plugins(home: Home, apps: Iterable[str]) -> dict[str, Plugin]:
+    return Plugins(home, apps).all()
+
+
+@contextmanager
+def call_of(app: str) -> Iterator[None]:
+    """The surroundings that an engine makes for a call; nothing here uses a service."""
+    transport = Transport(urllib3.PoolManager(), None)  # type: ignore[arg-type]
+    loop = asyncio.new_event_loop()
+    context = CallContext(app, None, transport, loop, math.inf, 1)  # type: ignore[arg-type]
+    with context.active():
+        yield
+    loop.close()
 
 
 def load_plugin(home: Home, app: str) -> Plugin:
@@ -107,8 +127,9 @@ def test_files_may_import_each_other(home: Home) -> None:
     )
     plugins = load_plugins(home, ["a", "b"])
     assert [plugin.problem for plugin in plugins.values()] == [None, None]
-    assert plugins["a"].functions["main"].call({}) == "ab"
-    assert plugins["b"].functions["back"].call({}) == "ab"
+    with call_of("a"):
+        assert plugins["a"].functions["main"].call({}) == "ab"
+        assert plugins["b"].functions["back"].call({}) == "ab"
     # What was imported is no function of the importer.
     assert set(plugins["a"].functions) == {"main", "raw"}
 
@@ -146,8 +167,89 @@ def test_corrected_file_loads(home: Home) -> None:
 
 
 def test_shipped_files_load(root: Path) -> None:
-    apps = [path.stem for path in (root / "func").glob("*.py")]
+    apps = [path.stem for path in (root / "func").glob("[a-z]*.py")]
     home = Home(root)
     for app, plugin in load_plugins(home, apps).items():
         assert plugin.problem is None, app
         assert plugin.functions, app
+
+
+def test_changed_file_is_loaded_again_and_its_users_too(home: Home) -> None:
+    write(
+        home,
+        a="from func import b\nfrom func.b import word\ndef main(args): return b.main() + word()",
+        b="def word(): return 'w'\ndef main(args): return 'old'",
+        c="def main(args): return 'alone'",
+    )
+    plugins = Plugins(home, ["a", "b", "c", "later"])
+    alone = plugins["c"].module
+    with call_of("a"):
+        assert plugins["a"].functions["main"].call({}) == "oldw"
+        write(home, b="def word(): return 'W'\ndef main(args): return 'new'")
+        assert plugins["b"].functions["main"].call({}) == "new"
+        assert plugins["a"].functions["main"].call({}) == "newW"
+    assert plugins["c"].module is alone
+    write(home, later="def main(args): return 1")
+    assert set(plugins["later"].functions) == {"main", "raw"}
+    home.func_file("later").unlink()
+    assert plugins["later"].functions == {}
+
+
+def test_broken_edit_keeps_the_last_good_version_and_says_so(home: Home) -> None:
+    write(home, a="def main(args): return 1")
+    plugins = Plugins(home, ["a"])
+    for broken, line in (("def main(args)\n    return 2", 1), ("x = 1\ny = 1 / 0\n", 2)):
+        write(home, a=broken)
+        assert plugins["a"].functions["main"].call({}) == 1
+        problem = plugins["a"].problem
+        assert problem is not None
+        assert problem.line == line
+        assert "its last good version stays in use" in problem.reason
+    write(home, a="def main(args): return 3")
+    assert plugins["a"].functions["main"].call({}) == 3
+    assert plugins["a"].problem is None
+
+
+def test_files_that_import_each_other_are_not_loaded_again_and_again(home: Home) -> None:
+    write(
+        home,
+        a="from func import b\ndef main(args): return 'a'",
+        b="import func.a\ndef main(args): return 'b'",
+    )
+    plugins = Plugins(home, ["a", "b"])
+    write(home, a="from func import b\ndef main(args): return 'A'")
+    for _ in range(3):
+        assert plugins["a"].functions["main"].call({}) == "A"
+        assert plugins["b"].functions["main"].call({}) == "b"
+    modules = plugins["a"].module, plugins["b"].module
+    assert (plugins["a"].module, plugins["b"].module) == modules
+
+
+def test_change_two_files_away_is_seen(home: Home) -> None:
+    write(
+        home,
+        a="from func.b import word\ndef main(args): return word()",
+        b="from func.c import word as inner\ndef word(): return inner()",
+        c="def word(): return 'old'",
+    )
+    plugins = Plugins(home, ["a", "b", "c"])
+    write(home, c="def word(): return 'new'")
+    assert plugins["a"].functions["main"].call({}) == "new"
+    write(home, c="def word() return 'broken'")
+    assert plugins["a"].functions["main"].call({}) == "new"
+
+
+def test_changed_helper_that_is_no_app_is_seen(home: Home) -> None:
+    write(home, a="from func.words import word\ndef main(args): return word", words="word = 'old'")
+    plugins = Plugins(home, ["a"])
+    assert plugins["a"].functions["main"].call({}) == "old"
+    write(home, words="word = 'new!'")
+    assert plugins["a"].functions["main"].call({}) == "new!"
+
+
+def test_two_edits_within_one_second_are_both_seen(home: Home) -> None:
+    write(home, a="def main(args): return 0")
+    plugins = Plugins(home, ["a"])
+    for number in range(1, 6):
+        write(home, a=f"def main(args): return {number}")
+        assert plugins["a"].functions["main"].call({}) == number

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from onegai.errors import ErrorAnswer, SdkMisuse
-from onegai.sdk import Response, async_service, config, service
+from onegai.errors import ErrorAnswer
+from onegai.sdk import Response, async_service, service
 from onegai.sdk.http import build
 
 
@@ -18,12 +18,6 @@ def response(status: int, body: str) -> Response:
 
 def test_making_a_handle_needs_nothing() -> None:
     assert service("a").app == async_service("a").app == "a"
-
-
-def test_handle_outside_of_a_call_says_so() -> None:
-    for use in (lambda: service("a").get("/"), lambda: service("a").url, lambda: config("a")):
-        with pytest.raises(SdkMisuse, match="outside of a call"):
-            use()
 
 
 @pytest.mark.parametrize(

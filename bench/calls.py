@@ -1,0 +1,186 @@
+"""What a call costs: a trivial function over HTTP, and one that asks its service, there and here.
+
+"Threaded wrapper" is the usual way to do it by hand, for scale: a thread per connection, each
+call a fresh request to the app (requests.post in spirit, http.client here).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import http.client
+import json
+import os
+import shlex
+import socketserver
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+from seed import AUTH, ROOT, Server, ask, free_port, home
+
+FUNC = """
+from onegai.sdk import async_service, service
+
+app, app_async = service("echo"), async_service("echo")
+
+
+def trivial(args: dict) -> str:
+    return "ok"
+
+
+async def trivial_async(args: dict) -> str:
+    return "ok"
+
+
+def asks(args: dict) -> str:
+    return app.post("/echo", json=args).text
+
+
+async def asks_async(args: dict) -> str:
+    return (await app_async.post("/echo", json=args)).text
+"""
+DIRECT = """
+import sys, time
+from func import echo as app
+app.asks(text="x")
+for _ in range(int(sys.argv[1])):
+    rounds = 200
+    begun = time.perf_counter()
+    for _ in range(rounds):
+        app.asks(text="x")
+    print((time.perf_counter() - begun) / rounds)
+"""
+
+
+async def load(port: int, path: str, connections: int, seconds: float) -> float:
+    """Calls per second over that many kept-alive connections."""
+    body = b'{"text":"x"}'
+    head = "".join(f"{key}: {value}\r\n" for key, value in AUTH.items())
+    request = (
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{head}"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    ).encode() + body
+    count, end = 0, time.perf_counter() + seconds
+
+    async def one() -> None:
+        nonlocal count
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        while time.perf_counter() < end:
+            writer.write(request)
+            answer = await reader.readuntil(b"\r\n\r\n")
+            length = int(answer.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+            content = await reader.readexactly(length)
+            assert answer.startswith(b"HTTP/1.1 200"), content
+            count += 1
+        writer.close()
+
+    await asyncio.gather(*(one() for _ in range(connections)))
+    return count / seconds
+
+
+class Wrapper(BaseHTTPRequestHandler):
+    """The threaded wrapper."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    app_port = 0
+
+    def do_POST(self) -> None:
+        given = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        app = http.client.HTTPConnection("127.0.0.1", self.app_port)
+        app.request("POST", "/echo", json.dumps(given), {"Content-Type": "application/json"})
+        result = json.dumps({"result": app.getresponse().read().decode()}).encode()
+        app.close()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(result)))
+        self.end_headers()
+        self.wfile.write(result)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def serve_wrapper(app_port: int) -> None:
+    """In a process of its own: prints its port and serves until it is killed."""
+    Wrapper.app_port = app_port
+    server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Wrapper)
+    server.daemon_threads = True
+    print(server.server_address[1], flush=True)
+    threading.Thread(target=server.serve_forever).run()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument("--serve-wrapper", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.serve_wrapper:
+        serve_wrapper(options.serve_wrapper)
+        return
+    port = free_port()
+    echo = ROOT / "bench" / "echo.py"
+    command = shlex.join([sys.executable, str(echo), str(port)])
+    entry = {"type": "webapi", "port": port, "exec": command, "ready": {"tcp": True}}
+    with home({"echo": entry}) as folder:
+        (folder / "func" / "echo.py").write_text(FUNC)
+        measure(folder, port, options.rounds, options.seconds)
+
+
+def in_turn(ours: int, theirs: int, rounds: int, seconds: float) -> dict[str, list[float]]:
+    """Calls per second of every way, one way after the other in each round."""
+    ways = [
+        (f"{name}, {connections} connections", ours, f"/api/echo/{name}", connections)
+        for name in ("trivial", "trivial_async", "asks", "asks_async")
+        for connections in (1, 16)
+    ] + [(f"threaded wrapper, {n} connections", theirs, "/", n) for n in (1, 16)]
+    rates: dict[str, list[float]] = {way[0]: [] for way in ways}
+    for _ in range(rounds):
+        for name, at, path, connections in ways:
+            rates[name].append(asyncio.run(load(at, path, connections, seconds)))
+    return rates
+
+
+def measure(folder: Path, port: int, rounds: int, seconds: float) -> None:
+    server = Server(folder)
+    wrapper = subprocess.Popen(
+        [sys.executable, __file__, "--serve-wrapper", str(port)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        ask(server.port, "POST", "/service/start", {"app": "echo"})
+        assert wrapper.stdout is not None
+        rates = in_turn(server.port, int(wrapper.stdout.readline()), rounds, seconds)
+    finally:
+        wrapper.kill()
+        wrapper.wait()
+        server.stop()
+    for name, values in rates.items():
+        print(f"{name:36} {statistics.median(values):8.0f} calls/s (n {rounds})")
+    ratio = [
+        ours / theirs
+        for ours, theirs in zip(
+            rates["asks, 16 connections"], rates["threaded wrapper, 16 connections"], strict=True
+        )
+    ]
+    print(f"asks over the threaded wrapper, 16   {statistics.median(ratio):8.2f} x")
+    direct = subprocess.run(
+        [sys.executable, "-c", DIRECT, str(rounds)],
+        cwd=folder,
+        env={**os.environ, "ONEGAI_HOME": str(folder), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    each = statistics.median(float(line) for line in direct.stdout.split())
+    over_http = 1 / statistics.median(rates["asks, 1 connections"])
+    print(f"asks, direct from Python             {each * 1000:8.3f} ms")
+    print(f"asks, over HTTP                      {over_http * 1000:8.3f} ms")
+
+
+if __name__ == "__main__":
+    main()

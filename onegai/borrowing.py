@@ -1,0 +1,180 @@
+"""Services of a running server, held from another process of the same machine."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
+
+import aiohttp
+
+from onegai.errors import AppError, OneGAIError, Relayed, Unreachable
+
+LINGER_SECONDS = 1.0
+"""How long a hold is kept after its last use, so that calls in a row share it."""
+
+
+class _Borrowed:
+    """One open ``/service/{app}/hold``: an open socket is what keeps the service."""
+
+    def __init__(self, url: str, answer: aiohttp.ClientResponse) -> None:
+        self.url = url
+        self.users = 0
+        self.ending = False
+        self._answer = answer
+
+    def close(self) -> None:
+        self.ending = True
+        self._answer.close()
+
+
+class _Use:
+    """A lease: one use of a hold."""
+
+    def __init__(self, owner: BorrowedServices, app: str, borrowed: _Borrowed) -> None:
+        self.url = borrowed.url
+        self._owner = owner
+        self._app = app
+        self._borrowed = borrowed
+        self._held = True
+
+    def release(self) -> None:
+        """Give it back, from any thread; twice is harmless."""
+        if self._held:
+            self._held = False
+            self._owner._leave(self._app, self._borrowed)
+
+
+class BorrowedServices:
+    """The SDK's view of a server's services. Its coroutines belong to ``loop``."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        session: aiohttp.ClientSession,
+        url: str,
+        headers: Mapping[str, str],
+    ) -> None:
+        self._loop = loop
+        self._session = session
+        self._url = url
+        self._headers = headers
+        self._lock = threading.Lock()
+        self._borrowed: dict[str, _Borrowed] = {}
+        self._opening: dict[str, asyncio.Lock] = {}
+        self._watchers: set[asyncio.Task[None]] = set()
+
+    def try_lease(self, app: str) -> _Use | None:
+        """A use of a hold that is open. From any thread."""
+        with self._lock:
+            borrowed = self._borrowed.get(app)
+            if borrowed is None or borrowed.ending:
+                return None
+            borrowed.users += 1
+            return _Use(self, app, borrowed)
+
+    async def lease(self, app: str) -> _Use:
+        """A use of a hold, opened if need be. Raises the server's own error."""
+        async with self._opening.setdefault(app, asyncio.Lock()):
+            while (use := self.try_lease(app)) is None:
+                await self._open(app)
+            return use
+
+    async def why_lost(self, app: str, reason: str) -> AppError:
+        """What the server says of a service whose connection broke."""
+        try:
+            async with self._session.get(
+                f"{self._url}/service/status", headers=self._headers
+            ) as answer:
+                services = (await answer.json())["result"]["services"]
+            said = next(service["reason"] for service in services if service["app"] == app)
+        except (aiohttp.ClientError, OSError, ValueError, KeyError, StopIteration):
+            said = ""
+        return Unreachable(app=app, reason=said or reason)
+
+    async def close(self) -> None:
+        """Let everything go."""
+        for borrowed in self._borrowed.values():
+            borrowed.close()
+        for watcher in self._watchers:
+            watcher.cancel()
+        await asyncio.gather(*self._watchers, return_exceptions=True)
+
+    async def _open(self, app: str) -> None:
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
+        try:
+            answer = await self._session.get(
+                f"{self._url}/service/{app}/hold", headers=self._headers, timeout=timeout
+            )
+        except (aiohttp.ClientError, OSError) as error:
+            raise Unreachable(app=app, reason=f"the server at {self._url}: {error}") from None
+        if answer.status != 200:
+            raise await _relayed(answer)
+        events = _events(answer)
+        name, data = await anext(events)
+        assert name == "ready"
+        borrowed = _Borrowed(data["url"], answer)
+        with self._lock:
+            self._borrowed[app] = borrowed
+        watcher = asyncio.create_task(self._watch(borrowed, events))
+        self._watchers.add(watcher)
+        watcher.add_done_callback(self._watchers.discard)
+
+    async def _watch(
+        self, borrowed: _Borrowed, events: AsyncIterator[tuple[str, dict[str, str]]]
+    ) -> None:
+        """Any event after the first, and the end, say that the service is going away."""
+        with suppress(aiohttp.ClientError, OSError):
+            await anext(events, None)
+        with self._lock:
+            borrowed.ending = True
+            unused = borrowed.users == 0
+        if unused:
+            borrowed.close()
+
+    def _leave(self, app: str, borrowed: _Borrowed) -> None:
+        with self._lock:
+            borrowed.users -= 1
+            unused, ending = borrowed.users == 0, borrowed.ending
+        if unused and not self._loop.is_closed():
+            delay = 0 if ending else LINGER_SECONDS
+            self._loop.call_soon_threadsafe(
+                self._loop.call_later, delay, self._close_unused, app, borrowed
+            )
+
+    def _close_unused(self, app: str, borrowed: _Borrowed) -> None:
+        with self._lock:
+            if borrowed.users:
+                return
+            borrowed.ending = True
+            if self._borrowed.get(app) is borrowed:
+                del self._borrowed[app]
+        borrowed.close()
+
+
+async def _relayed(answer: aiohttp.ClientResponse) -> OneGAIError:
+    try:
+        body = await answer.json()
+        message, detail = str(body["result"]), dict(body["detail"])
+    except (aiohttp.ClientError, ValueError, KeyError, TypeError):
+        message, detail = f"the server answered {answer.status}", {}
+    return Relayed(
+        status=answer.status,
+        message=message,
+        advice=str(detail.get("hint", "")),
+        src=str(detail.get("src", "onegai")),
+        detail=detail,
+    )
+
+
+async def _events(answer: aiohttp.ClientResponse) -> AsyncIterator[tuple[str, dict[str, str]]]:
+    """The server-sent events of an answer, as OneGAI writes them."""
+    name = ""
+    async for line in answer.content:
+        text = line.decode().rstrip("\n")
+        if text.startswith("event: "):
+            name = text[7:]
+        elif text.startswith("data: "):
+            yield name, json.loads(text[6:])

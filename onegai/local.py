@@ -1,0 +1,197 @@
+"""The engine of a Python process that is no server: made at first use, ended at exit.
+
+Beside a running server of the same home it borrows that server's services, holding each by
+``GET /service/{app}/hold``. Without one it is this home's engine for as long as the process lasts;
+a second such process waits, and says for whom.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack, ExitStack
+from typing import Any, TypeVar
+
+import urllib3
+
+from onegai import jsonfile
+from onegai.borrowing import BorrowedServices
+from onegai.catalog import load_catalog
+from onegai.engine import Engine
+from onegai.errors import HomeLocked, SdkMisuse
+from onegai.home import Home
+from onegai.sdk.context import CallContext, Hold, Services, open_transport
+from onegai.sdk.handles import declares_handle
+from onegai.settings import load_settings
+
+T = TypeVar("T")
+A_YEAR = 365 * 24 * 3600.0
+"""The deadline of requests that belong to no call."""
+
+
+class LocalEngine:
+    """One per process. Its event loop runs in a thread of its own."""
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="onegai", daemon=True)
+        self._thread.start()
+        self._lock = ExitStack()
+        self._closing = threading.Lock()
+        self._closed = False
+        self._stack = AsyncExitStack()
+        self._settings, _problems, _made = load_settings(home, {})
+        self._catalog = load_catalog(home, self._settings.apps)
+        self._engine: Engine | None = None
+        self._borrowed: BorrowedServices | None = None
+        try:
+            self._be_this_homes_engine()
+        except HomeLocked:
+            self._borrow()
+        self._whole_process: CallContext | None = None
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """The outcome of a coroutine that runs on the engine's loop."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def call_context(self, app: str) -> CallContext:
+        """The surroundings of one call."""
+        if self._engine is not None:
+            context = self._engine.call_context(app)
+        else:
+            spec = self._catalog.specs.get(app)
+            context = self._context(app, spec.call_timeout if spec else A_YEAR)
+        spec = self._catalog.specs.get(app)
+        module = sys.modules.get(f"func.{app}")
+        if spec is not None and spec.has_service and not declares_handle(module, app):
+            context.pinned[app] = self.run(_lease(context.services, app))
+        return context
+
+    def process_context(self) -> CallContext:
+        """The surroundings of requests outside of any call; ends with the process."""
+        if self._whole_process is None:
+            self._whole_process = self._context("", A_YEAR)
+        return self._whole_process
+
+    def close(self) -> None:
+        """Stop what this process started, give back what it borrowed. From any thread, once."""
+        with self._closing:
+            if self._closed:
+                return
+            self._closed = True
+            if self._whole_process is not None:
+                self._whole_process.release()
+            self.run(self._stack.aclose())
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(5)
+            self._lock.close()
+
+    def _exit_at_sigterm(self) -> None:
+        """End in order at SIGTERM, unless the program has its own idea of it.
+
+        What a signal handler raises can get lost in a finalizer; so the services are stopped by a
+        thread, and what waits for them fails.
+        """
+
+        def end(_number: int, _frame: object) -> None:
+            threading.Thread(target=self.close, name="onegai end").start()
+            sys.exit(143)
+
+        in_main = threading.current_thread() is threading.main_thread()
+        if in_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, end)
+
+    def _context(self, app: str, seconds: float) -> CallContext:
+        services: Services | None = self._borrowed
+        if self._engine is not None:
+            services = self._engine.services
+        assert services is not None
+        return CallContext(
+            app=app,
+            services=services,
+            transport=self._transport,
+            loop=self._loop,
+            deadline=time.monotonic() + seconds,
+            seconds=seconds,
+            settings=self._catalog.own_settings,
+        )
+
+    def _be_this_homes_engine(self) -> None:
+        """Raises HomeLocked beside a server."""
+        self._lock.enter_context(self._home.lock(wait=_Waiting()))
+        command = " ".join(sys.argv) or "python"
+        jsonfile.write(self._home.server_file, {"pid": os.getpid(), "command": command[:200]})
+        engine = Engine(self._home, self._settings)
+        self._transport = self.run(self._enter(engine))
+        self._engine = engine
+        self._exit_at_sigterm()
+
+    async def _enter(self, engine: Engine) -> Any:
+        await self._stack.enter_async_context(engine)
+        return engine.transport
+
+    def _borrow(self) -> None:
+        server = self._home.running_server() or {}
+        if server.get("pid") == os.getpid():
+            raise SdkMisuse(
+                reason="a handle was used outside of a call",
+                do="use it inside a function that the server calls, not at the file's top",
+            )
+        self.run(self._open_borrowed(str(server.get("url", ""))))
+
+    async def _open_borrowed(self, url: str) -> None:
+        credentials = f"{self._settings.username}:{self._settings.password}"
+        headers = urllib3.make_headers(basic_auth=credentials)
+        self._transport = await self._stack.enter_async_context(open_transport())
+        session = self._transport.asynchronous
+        self._borrowed = BorrowedServices(self._loop, session, url, headers)
+        self._stack.push_async_callback(self._borrowed.close)
+
+
+async def _lease(services: Services, app: str) -> Hold:
+    return await services.lease(app)
+
+
+class _Waiting:
+    """Says once for whom this process waits."""
+
+    def __init__(self) -> None:
+        self._said = False
+
+    def __call__(self, holder: dict[str, Any]) -> None:
+        if not self._said:
+            self._said = True
+            who = f"{holder.get('command', 'another program')} (pid {holder.get('pid', '?')})"
+            print(f"onegai: waiting for {who}, which uses this folder", file=sys.stderr)  # noqa: T201
+
+
+_making = threading.Lock()
+_made: list[LocalEngine] = []
+
+
+def local_engine() -> LocalEngine:
+    """This process's engine. Raises ConfigError, SdkMisuse."""
+    with _making:
+        if not _made:
+            engine = LocalEngine(Home.find())
+            _made.append(engine)
+            atexit.register(engine.close)
+        return _made[0]
+
+
+def call_context(app: str) -> CallContext:
+    """See ``onegai.sdk.context.call_context``."""
+    return local_engine().call_context(app)
+
+
+def process_context(app: str) -> CallContext:
+    """See ``onegai.sdk.context.current``; ``app`` is only the one whose handle is used."""
+    del app
+    return local_engine().process_context()

@@ -1,0 +1,61 @@
+"""A public function as Python code calls it: with a model, a dict or keywords, with no server."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from typing import Any
+
+from onegai.functions import Binary, Function
+from onegai.sdk.context import CallContext, call_context, running_call
+
+
+class DirectFunction:
+    """``hibari.raw({"text": "…"})`` and ``hibari.raw(text="…")``: checks, then calls.
+
+    Inside of a running call it is part of that call. Outside, it is one of its own: what it needs
+    is started, or borrowed from this home's running server, and sync functions run in the caller's
+    own thread. An async function gives an awaitable, in any event loop. Raises OneGAIError
+    (BadArguments for wrong arguments), and whatever the function itself raises.
+    """
+
+    def __init__(self, app: str, function: Function) -> None:
+        functools.update_wrapper(self, function.call)
+        self.__name__ = function.name
+        self._app = app
+        self._function = function
+
+    def __call__(self, args: Any = None, /, **keywords: Any) -> Any:
+        """``args`` is a dict or a model; keywords are laid over a dict."""
+        given = ({**args, **keywords} if args else keywords) if _is_plain(args) else args
+        arguments = self._function.arguments(self._app, given)
+        context = running_call()
+        if context is not None:
+            result = self._function.call(arguments)
+            return self._later(result) if self._function.is_async else self._value(result)
+        context = call_context(self._app)
+        if self._function.is_async:
+            started = asyncio.run_coroutine_threadsafe(
+                self._in_context(context, arguments), context.loop
+            )
+            return asyncio.wrap_future(started)
+        with context.active():
+            return self._value(self._function.call(arguments))
+
+    async def _in_context(self, context: CallContext, arguments: Any) -> Any:
+        with context.active():
+            return self._value(await self._function.call(arguments))
+
+    async def _later(self, result: Any) -> Any:
+        return self._value(await result)
+
+    def _value(self, result: Any) -> Any:
+        """The function's own result; a derived one's by the rules of main and raw."""
+        if not self._function.derived:
+            return result
+        value = self._function.outcome(result).value
+        return value.content if isinstance(value, Binary) else value
+
+
+def _is_plain(args: Any) -> bool:
+    return args is None or isinstance(args, dict)

@@ -1,0 +1,237 @@
+"""Functions from plain Python: without a server, beside one, and two programs at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from harness import PASSWORD, ROOT, Server, fake, strays, until
+
+Make = Callable[..., Server]
+
+FUNC = """
+from pydantic import BaseModel
+from onegai.sdk import async_service, service
+
+me, me_async = service("a"), async_service("a")
+
+
+class Args(BaseModel):
+    text: str
+    times: int = 1
+
+
+def main(args: Args) -> str:
+    return me.post("/echo", json=args.model_dump()).json()["body"]
+
+
+def pid(args: dict) -> int:
+    return me.get("/pid").json()["pid"]
+
+
+def nap(args: dict) -> str:
+    return me.post("/sleep", params={"s": args["s"]}).text
+
+
+async def later(args: Args) -> str:
+    return (await me_async.get("/x")).text
+
+
+def both(args: dict) -> list:
+    from func import other
+
+    return [main({"text": "inner"}), other.raw(), other.main()]
+"""
+OTHER = """
+def raw(args: dict) -> bytes:
+    return b"RIFFxxxxWAVE"
+"""
+
+
+@pytest.fixture
+def server(make_server: Make) -> Server:
+    made = make_server({"a": fake("ready"), "other": {"type": "inline"}})
+    made.write("func/__init__.py", (ROOT / "func/__init__.py").read_text())
+    made.write("func/a.py", FUNC)
+    made.write("func/other.py", OTHER)
+    return made
+
+
+def spawn(server: Server, code: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=server.home,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "ONEGAI_HOME": str(server.home)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(server: Server, code: str) -> tuple[int, list[str], str]:
+    with spawn(server, code) as process:
+        out, err = process.communicate(timeout=60)
+    return process.returncode, out.splitlines(), err
+
+
+def test_without_a_server_starts_and_stops_what_it_needs(server: Server) -> None:
+    code = """
+from func import a
+print(a.main({"text": "dict"}))
+print(a.main(text="keywords", times=2))
+print(a.main(a.Args(text="model")))
+print(a.main({"text": "laid"}, times=3))
+print(a.raw(text="derived"))
+print(a.both())
+print(a.pid() == a.pid())
+import asyncio
+async def go():
+    return await a.later(text="x")
+print(asyncio.run(go()))
+from onegai.sdk import service
+print(service("a").get("/x").text, service("a").url.startswith("http://127.0.0.1:"))
+with service("a").stream("GET", "/x") as pieces:
+    print(b"".join(pieces))
+"""
+    status, lines, err = run(server, code)
+    assert status == 0, err
+    assert lines == [
+        '{"text": "dict", "times": 1}',
+        '{"text": "keywords", "times": 2}',
+        '{"text": "model", "times": 1}',
+        '{"text": "laid", "times": 3}',
+        '{"text": "derived", "times": 1}',
+        """['{"text": "inner", "times": 1}', b'RIFFxxxxWAVE', 'UklGRnh4eHhXQVZF']""",
+        "True",
+        "ok",
+        "ok True",
+        "b'ok'",
+    ]
+    assert strays(server.home) == []
+    assert not (server.home / "data" / "server.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        ("a.main()", "text: Field required"),
+        ("a.main({'text': 1})", "text: Input should be"),
+        ("a.main(5)", "Input should be"),
+    ],
+)
+def test_wrong_arguments_say_what_is_wrong(server: Server, call: str, words: str) -> None:
+    status, _lines, err = run(server, f"from func import a\n{call}")
+    assert status == 1
+    assert "BadArguments" in err
+    assert words in err
+
+
+def test_beside_a_server_its_service_is_used_and_held(server: Server) -> None:
+    server.start()
+    pid = server.post("/service/start", {"app": "a"}).result["pid"]
+    status, lines, err = run(server, "from func import a\nprint(a.pid(), a.main(text='hello'))")
+    assert (status, lines) == (0, [f'{pid} {{"text": "hello", "times": 1}}']), err
+    until(lambda: server.service("a")["leases"] == 0)
+    with spawn(server, "from func import a\nprint(a.nap(s=1.5))") as process:
+        until(lambda: server.service("a")["leases"] == 1)
+        # The stop waits for the one who holds it.
+        stopped = server.post("/service/stop", {"app": "a"})
+        assert stopped.status == 200
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert out.splitlines() == ['{"slept": "1.5"}']
+    assert server.service("a")["state"] == "stopped"
+    assert server.service("a")["leases"] == 0
+
+
+def test_beside_a_server_a_service_that_does_not_run_is_started_there(server: Server) -> None:
+    server.start()
+    status, lines, err = run(server, "from func import a\nprint(a.pid())")
+    assert status == 0, err
+    assert server.service("a")["pid"] == int(lines[0])
+    until(lambda: server.service("a")["leases"] == 0)
+
+
+def test_beside_a_server_its_errors_come_through(server: Server) -> None:
+    server.write("install/a.sh", "exit 1")
+    server.start()
+    status, _lines, err = run(server, "from func import a\na.pid()")
+    assert status == 1
+    assert "Relayed: a is not installed" in err
+
+
+def test_two_at_once_wait_politely(server: Server) -> None:
+    first_code = "from func import a\nprint(a.nap(s=2), flush=True)"
+    with spawn(server, first_code) as first:
+        until(lambda: (server.home / "data" / "server.json").exists())
+        status, lines, err = run(server, "from func import a\nprint(a.main(text='second'))")
+        assert first.wait(30) == 0
+        first.communicate()
+    assert status == 0, err
+    assert lines == ['{"text": "second", "times": 1}']
+    assert f"waiting for -c (pid {first.pid})" in err
+    assert strays(server.home) == []
+
+
+def test_server_beside_a_program_says_who_has_the_folder(server: Server) -> None:
+    with spawn(server, "from func import a\nprint(a.nap(s=4))") as program:
+        until(lambda: (server.home / "data" / "server.json").exists())
+        process = server.spawn()
+        assert process.wait(30) == 2
+        assert f"-c (pid {program.pid})" in server.output.read_text()
+        program.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ended_from_outside_it_stops_what_it_started(
+    server: Server, number: signal.Signals
+) -> None:
+    code = "from func import a\nprint(a.pid(), flush=True)\na.nap(s=60)"
+    with spawn(server, code) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(number)
+        process.communicate(timeout=30)
+    assert process.returncode != 0
+    assert strays(server.home) == []
+
+
+def test_handle_at_the_top_of_a_func_file_is_a_listed_problem(server: Server) -> None:
+    server.write("func/a.py", "from onegai.sdk import service\nx = service('a').get('/x')\n")
+    server.start()
+    [problem] = server.get("/service/status").result["problems"]
+    assert (problem["app"], problem["line"]) == ("a", 2)
+    assert "outside of a call" in problem["reason"]
+    assert server.post("/api/other/raw").status == 200
+
+
+def test_hold_over_http(server: Server) -> None:
+    server.write("install/other.sh", "exit 1")
+    server.start()
+    assert server.get("/service/nobody/hold").detail["code"] == "unknown_app"
+    assert server.get("/service/other/hold").detail["code"] == "not_installed"
+
+
+def test_example_script(shipped: Server, tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "cli.py")]
+    environment = {**os.environ, "ONEGAI_HOME": str(shipped.home)}
+    for arguments in (["Hello!"], ["--server", shipped.url, PASSWORD, "Hello!"]):
+        done = subprocess.run(
+            [*command, *arguments],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "spoken in answer.wav" in done.stdout
+        assert (tmp_path / "answer.wav").read_bytes().startswith(b"RIFF")
+        (tmp_path / "answer.wav").unlink()

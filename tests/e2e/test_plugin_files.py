@@ -1,0 +1,101 @@
+"""Plug-in files in a running server: edits of func files, routes of api files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from harness import ROOT, Server, until
+
+Make = Callable[..., Server]
+
+API = """
+from fastapi import APIRouter
+
+
+def router(engine):
+    routes = APIRouter()
+
+    @routes.post("/main")
+    async def main() -> dict:
+        return {"from": "api"}
+
+    @routes.get("/extra/{name}")
+    async def extra(name: str) -> dict:
+        outcome = await engine.call("a", "other", {"name": name})
+        return {"value": outcome.value}
+
+    @routes.get("/raises")
+    async def raises() -> dict:
+        raise KeyError("inside")
+
+    return routes
+"""
+
+
+def test_edited_func_file_is_used_at_the_next_call(make_server: Make) -> None:
+    server = make_server({"a": {"type": "inline"}, "b": {"type": "inline"}})
+    server.write("func/a.py", "def main(args): return 1")
+    server.start()
+    assert server.post("/api/a/main").result == 1
+    server.write("func/a.py", "def main(args): return 2\ndef more(args): return 'more'")
+    assert server.post("/api/a/main").result == 2
+    assert server.post("/api/a/more").result == "more"
+    assert "/api/a/more" in server.get("/openapi.json").json["paths"]
+
+    server.write("func/a.py", "def main(args: return 3")
+    assert server.post("/api/a/main").result == 2
+    [problem] = server.get("/service/status").result["problems"]
+    assert (problem["file"], problem["line"]) == ("func/a.py", 1)
+    assert "last good version" in problem["reason"]
+
+    server.write("func/a.py", "def main(args): return 4")
+    assert server.post("/api/a/main").result == 4
+    assert server.get("/service/status").result["problems"] == []
+    assert server.post("/api/b/main").detail["code"] == "unknown_function"
+    server.write("func/b.py", "def main(args): return 'new file'")
+    assert server.post("/api/b/main").result == "new file"
+
+
+def test_api_file_adds_routes_and_wins_over_functions(make_server: Make) -> None:
+    server = make_server({"a": {"type": "inline"}})
+    server.write("func/a.py", "def main(args): return 'func'\ndef other(args): return args['name']")
+    server.write("api/a.py", API)
+    server.start()
+    assert server.post("/api/a/main").json == {"from": "api"}
+    assert server.post("/api/a/raw").body == b"func"
+    assert server.get("/api/a/extra/cat").json == {"value": "cat"}
+    assert server.request("GET", "/api/a/extra/cat", auth=False).status == 401
+    assert server.get("/api/a/extra/cat", Origin="http://evil.example").status == 403
+    failed = server.get("/api/a/raises")
+    assert (failed.status, failed.detail["code"]) == (500, "internal_error")
+    assert "/api/a/extra/{name}" in server.get("/openapi.json").json["paths"]
+
+    server.write("api/a.py", API + "\n# edited\n")
+    [problem] = server.get("/service/status").result["problems"]
+    assert "changed since load" in problem["reason"]
+    assert server.post("/api/a/main").json == {"from": "api"}
+
+
+def test_api_files_that_cannot_be_loaded_are_listed(make_server: Make) -> None:
+    server = make_server({name: {"type": "inline"} for name in "abcd"})
+    server.write("api/a.py", "def router(engine)\n")
+    server.write("api/b.py", "\nimport no_such_module\n")
+    server.write("api/c.py", "def router(engine):\n    return 5\n")
+    server.write("api/d.py", API.replace('"a"', '"d"'))
+    server.write("api/nobody.py", API)
+    server.start()
+    problems = {p["app"]: p for p in server.get("/service/status").result["problems"]}
+    assert problems.keys() == {"a", "b", "c", "nobody"}
+    assert problems["a"]["line"] == 1
+    assert problems["b"]["line"] == 2
+    assert "no_such_module" in problems["b"]["reason"]
+    assert "APIRouter" in problems["c"]["reason"]
+    assert server.post("/api/d/main").json == {"from": "api"}
+
+
+def test_example_of_an_api_file(make_server: Make) -> None:
+    server = make_server({"smollm": {"type": "inline"}})
+    server.write("func/smollm.py", "def main(args): return 'echo ' + args['text'], {}")
+    server.write("api/smollm.py", (ROOT / "examples" / "api_smollm.py").read_text())
+    server.start()
+    until(lambda: server.get("/api/smollm/ask?text=hello").body == b"echo hello")
