@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from harness import ROOT, Server, fake, strays, until, with_handles
+from harness import ROOT, Server, copy_install, fake, strays, until, with_handles
 
 Make = Callable[..., Server]
 
@@ -30,8 +29,7 @@ install_end
 def server(make_server: Make) -> Server:
     """A home without a server."""
     made = make_server({"a": fake("ready")})
-    for name in ("install", "setup"):
-        shutil.copytree(ROOT / name, made.home / name)
+    copy_install(made.home)
     made.write("install/a.sh", RECIPE)
     with_handles(made, "a")
     return made
@@ -77,7 +75,7 @@ def test_failed_install(server: Server) -> None:
     server.write("broken", "")
     status, _out, err = run(server, "install", "a")
     assert status == 1
-    assert "the install of a failed (exit status 1)" in err
+    assert "the install of a failed: exit status 1" in err
     assert "Traceback" not in err
 
 

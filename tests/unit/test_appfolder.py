@@ -320,6 +320,7 @@ def test_rubbish_of_an_earlier_time_is_in_nobodys_way(folder: AppFolder, tmp_pat
         assert folder.recover() == end
         assert (contents(folder.path) == before) is (end == "restored")
         assert not folder.gone.exists()
+        folder.clear()
 
 
 def test_one_holder_of_the_lock(folder: AppFolder, monkeypatch: pytest.MonkeyPatch) -> None:
