@@ -95,7 +95,7 @@ class Recorder:
 @pytest.fixture
 def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     made = Recorder()
-    monkeypatch.setattr(calls, "backend", lambda _home, _server: made)
+    monkeypatch.setattr(calls, "worker", lambda _home, _server: made)
     return made
 
 
