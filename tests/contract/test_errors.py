@@ -63,7 +63,7 @@ def test_docstring_draws_the_tree() -> None:
     assert set(drawn) == {error.__name__ for error in ALL}
     for error in ALL:
         name = error.__name__
-        assert parents[name] == error.__base__.__name__, name  # type: ignore[union-attr]
+        assert parents[name] == error.__base__.__name__, name
         if error in LEAVES and name not in SENTENCE_ONLY:
             assert drawn[name] == str(error.status), name
 

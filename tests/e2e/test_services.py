@@ -309,12 +309,16 @@ def test_ctrl_c_stops_everything_even_with_a_call_in_flight(
 
 def test_function_that_never_returns_does_not_keep_the_server_alive(make_server: Make) -> None:
     server = make_server({"stuck": {"type": "inline"}})
-    server.write("func/stuck.py", "import time\n\n\ndef main(args):\n    time.sleep(600)\n")
+    begun_file = server.home / "begun"
+    server.write(
+        "func/stuck.py",
+        "import time\nfrom pathlib import Path\n\n\n"
+        f"def main(args):\n    Path({str(begun_file)!r}).touch()\n    time.sleep(600)\n",
+    )
     server.start()
     with ThreadPoolExecutor(1) as pool:
         pool.submit(_ignoring_a_lost_connection, server, "/api/stuck/main")
-        # The call has begun when another one can be answered after it.
-        until(lambda: server.get("/health").status == 200)
+        until(begun_file.exists)
         begun = time.monotonic()
         assert server.stop(timeout=20) == 0
         assert time.monotonic() - begun < 10

@@ -108,4 +108,4 @@ def _send(connection: socket.socket, answer: Answer) -> None:
             connection.sendall(b"%x\r\n%s\r\n" % (len(piece), piece))
         connection.sendall(b"0\r\n\r\n")
     finally:
-        answer.body.close()  # type: ignore[attr-defined]
+        answer.body.close()

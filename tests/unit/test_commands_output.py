@@ -136,7 +136,7 @@ def test_report() -> None:
     assert "GPU 0: 2.0 GB of 12.0 GB free (RTX 3060)" in text
     assert "b: it ended" in text
     assert "problems: 1 (bash run.sh doctor)" in text
-    memory["gpus"] = None  # type: ignore[assignment]
+    memory["gpus"] = None
     assert "the driver does not answer" in services.report(status, now=105.5)
 
 

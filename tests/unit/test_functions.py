@@ -302,7 +302,7 @@ def test_schema_refers_to_components_of_its_own() -> None:
 def outcome(name: str, result: Any) -> Outcome:
     """What the function ``name`` of a module makes of this result."""
     made = module(f"def {name}(args): return result")
-    made.result = result  # type: ignore[attr-defined]
+    made.result = result
     return call(public_functions(made)[name], {})
 
 

@@ -39,9 +39,9 @@ def load_plugins(home: Home, apps: Iterable[str]) -> dict[str, Plugin]:
 @contextmanager
 def call_of(app: str) -> Iterator[None]:
     """The surroundings that an engine makes for a call; nothing here uses a service."""
-    transport = Transport(urllib3.PoolManager(), None)  # type: ignore[arg-type]
+    transport = Transport(urllib3.PoolManager(), None)
     loop = asyncio.new_event_loop()
-    context = CallContext(app, None, transport, loop, math.inf, 1)  # type: ignore[arg-type]
+    context = CallContext(app, None, transport, loop, math.inf, 1)
     with context.active():
         yield
     loop.close()

@@ -1,6 +1,6 @@
 """The probes: unknown is not none, and a fake says that it is one."""
 
-import os
+import shutil
 from pathlib import Path
 
 import psutil
@@ -103,7 +103,7 @@ def test_without_the_variable_it_is_the_real_machine(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not os.path.exists("/dev/nvidiactl"), reason="no NVIDIA GPU")  # noqa: PTH110
+@pytest.mark.skipif(shutil.which("nvidia-smi") is None, reason="no NVIDIA GPU")
 def test_real_gpu() -> None:
     gpus = MachineProbe().read().gpus
     assert gpus

@@ -182,7 +182,7 @@ class Runner:
         return json.loads(body)
 
     def refused(self, path: str, args: object = None, **how: object) -> tuple[int, str, dict]:
-        status, headers, body = self.ask(path, args, **how)  # type: ignore[arg-type]
+        status, headers, body = self.ask(path, args, **how)
         assert headers["Content-Type"] == "application/json"
         told = json.loads(body)
         assert set(told) == {"error", "detail"}
@@ -219,7 +219,7 @@ class Runner:
     def close(self) -> None:
         self.process.kill()
         self.process.wait()
-        self.process.stdout.close()  # type: ignore[union-attr]
+        self.process.stdout.close()
 
 
 @pytest.fixture
@@ -419,7 +419,7 @@ class TestStreams:
 
 
 def _count(runner: Runner, entry: str) -> int:
-    return runner.call("/seen").count(entry)  # type: ignore[attr-defined]
+    return runner.call("/seen").count(entry)
 
 
 class TestArguments:
@@ -634,7 +634,7 @@ class TestTurns:
 
         def take(number: int, waits: threading.Event) -> None:
             # left() is asked only by a call that is in the line
-            with calls.turn(lambda: waits.set() or False):  # type: ignore[func-returns-value]
+            with calls.turn(lambda: waits.set() or False):
                 took.append(number)
 
         threads = []
@@ -671,8 +671,8 @@ class TestTurns:
         runner.release("holder")
         thread.join(PATIENCE)
         log = runner.call("/seen")
-        assert "end holder" in log  # type: ignore[operator]
-        assert "begin dropped" not in log  # type: ignore[operator]
+        assert "end holder" in log
+        assert "begin dropped" not in log
 
     def test_concurrent(self, start: Callable[..., Runner]) -> None:
         runner = start("""
@@ -807,10 +807,10 @@ class TestLife:
 
     def test_its_modules_do_not_shadow_the_apps(self, runner: Runner) -> None:
         facts = runner.call("/paths")
-        assert facts["path"][0] == str(runner.folder)  # type: ignore[index]
-        assert str(RUNNER) not in facts["path"]  # type: ignore[index]
+        assert facts["path"][0] == str(runner.folder)
+        assert str(RUNNER) not in facts["path"]
         ours = {file.stem for file in RUNNER.glob("*.py")} - {"__init__", "__main__"}
-        assert not ours & set(facts["modules"])  # type: ignore[index]
+        assert not ours & set(facts["modules"])
 
     def test_runs_by_name_too(self, tmp_path: Path) -> None:
         command = [sys.executable, "-m", "onegai.runner", str(tmp_path / "none.py"), "--port", "0"]

@@ -20,9 +20,7 @@ def spawn() -> Iterator[Spawn]:
     started: list[subprocess.Popen[str]] = []
 
     def start(*command: str, **options: object) -> subprocess.Popen[str]:
-        started.append(
-            subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **options)  # type: ignore[call-overload]
-        )
+        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **options))
         return started[-1]
 
     yield start
@@ -50,7 +48,7 @@ def test_tag_tells_apps_homes_and_roles_apart(spawn: Spawn, tmp_path: Path) -> N
     environments = [{**os.environ, **tag.environment()} for tag in tags]
     pids = [spawn("sleep", "60", env=environment).pid for environment in environments]
     for tag, pid in zip(tags, pids, strict=True):
-        until(lambda tag=tag, pid=pid: tree.members(tag, group=-1) == [pid])  # type: ignore[misc]
+        until(lambda tag=tag, pid=pid: tree.members(tag, group=-1) == [pid])
 
 
 def test_a_group_s_member_needs_no_tag(spawn: Spawn, tmp_path: Path) -> None:
