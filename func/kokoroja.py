@@ -30,6 +30,6 @@ def raw(args: Speech) -> bytes:
     return kokoroja.post("/raw", json=args.model_dump()).content
 
 
-def voices(args: Nothing) -> list[str]:  # noqa: ARG001
+def voices(args: Nothing) -> list[str]:  # noqa: ARG001 - called with args
     """The names of the voices, the default one first."""
     return kokoroja.post("/voices", json={}).json()

@@ -369,6 +369,6 @@ def _main(home: Path, app: str, action: str, *options: str) -> list[str]:
 if __name__ == "__main__":
     try:
         for line in _main(Path(sys.argv[1]), *sys.argv[2:]):
-            print(line)  # noqa: T201
+            print(line)  # noqa: T201 - for the script
     except (Refused, OSError) as error:
         sys.exit(f"error: {error}")

@@ -177,7 +177,7 @@ class _Waiting:
         if not self._said:
             self._said = True
             who = f"{holder.get('command', 'another program')} (pid {holder.get('pid', '?')})"
-            print(f"onegai: waiting for {who}, which uses this folder", file=sys.stderr)  # noqa: T201
+            print(f"onegai: waiting for {who}, which uses this folder", file=sys.stderr)  # noqa: T201 - for the terminal
 
 
 _making = threading.Lock()

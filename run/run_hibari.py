@@ -29,7 +29,7 @@ class Speech(_Text, total=False):
     seed: int | None
 
 
-def load(args: dict) -> None:  # noqa: ARG001
+def load(args: dict) -> None:  # noqa: ARG001 - called with args
     """Load the model and say something, so that the first call is as quick as the others."""
     _voice["heart"] = Hibari()
     _voice["heart"]("Ready. This sentence is long enough for what the first of its length costs.")

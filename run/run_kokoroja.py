@@ -33,12 +33,12 @@ class Speech(_Text, total=False):
     speed: float
 
 
-def load(args: dict) -> None:  # noqa: ARG001
+def load(args: dict) -> None:  # noqa: ARG001 - called with args
     """Read model and dictionary by saying a word."""
     synthesize("はい")
 
 
-def voices(args: dict) -> list[str]:  # noqa: ARG001
+def voices(args: dict) -> list[str]:  # noqa: ARG001 - called with args
     """The speakers, the default one first. f: female, m: male."""
     return list(VOICES)
 

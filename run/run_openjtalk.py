@@ -27,7 +27,7 @@ class Speech(_Text, total=False):
     half_tone: float
 
 
-def load(args: dict) -> None:  # noqa: ARG001
+def load(args: dict) -> None:  # noqa: ARG001 - called with args
     """Read dictionary and voice by saying a word."""
     pyopenjtalk.tts("はい")
 

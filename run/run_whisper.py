@@ -35,7 +35,7 @@ class Speech(_Audio, total=False):
     vad: bool
 
 
-def load(args: dict) -> None:  # noqa: ARG001
+def load(args: dict) -> None:  # noqa: ARG001 - called with args
     """Load the model and listen to a second of silence, so that the first call is quick."""
     _ears["base"] = WhisperModel("model", device="cpu", compute_type="int8", local_files_only=True)
     list(_ears["base"].transcribe(np.zeros(RATE, np.float32), language="en", vad_filter=True)[0])
