@@ -6,6 +6,7 @@ import base64
 import http.client
 import json
 import os
+import random
 import shlex
 import shutil
 import signal
@@ -39,9 +40,12 @@ def main(args: dict) -> dict:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Below the range from which the kernel takes clients' ports, so that none gets in between."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return port
 
 
 def until(look: Callable[[], T], timeout: float = 20.0, what: str = "") -> T:
