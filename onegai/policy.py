@@ -1,12 +1,14 @@
-"""Pure decisions about memory: no I/O, no clock.
+"""Pure decisions about memory and ports: start, evict, wait or refuse. No I/O, no clock.
 
-So far the seed: start, or refuse with the numbers. Waiting and evicting are decided here too, once
-the supervisor can do them.
+Sizes are MiB. The rule that admits a start, the order of evictions and how to add another rule are
+told in docs/scheduling.md.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Literal
 
 from onegai.resources import Memory
@@ -14,42 +16,361 @@ from onegai.resources import Memory
 
 @dataclass(frozen=True)
 class Need:
-    """What an app declares, MiB; 0 is never checked."""
+    """Memory that an app takes, MiB; 0 is never checked."""
 
-    vram: int
-    ram: int
+    vram: int = 0
+    ram: int = 0
+
+
+class Phase(StrEnum):
+    """How far an occupant is, as far as memory goes."""
+
+    STARTING = "starting"
+    READY = "ready"
+    STOPPING = "stopping"
+
+
+@dataclass(frozen=True)
+class Occupant:
+    """A service that has a process, or is about to have one."""
+
+    app: str
+    need: Need
+    gpu: int | None = None
+    """The GPU where its VRAM counts; None: it needs none, or nobody knows which."""
+    port: int | None = None
+    phase: Phase = Phase.READY
+    parked: bool = False
+    """It runs on and has released its VRAM."""
+    leased: bool = False
+    keep: bool = False
+    used: float = 0.0
+    """When it was last used; only the order matters."""
+    can_release: bool = False
+    """It has VRAM that it can give back without being stopped."""
+
+    @property
+    def vram(self) -> int:
+        """What its VRAM counts for now."""
+        return 0 if self.parked else self.need.vram
+
+
+@dataclass(frozen=True)
+class Target:
+    """The app that shall start, or come back from being parked."""
+
+    app: str
+    need: Need
+    declared: Need
+    """What services.json says; only this can make an app too large for the machine."""
+    port: int | None = None
+    gpu: int | None = None
+    """The only GPU where it can be: it is parked there, or its entry says so."""
+    holding: frozenset[str] = frozenset()
+    """Services that the waiting call itself holds; they cannot make way for it."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """Go ahead. ``gpu`` is the index of the GPU with the most room; None: no GPU is needed."""
+    """Go ahead. ``gpu`` is where; None: no GPU is needed, or nothing is known of them."""
 
     gpu: int | None = None
 
 
 @dataclass(frozen=True)
-class Refuse:
-    """There is too little; memory in MiB. Kind ``gpu``: there is none at all."""
+class Evict:
+    """Make room by stopping these idle services, or by having them release their VRAM."""
 
-    kind: Literal["VRAM", "RAM", "gpu"]
-    need: int
+    apps: tuple[str, ...]
+    release: bool = False
+    gpu: int | None = None
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Room will come: from ``busy`` services when their calls end, or from ``changing`` ones.
+
+    No new calls are let into ``busy`` meanwhile, so the wait ends. ``idle`` ones would go, too.
+    ``room``: nobody has to make way for it.
+    """
+
+    busy: tuple[str, ...] = ()
+    changing: tuple[str, ...] = ()
+    idle: tuple[str, ...] = ()
+    gpu: int | None = None
+    room: bool = False
+
+
+@dataclass(frozen=True)
+class Refuse:
+    """It cannot be: there will never be, or is not now, enough. Memory in MiB.
+
+    ``large``: larger than the machine · ``gpu``: there is no GPU · ``kept``: services with
+    ``keep`` (``apps``) are in the way · ``held``: ``apps`` are held by the call that waits ·
+    ``others``: other programs have the memory · ``port``: a kept service has the port.
+    """
+
+    why: Literal["large", "gpu", "kept", "held", "others", "port"]
+    kind: Literal["VRAM", "RAM"] = "VRAM"
+    need: int = 0
     free: int = 0
     total: int = 0
+    apps: tuple[str, ...] = ()
 
 
-def admit(need: Need, memory: Memory, headroom: int = 0) -> Start | Refuse:
-    """May an app that needs this much start now? ``headroom`` (MiB) stays free on the GPU.
+Decision = Start | Evict | Wait | Refuse
 
-    Unknown GPU memory (``memory.gpus`` None) is no reason to refuse.
+
+def decide(
+    target: Target,
+    occupants: Collection[Occupant],
+    memory: Memory,
+    headroom: int = 0,
+    claimed: Collection[int | None] = (),
+) -> Decision:
+    """What has to happen so that ``target`` can start.
+
+    ``headroom`` MiB stay free on a GPU. Earlier targets wait for the GPUs in ``claimed`` (None:
+    for RAM), so these are left alone. Unknown GPU memory (``memory.gpus`` None) is no reason to
+    refuse.
     """
-    if need.ram and memory.ram_free < need.ram:
-        return Refuse("RAM", need.ram, memory.ram_free, memory.ram_total)
-    if not need.vram or memory.gpus is None:
-        return Start()
+    others = [one for one in occupants if one.app != target.app]
+    if target.declared.ram > memory.ram_total:
+        return Refuse("large", "RAM", target.declared.ram, memory.ram_free, memory.ram_total)
+    if target.need.ram and None in claimed:
+        return Wait()
+    if not target.need.vram or memory.gpus is None:
+        return _Place(target, others, memory, headroom, None).decide()
     if not memory.gpus:
-        return Refuse("gpu", need.vram)
-    best = max(memory.gpus, key=lambda gpu: gpu.free)
-    free = best.free - headroom
-    if free < need.vram:
-        return Refuse("VRAM", need.vram, max(free, 0), best.total)
-    return Start(best.index)
+        return Refuse("gpu", need=target.need.vram)
+    cards = [gpu for gpu in memory.gpus if target.gpu in (None, gpu.index)] or memory.gpus
+    large = [gpu for gpu in cards if gpu.total - headroom >= target.declared.vram]
+    if not large:
+        best = max(cards, key=lambda gpu: gpu.total)
+        return Refuse("large", "VRAM", target.declared.vram, best.free, best.total)
+    places = [
+        _Place(target, others, memory, headroom, gpu.index)
+        for gpu in sorted(large, key=lambda gpu: -gpu.free)
+        if gpu.index not in claimed
+    ]
+    if not places:
+        return Wait(gpu=large[0].index)
+    return min((place.decide() for place in places), key=_preference)
+
+
+def _preference(decision: Decision) -> tuple[int, float]:
+    """Of several GPUs: one with room, else the one with the fewest evictions, else a wait."""
+    match decision:
+        case Start():
+            return (0, 0)
+        case Wait(room=True):
+            return (0, 1)
+        case Evict(apps=apps, release=release):
+            return (1, len(apps) - 0.5 * release)
+        case Wait(busy=busy):
+            return (2, len(busy))
+        case Refuse(need=need, free=free):
+            return (3, need - free)
+
+
+class _Place:
+    """One GPU (or none) as the place for a target."""
+
+    def __init__(
+        self,
+        target: Target,
+        others: Sequence[Occupant],
+        memory: Memory,
+        headroom: int,
+        gpu: int | None,
+    ) -> None:
+        self.gpu = gpu
+        self._target = target
+        self._others = others
+        self._memory = memory
+        self._headroom = headroom
+        self._card = next((one for one in memory.gpus or () if one.index == gpu), None)
+        self._vram = 0
+        if self._card is not None:
+            # What was learnt may exceed a card on which the declared figure fits.
+            self._vram = min(target.need.vram, self._card.total - headroom)
+
+    def decide(self) -> Decision:
+        """The least that gives the target its room here."""
+        starting = _names(one for one in self._others if self._starts_here(one))
+        if self.has_room(()) and not starting:
+            return Start(self.gpu)
+        if starting and self.has_room((), measured=False):
+            # Loaders grow while they start, so what is free now says little.
+            return Wait(changing=starting, gpu=self.gpu, room=True)
+        going = {one.app for one in self._others if one.phase is Phase.STOPPING}
+        if self.has_room(going):
+            return Wait(changing=tuple(sorted(going)), gpu=self.gpu, room=True)
+        idle = self._movable(leased=False)
+        for release in (True, False):
+            makers = [one for one in idle if one.can_release or not release]
+            if (chosen := self._fewest(makers, going, release)) is not None:
+                return Evict(_names(chosen), release, self.gpu)
+        busy = self._movable(leased=True)
+        if (chosen := self._fewest([*idle, *busy], going)) is not None:
+            waits = _names(one for one in chosen if one.leased)
+            return Wait(waits, (), _names(one for one in chosen if not one.leased), self.gpu)
+        gone = going | {one.app for one in (*idle, *busy)}
+        changing = {one.app for one in self._others if self._may_move_later(one)}
+        if self.has_room(gone | changing):
+            return Wait(changing=tuple(sorted(changing)), gpu=self.gpu)
+        return self._refuse(gone | changing)
+
+    def _starts_here(self, one: Occupant) -> bool:
+        """Cold starts on one GPU come one after another."""
+        return self._vram > 0 < one.vram and one.phase is Phase.STARTING and one.gpu == self.gpu
+
+    def _movable(self, *, leased: bool) -> list[Occupant]:
+        """Who could make way, least recently used first."""
+        found = [
+            one
+            for one in self._others
+            if one.phase is Phase.READY
+            and one.leased is leased
+            and not one.keep
+            and one.app not in self._target.holding
+            and self._matters(one)
+        ]
+        return sorted(found, key=lambda one: one.used)
+
+    def _may_move_later(self, one: Occupant) -> bool:
+        """It starts now, and can be evicted once it is ready."""
+        mine = one.app in self._target.holding
+        return one.phase is Phase.STARTING and not one.keep and not mine and self._matters(one)
+
+    def _matters(self, one: Occupant) -> bool:
+        """Does it have anything that the target needs?"""
+        here = self._card is not None and one.gpu == self.gpu and one.need.vram > 0
+        return here or (self._target.need.ram > 0 < one.need.ram) or self._has_its_port(one)
+
+    def _has_its_port(self, one: Occupant) -> bool:
+        return one.port is not None and one.port == self._target.port
+
+    def _fewest(
+        self, makers: Sequence[Occupant], going: set[str], release: bool = False
+    ) -> list[Occupant] | None:
+        """The first of ``makers`` that together give enough room, without those not needed."""
+        chosen: list[Occupant] = []
+        for one in makers:
+            chosen.append(one)
+            if self._room_without(chosen, going, release):
+                break
+        else:
+            return None
+        for one in reversed(chosen.copy()):
+            fewer = [other for other in chosen if other is not one]
+            if fewer and self._room_without(fewer, going, release):
+                chosen = fewer
+        return chosen
+
+    def _room_without(self, chosen: Iterable[Occupant], going: set[str], release: bool) -> bool:
+        apps = {one.app for one in chosen}
+        return self.has_room(going, apps) if release else self.has_room(going | apps)
+
+    def has_room(
+        self, gone: Collection[str], released: Collection[str] = (), *, measured: bool = True
+    ) -> bool:
+        """Would the target fit with these gone, and those without their VRAM?
+
+        Not ``measured``: by what is declared alone.
+        """
+        left = [one for one in self._others if one.app not in gone]
+        if any(self._has_its_port(one) for one in left):
+            return False
+        if self._target.need.ram and self._target.need.ram > self._ram_room(gone, left):
+            return False
+        return not self._vram or self._vram <= self._vram_room(gone, released, measured)
+
+    def _vram_room(
+        self, gone: Collection[str], released: Collection[str] = (), measured: bool = True
+    ) -> int:
+        """The admission formula: what is free, by measure and by declaration, less the headroom."""
+        assert self._card is not None
+        here = [one for one in self._others if one.gpu == self.gpu]
+        stays = [one for one in here if one.app not in gone and one.app not in released]
+        room = self._card.total - sum(one.vram for one in stays)
+        if measured:
+            leaves = [one for one in here if one.app in gone or one.app in released]
+            reserved = sum(one.vram for one in stays if one.phase is Phase.STARTING)
+            back = sum(_given_back(one) for one in leaves)
+            room = min(room, self._card.free - reserved + back)
+        return room - self._headroom
+
+    def _ram_room(self, gone: Collection[str], left: Iterable[Occupant]) -> int:
+        reserved = sum(one.need.ram for one in left if one.phase is Phase.STARTING)
+        back = sum(one.need.ram for one in self._others if one.app in gone)
+        return self._memory.ram_free - reserved + back
+
+    def _refuse(self, gone: Collection[str]) -> Refuse:
+        """Why there is no room even with all of ``gone`` away."""
+        left = [one for one in self._others if one.app not in gone]
+        held = [one for one in left if one.app in self._target.holding]
+        if held and self.has_room({*gone, *(one.app for one in held)}):
+            return Refuse("held", need=self._vram, apps=_names(held))
+        if any(self._has_its_port(one) for one in left):
+            return Refuse("port", apps=_names(one for one in left if self._has_its_port(one)))
+        need, room = self._target.need, self._ram_room(gone, left)
+        if need.ram and need.ram > room:
+            return Refuse("others", "RAM", need.ram, max(room, 0), self._memory.ram_total)
+        assert self._card is not None
+        here = [one for one in left if one.gpu == self.gpu and one.vram]
+        room = max(self._vram_room(gone), 0)
+        kept = here and self.has_room({*gone, *(one.app for one in here)})
+        why: Literal["kept", "others"] = "kept" if kept else "others"
+        return Refuse(why, "VRAM", self._vram, room, self._card.total, _names(here if kept else ()))
+
+
+def _given_back(one: Occupant) -> int:
+    """What the measured free memory rises by when it goes, at most.
+
+    One that starts may have taken nothing yet. One that is parked may have kept what it promised
+    to release.
+    """
+    return 0 if one.phase is Phase.STARTING else one.need.vram
+
+
+def _names(occupants: Iterable[Occupant]) -> tuple[str, ...]:
+    return tuple(one.app for one in occupants)
+
+
+def deadlocked(
+    waiting: Sequence[Target], occupants: Collection[Occupant], memory: Memory, headroom: int = 0
+) -> Target | None:
+    """The youngest of ``waiting`` (oldest first) that others who wait will never let start.
+
+    A call that waits keeps what it holds. So one who fits once all that is not held so has gone is
+    imagined to be served, and what it held to be free from then on; and so on.
+    """
+
+    def fits(target: Target, frozen: Collection[str]) -> bool:
+        return _could_fit(target, frozen, occupants, memory, headroom)
+
+    unserved = list(waiting)
+    while unserved:
+        frozen = frozenset[str]().union(*(target.holding for target in unserved))
+        served = next((target for target in unserved if fits(target, frozen)), None)
+        if served is None:
+            break
+        unserved.remove(served)
+    stuck = [target for target in unserved if target.holding and fits(target, target.holding)]
+    return stuck[-1] if stuck else None
+
+
+def _could_fit(
+    target: Target,
+    frozen: Collection[str],
+    occupants: Collection[Occupant],
+    memory: Memory,
+    headroom: int,
+) -> bool:
+    """Is there room once everything has gone that is neither kept nor in ``frozen``?"""
+    others = [one for one in occupants if one.app != target.app]
+    gone = {one.app for one in others if not one.keep and one.app not in frozen}
+    cards = [gpu.index for gpu in memory.gpus or () if target.need.vram]
+    places = cards or (None,)
+    return any(_Place(target, others, memory, headroom, gpu).has_room(gone) for gpu in places)
