@@ -75,8 +75,13 @@ class BorrowedServices:
             borrowed.users += 1
             return _Use(self, app, borrowed)
 
-    async def lease(self, app: str) -> _Use:
-        """A use of a hold, opened if need be. Raises the server's own error."""
+    async def lease(self, app: str, holding: frozenset[str] = frozenset()) -> _Use:
+        """A use of a hold, opened if need be. Raises the server's own error.
+
+        The server does not know what this process is ``holding``: two that cannot run side by side
+        end in its queue_timeout.
+        """
+        del holding
         async with self._opening.setdefault(app, asyncio.Lock()):
             while (use := self.try_lease(app)) is None:
                 await self._open(app)

@@ -79,6 +79,15 @@ class Ready(BaseModel):
         return self
 
 
+class Release(BaseModel):
+    """How an app frees its VRAM without being stopped: one request to it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    post: str = Field(pattern=r"^/")
+    body: dict[str, Any] = Field(default={}, alias="json")
+
+
 class Wake(BaseModel):
     """Which proxied requests may start the app or hold a lease (used by the gateway)."""
 
@@ -111,7 +120,7 @@ class AppSpec(BaseModel):
     queue: int = Field(default=64, ge=0)
     queue_timeout: float = Field(default=600, gt=0)
     restart: Literal["on-failure", "never"] = "on-failure"
-    release: dict[str, Any] | None = None
+    release: Release | None = None
     wake: Wake | None = None
     public_port: int | None = Field(default=None, ge=0, le=65535)
     owner_check: bool = True
@@ -139,6 +148,11 @@ class AppSpec(BaseModel):
     def has_service(self) -> bool:
         """True when there is a process to start or a URL to speak to."""
         return self.type in ("gradio", "webapi")
+
+    @property
+    def calls_at_once(self) -> int:
+        """``concurrency``, or what suits the type: Gradio and commands are used one by one."""
+        return self.concurrency or (1 if self.type in ("gradio", "command") else 8)
 
     @property
     def vram_mib(self) -> int:

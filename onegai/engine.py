@@ -6,9 +6,10 @@ import asyncio
 import contextvars
 import logging
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, nullcontext
 from typing import Any, Self
 
 from onegai.catalog import AppSpec, Catalog, load_catalog
@@ -45,6 +46,7 @@ from onegai.schema import (
     GpuStatus,
     Job,
     MemoryStatus,
+    Plan,
     Problem,
     ServiceStatus,
     State,
@@ -56,11 +58,12 @@ from onegai.settings import Settings
 from onegai.supervisor.leases import Lease
 from onegai.supervisor.readiness import CAP_FACTOR
 from onegai.supervisor.supervisor import Supervisor
+from onegai.turns import Turns
 
 log = logging.getLogger(__name__)
 
-SYNC_CALLS = 64
-"""Sync functions that can run at once; the next one waits for a thread."""
+MOST_THREADS = 512
+"""For sync functions, made as they are needed: each app's ``concurrency`` is what limits them."""
 
 SIZE_SECONDS = 60.0
 
@@ -100,9 +103,10 @@ class Engine:
             self._catalog,
             probe or machine_probe(),
             settings.vram_headroom,
-            self._load_model,
+            self,
         )
-        self._threads = ThreadPoolExecutor(SYNC_CALLS, thread_name_prefix="call")
+        self._threads = ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="call")
+        self._turns: defaultdict[str, Turns] = defaultdict(Turns)
         self.transport: Transport
         self._loop: asyncio.AbstractEventLoop
         self._stack = AsyncExitStack()
@@ -220,7 +224,7 @@ class Engine:
         if restart:
             await service.stop()
         if wait:
-            await service.ready(by_hand=True)
+            await service.ready()
         else:
             service.want()
         return await asyncio.to_thread(service.status)
@@ -239,12 +243,19 @@ class Engine:
                 group.create_task(self._supervisor[name].stop(force))
         return [self._supervisor[name].status() for name in names]
 
+    async def plan(self, app: str) -> Plan:
+        """What a start would do now: evict whom, wait for whom, or why it is impossible."""
+        spec = self._active(app)
+        if not spec.has_service:
+            raise NoService(app=app)
+        return await self._supervisor.plan(app)
+
     async def status(self) -> StatusReport:
         """All services, the machine's memory, and everything that is wrong."""
         memory = await self._supervisor.memory()
         gpus = memory.gpus
         return StatusReport(
-            services=self._supervisor.statuses(),
+            services=[self._with_calls(status) for status in self._supervisor.statuses()],
             memory=MemoryStatus(
                 gpus=None
                 if gpus is None
@@ -258,6 +269,10 @@ class Engine:
             ),
             problems=self.problems(),
         )
+
+    def _with_calls(self, status: ServiceStatus) -> ServiceStatus:
+        turns = self._turns[status.app]
+        return status.model_copy(update={"calls": turns.running, "queued": turns.queued})
 
     def problems(self) -> list[Problem]:
         """What is wrong with config.json, services.json and the func files."""
@@ -300,23 +315,45 @@ class Engine:
         check_installed(self.home, spec)
         arguments = called.arguments(app, given)
         context = self._context(app, spec.call_timeout)
-        with context.active():
+        with ExitStack() as held:
+            place = held.enter_context(self._turns[app].place(spec))
+            held.callback(context.release)
             try:
                 async with asyncio.timeout(spec.call_timeout):
-                    if spec.has_service and not declares_handle(self._plugins[app].module, app):
-                        context.pinned[app] = await self._supervisor.lease(app)
-                    return await self._run(app, called, arguments)
+                    if spec.has_service:
+                        await self._lease_for(context)
+                    await place.turn()
+                    return await self._run(app, called, arguments, context, held)
             except TimeoutError:
                 raise CallTimeout(app=app, seconds=spec.call_timeout) from None
 
-    async def _run(self, app: str, function: Function, arguments: Any) -> Outcome:
+    async def _lease_for(self, context: CallContext) -> None:
+        """Have the app's service ready for its own function.
+
+        A function with a handle leases for each request; so that it is not evicted in between, the
+        first of these leases is had here. One without a handle holds it as long as it runs.
+        """
+        app = context.app
+        lease = await self._supervisor.lease(app)
+        leases = (
+            context.offered if declares_handle(self._plugins[app].module, app) else context.pinned
+        )
+        leases[app] = lease
+
+    async def _run(
+        self,
+        app: str,
+        function: Function,
+        arguments: Any,
+        context: CallContext,
+        held: ExitStack,
+    ) -> Outcome:
+        """Run it. What is ``held`` stays so until a thread that cannot be stopped has ended."""
         try:
             if function.is_async:
-                return function.outcome(await function.call(arguments))
-            surroundings = contextvars.copy_context()
-            return await self._loop.run_in_executor(
-                self._threads, lambda: surroundings.run(_call_in_thread, function, arguments)
-            )
+                with context.active():
+                    return function.outcome(await function.call(arguments))
+            return await self._in_thread(function, arguments, context, held)
         except OneGAIError:
             raise
         except asyncio.CancelledError as error:
@@ -325,6 +362,24 @@ class Engine:
             raise self._failed(app, function, error) from None
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the function is the user's code
             raise self._failed(app, function, error) from None
+
+    async def _in_thread(
+        self, function: Function, arguments: Any, context: CallContext, held: ExitStack
+    ) -> Outcome:
+        with context.active():
+            surroundings = contextvars.copy_context()
+        thread = self._threads.submit(surroundings.run, _call_in_thread, function, arguments)
+        try:
+            return await asyncio.wrap_future(thread)
+        except asyncio.CancelledError:
+            if not thread.cancel() and not thread.done():
+                # Its next use of a handle fails, and then it ends.
+                context.deadline = 0
+                rest = held.pop_all()
+                thread.add_done_callback(
+                    lambda _thread: self._loop.call_soon_threadsafe(rest.close)
+                )
+            raise
 
     def _failed(self, app: str, function: Function, error: BaseException) -> FunctionFailed:
         """The error to answer with; the traceback goes to the log only."""
@@ -336,17 +391,31 @@ class Engine:
             log=self.home.relative(self.home.logs / "onegai.log"),
         )
 
-    async def _load_model(self, spec: AppSpec, url: str) -> None:
-        """The app's ``load``, before its service counts as ready; speaks to it without a lease."""
-        load = self._plugins[spec.app].functions.get("load")
-        if load is None:
+    async def load(self, spec: AppSpec, url: str) -> None:
+        """The app's ``load``, if it has one, before its service counts as ready."""
+        await self._hook("load", spec, url)
+
+    async def unload(self, spec: AppSpec, url: str) -> None:
+        """The app's ``unload``, if it has one."""
+        await self._hook("unload", spec, url)
+
+    def can_unload(self, app: str) -> bool:
+        """Has the app's func file an ``unload``?"""
+        return "unload" in self._plugins[app].functions
+
+    async def _hook(self, name: str, spec: AppSpec, url: str) -> None:
+        """Run a function against the service without a lease, in the time that a start may take."""
+        function = self._plugins[spec.app].functions.get(name)
+        if function is None:
             return
         seconds = spec.start_timeout * CAP_FACTOR
         context = self._context(spec.app, seconds)
         context.granted[spec.app] = url
-        with context.active():
+        arguments = function.arguments(spec.app, {})
+        with ExitStack() as held:
+            held.callback(context.release)
             async with asyncio.timeout(seconds):
-                await self._run(spec.app, load, load.arguments(spec.app, {}))
+                await self._run(spec.app, function, arguments, context, held)
 
     def call_context(self, app: str) -> CallContext:
         """The surroundings of one call of a function of ``app``. From any thread."""

@@ -20,11 +20,13 @@ they can be translated without touching the places that raise.
     │   ├── NotInstalled 409 · InstallBroken 409 · Installing 409 · NoInstallScript 409
     │   ├── InstalledByHand 409 · Busy 409 · NotRemovable 409
     │   ├── PortTaken 409 · Stopped 409 · ShuttingDown 503
-    │   └── NotEnoughMemory 503 · NoGpu 503
+    │   ├── NotEnoughMemory 503 · NoGpu 503 · TooLarge 409 · KeptInTheWay 409 · Deadlock 409
+    │   ├── NoRoomInTime 503 · RestartWithoutRoom 503
+    │   └── QueueFull 429 · QueueTimeout 503
     ├── AppError                the app's fault: ``src`` is its name
     │   ├── FunctionFailed 500 · InstallFailed 500 · UpdateFailed 500 · UninstallFailed 500
     │   ├── ExecNotFound 500
-    │   ├── ExitedEarly 502 · Died 502 · Unreachable 502 · ErrorAnswer 502
+    │   ├── ReleaseFailed 502 · ExitedEarly 502 · Died 502 · Unreachable 502 · ErrorAnswer 502
     │   └── NeverReady 504 · CallTimeout 504
     ├── ConfigError             config.json or a start argument; ends the start of the server
     ├── HomeLocked              another OneGAI serves this home; ends the start of the server
@@ -332,6 +334,71 @@ class NoGpu(ConflictError):
     hint = "set apps.{app}.vram to 0 in config.json to run it on the CPU"
 
 
+class TooLarge(ConflictError):
+    """The declared need is more than the machine, or the largest GPU, has."""
+
+    code = "too_large"
+    text = "{app} needs {need_gb:.1f} GB of {kind}, and this machine has {total_gb:.1f} GB"
+    hint = "correct {key} of {app} in services.local.json; 0 is never checked"
+
+
+class KeptInTheWay(ConflictError):
+    """Only services with ``keep`` could make room."""
+
+    code = "kept_in_the_way"
+    text = "{app} cannot start: {what} is held by {kept}, which is never stopped for another app"
+    hint = "stop {kept}, or set its keep to 0 in services.local.json"
+
+
+class Deadlock(ConflictError):
+    """A call waits for a service while it holds another, and there is room for only one."""
+
+    code = "deadlock"
+    text = "{app} cannot start while this call holds {held}: there is no room for both"
+    hint = "let the function end its use of {held} before it asks {app}; or lower their vram"
+
+
+class NoRoomInTime(ConflictError):
+    """``queue_timeout`` is over, and those in the way did not end their calls."""
+
+    code = "no_room_in_time"
+    status = 503
+    text = "{app} waited {seconds:g} s for room, which {busy} did not make"
+    hint = "try again later, stop what is in the way, or raise queue_timeout of {app}"
+
+
+class RestartWithoutRoom(ConflictError):
+    """It crashed, and others have its memory now; they are not stopped for a restart."""
+
+    code = "restart_without_room"
+    status = 503
+    text = "{app} is not restarted after its crash: other apps have taken its memory"
+    hint = "call it, or start it, and they make room for it"
+
+
+class QueueFull(ConflictError):
+    """As many calls wait for the app as ``queue`` allows; ``Retry-After`` says when to try."""
+
+    code = "queue_full"
+    status = 429
+    text = "{waiting} calls wait for {app} already"
+    hint = "try again in {retry_after} s, or raise queue of {app} in services.local.json"
+
+    @property
+    def retry_after(self) -> int:
+        """Seconds."""
+        return int(self.params["retry_after"])
+
+
+class QueueTimeout(ConflictError):
+    """``queue_timeout`` is over, and the call's turn has not come."""
+
+    code = "queue_timeout"
+    status = 503
+    text = "the call waited {seconds:g} s for its turn, as {app} runs {running} others"
+    hint = "try again later, or raise queue_timeout or concurrency of {app}"
+
+
 class AppError(OneGAIError):
     """The app's fault; ``src`` is its name."""
 
@@ -392,6 +459,14 @@ class ExitedEarly(AppError):
     code = "exited_early"
     text = "{app} ended before it was ready ({how})"
     hint = "its last lines are in detail.log, the whole log at /service/{app}/logs"
+
+
+class ReleaseFailed(AppError):
+    """The app did not free its VRAM when it was asked to; it is stopped instead."""
+
+    code = "release_failed"
+    text = "{app} did not release its memory: {reason}"
+    hint = "correct release of {app} in services.local.json"
 
 
 class NeverReady(AppError):

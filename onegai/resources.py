@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -38,15 +39,19 @@ class Memory:
 class Probe(Protocol):
     """Reads the machine's memory. May take tens of milliseconds: call it in a thread."""
 
-    def read(self) -> Memory:
-        """One reading; never raises."""
+    def read(self, declared: Mapping[int, int]) -> Memory:
+        """One reading; never raises.
+
+        ``declared``: MiB per GPU index that the running services say they use. A real probe
+        measures instead.
+        """
         ...
 
 
 class MachineProbe:
     """NVML through nvidia-ml-py, then nvidia-smi; RAM by psutil."""
 
-    def read(self) -> Memory:
+    def read(self, _declared: Mapping[int, int]) -> Memory:
         """One reading of the real machine."""
         ram = psutil.virtual_memory()
         gpus = _by_nvml()
@@ -56,18 +61,22 @@ class MachineProbe:
 
 
 class FakeProbe:
-    """Pretends GPUs of the given sizes (``ONEGAI_FAKE_GPU``, GB), all free. RAM is real."""
+    """Pretends GPUs of the given sizes (``ONEGAI_FAKE_GPU``, GB). RAM is real.
+
+    What services declare counts as used, as if each took all of it and nothing else had any.
+    """
 
     def __init__(self, sizes_gb: tuple[float, ...]) -> None:
-        self._gpus = tuple(
-            Gpu(index, f"fake {size:g} GB", round(size * 1024), round(size * 1024))
-            for index, size in enumerate(sizes_gb)
-        )
+        self._sizes = tuple(round(size * 1024) for size in sizes_gb)
 
-    def read(self) -> Memory:
+    def read(self, declared: Mapping[int, int]) -> Memory:
         """The pretended GPUs and the real RAM."""
         ram = psutil.virtual_memory()
-        return Memory(self._gpus, ram.total // MIB, ram.available // MIB, fake=True)
+        gpus = tuple(
+            Gpu(index, f"fake {size / 1024:g} GB", size, max(size - declared.get(index, 0), 0))
+            for index, size in enumerate(self._sizes)
+        )
+        return Memory(gpus, ram.total // MIB, ram.available // MIB, fake=True)
 
 
 def machine_probe() -> Probe:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -42,14 +42,41 @@ class ServiceStatus(BaseModel):
     pid: int | None = None
     port: int | None = None
     url: str | None = Field(default=None, description="base URL while ready")
+    gpu: int | None = Field(default=None, description="index of the GPU that it was started on")
     leases: int = Field(default=0, description="requests that hold it right now")
     waiting: int = Field(default=0, description="callers that wait for it to be ready")
+    place: int = Field(
+        default=0, description="its place among those that wait for memory, from 1; 0: it does not"
+    )
+    calls: int = Field(default=0, description="calls of its functions that run")
+    queued: int = Field(default=0, description="calls of its functions that wait for their turn")
+    idle_seconds: float | None = Field(
+        default=None, description="since its last use; None unless it is ready or parked"
+    )
     since: float = Field(description="when the state began")
     start_seconds: float | None = Field(default=None, description="how long the last start took")
     vram: int = Field(default=0, description="declared need, MiB")
     ram: int = Field(default=0, description="declared need, MiB")
     rss: int | None = Field(default=None, description="resident memory of its processes, MiB")
     problems: list[str] = []
+
+
+class Plan(BaseModel):
+    """GET /service/plan: what a start would do now. Memory in MiB."""
+
+    app: str
+    action: Literal["none", "start", "evict", "wait", "refuse"]
+    text: str = Field(description="the plan in words")
+    gpu: int | None = None
+    stop: list[str] = Field(default=[], description="idle services that would be stopped")
+    release: list[str] = Field(default=[], description="that would release their memory instead")
+    wait_for: list[str] = Field(default=[], description="services that it would have to wait for")
+    error: str = Field(default="", description="code of the error that a start would be now")
+    need: int = Field(description="VRAM that it needs")
+    free: int | None = Field(default=None, description="VRAM that is free there; None: unknown")
+    total: int | None = None
+    need_ram: int
+    free_ram: int
 
 
 class GpuStatus(BaseModel):

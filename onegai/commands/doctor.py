@@ -154,7 +154,7 @@ def gpu(catalog: Catalog) -> Iterator[Finding]:
     from onegai.resources import machine_probe
 
     try:
-        memory = machine_probe().read()
+        memory = machine_probe().read({})
     except OneGAIError as error:
         yield Finding("fail", error.message, error.advice)
         return

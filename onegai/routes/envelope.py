@@ -18,6 +18,7 @@ from onegai.errors import (
     InternalError,
     MethodNotAllowed,
     OneGAIError,
+    QueueFull,
     UnknownRoute,
 )
 from onegai.functions import json_bytes
@@ -47,6 +48,8 @@ def error_answer(error: OneGAIError) -> Response:
     answer = _answer(1, error.message, error.detail, error.status)
     if error.status == 401:
         answer.headers["WWW-Authenticate"] = 'Basic realm="OneGAI", charset="UTF-8"'
+    if isinstance(error, QueueFull):
+        answer.headers["Retry-After"] = str(error.retry_after)
     if isinstance(error, MethodNotAllowed):
         answer.headers["Allow"] = str(error.params["allowed"])
     return answer

@@ -48,6 +48,10 @@ def router(engine: Engine) -> APIRouter:
     async def status() -> Response:
         return envelope(await engine.status())
 
+    @routes.get("/plan", summary="What a start would do now; changes nothing")
+    async def plan(app: str) -> Response:
+        return envelope(await engine.plan(app))
+
     @routes.get("/{app}/logs", summary="The service's log as text, or as events with follow=1")
     async def logs(
         app: str, tail: Annotated[int, Query(ge=0, le=100_000)] = 200, follow: bool = False

@@ -34,8 +34,11 @@ class Services(Protocol):
         """A lease if the service is ready right now. From any thread."""
         ...
 
-    async def lease(self, app: str) -> Hold:
-        """A lease; starts the service if needed."""
+    async def lease(self, app: str, holding: frozenset[str] = frozenset()) -> Hold:
+        """A lease; starts the service if needed.
+
+        ``holding``: the services that the waiting call goes on to hold.
+        """
         ...
 
     async def why_lost(self, app: str, reason: str) -> AppError:
@@ -77,6 +80,26 @@ class CallContext:
     """Base URLs usable without a lease: the service whose ``load`` is running."""
     pinned: dict[str, Hold] = field(default_factory=dict)
     """Leases kept to the end of the call, because ``handle.url`` was given out."""
+    offered: dict[str, Hold] = field(default_factory=dict)
+    """Leases that the call came in with: the first request to that app takes over its own."""
+    held: list[str] = field(default_factory=list)
+    """The apps of the leases that requests and streams have right now."""
+
+    def take(self, app: str) -> Hold | None:
+        """A lease that can be had without waiting, for one request. From any thread."""
+        hold = self.offered.pop(app, None) or self.services.try_lease(app)
+        return self.counted(app, hold) if hold is not None else None
+
+    def counted(self, app: str, hold: Hold) -> Hold:
+        """The same lease, known to be held while it is."""
+        return _Counted(self.held, app, hold)
+
+    def let_go(self) -> frozenset[str]:
+        """Before waiting: give back what is not in use. Returns the apps that stay held."""
+        while self.offered:
+            _app, hold = self.offered.popitem()
+            hold.release()
+        return frozenset((*self.held, *self.pinned))
 
     def remaining(self, app: str) -> float:
         """Seconds left. Raises CallTimeout, in the name of ``app``, when there are none."""
@@ -87,19 +110,46 @@ class CallContext:
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Make this the context of the code inside; pinned leases end with it."""
+        """Make this the context of the code inside."""
         token = _current.set(self)
         try:
             yield
         finally:
             _current.reset(token)
-            self.release()
+
+    @contextmanager
+    def whole_call(self) -> Iterator[None]:
+        """``active``, and the leases end with it."""
+        with self.active():
+            try:
+                yield
+            finally:
+                self.release()
 
     def release(self) -> None:
-        """Give the pinned leases back."""
+        """The call is over: give the pinned leases back, and those that nobody took over."""
+        self.let_go()
         for hold in self.pinned.values():
             hold.release()
         self.pinned.clear()
+
+
+class _Counted:
+    """A lease that is in a list while it is held."""
+
+    def __init__(self, held: list[str], app: str, hold: Hold) -> None:
+        self.url = hold.url
+        self._held = held
+        self._app = app
+        self._hold: Hold | None = hold
+        held.append(app)
+
+    def release(self) -> None:
+        """Give it back; doing so twice is harmless."""
+        hold, self._hold = self._hold, None
+        if hold is not None:
+            self._held.remove(self._app)
+            hold.release()
 
 
 _current: ContextVar[CallContext] = ContextVar("onegai_call")

@@ -39,11 +39,11 @@ class DirectFunction:
                 self._in_context(context, arguments), context.loop
             )
             return asyncio.wrap_future(started)
-        with context.active():
+        with context.whole_call():
             return self._value(self._function.call(arguments))
 
     async def _in_context(self, context: CallContext, arguments: Any) -> Any:
-        with context.active():
+        with context.whole_call():
             return self._value(await self._function.call(arguments))
 
     async def _later(self, result: Any) -> Any:

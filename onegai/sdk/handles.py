@@ -46,12 +46,19 @@ class _Unpinned:
         """Nothing to give back."""
 
 
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
 def _without_lease(context: CallContext, app: str) -> Hold | None:
     if (url := context.granted.get(app)) is not None:
         return _Unpinned(url)
     if (pinned := context.pinned.get(app)) is not None:
         return _Unpinned(pinned.url)
-    return context.services.try_lease(app)
+    return context.take(app)
 
 
 class Handle:
@@ -140,21 +147,18 @@ class Handle:
         return context.granted.get(self.app) or context.pinned[self.app].url
 
     def _hold(self, context: CallContext) -> Hold:
-        hold = _without_lease(context, self.app)
-        if hold is not None:
-            return hold
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            pass
-        else:
+        if _running_loop() is context.loop:
             raise SdkMisuse(
                 reason=f"the handle of {self.app} would block the event loop",
                 do="in an async function, make the handle with async_service()",
             )
-        asked = asyncio.run_coroutine_threadsafe(context.services.lease(self.app), context.loop)
+        hold = _without_lease(context, self.app)
+        if hold is not None:
+            return hold
+        wanted = context.services.lease(self.app, context.let_go())
+        asked = asyncio.run_coroutine_threadsafe(wanted, context.loop)
         try:
-            return asked.result(context.remaining(self.app))
+            return context.counted(self.app, asked.result(context.remaining(self.app)))
         except TimeoutError:
             asked.cancel()
             raise CallTimeout(app=self.app, seconds=context.seconds) from None
@@ -281,7 +285,9 @@ class AsyncHandle:
 
     async def _hold(self, context: CallContext) -> Hold:
         hold = _without_lease(context, self.app)
-        return hold if hold is not None else await context.services.lease(self.app)
+        if hold is not None:
+            return hold
+        return context.counted(self.app, await context.services.lease(self.app, context.let_go()))
 
     @asynccontextmanager
     async def _send(

@@ -29,3 +29,20 @@ async def unless(event: asyncio.Event, work: Awaitable[T]) -> T:
         for one in (task, waiting):
             one.cancel()
         await asyncio.gather(task, waiting, return_exceptions=True)
+
+
+async def first(**works: Awaitable[object]) -> str:
+    """The name of the work that is done first; of several, the first named. The rest is cancelled.
+
+    Raises what that work raises. Nothing is left running.
+    """
+    tasks = {name: asyncio.ensure_future(work) for name, work in works.items()}
+    try:
+        await asyncio.wait(tasks.values(), return_when=asyncio.FIRST_COMPLETED)
+        name, task = next((name, task) for name, task in tasks.items() if task.done())
+        task.result()
+        return name
+    finally:
+        for task in tasks.values():
+            task.cancel()
+        await asyncio.gather(*tasks.values(), return_exceptions=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
+from collections.abc import Callable
 from types import TracebackType
 
 
@@ -40,15 +42,19 @@ class Gate:
 
     A life begins with a new gate, so a lease that outlives a crash or a forced stop cannot be
     mistaken for one of the next life. The owner task closes it before stopping; once closed, the
-    count only falls. A lock makes "closed" and "nobody inside" one decision.
+    count only falls. Paused, it lets nobody in for a while. A lock makes "shut" and "nobody
+    inside" one decision.
     """
 
     def __init__(self, url: str) -> None:
         self._lock = threading.Lock()
-        self._url: str | None = url
+        self._url = url
+        self._open = True
         self.closed = asyncio.Event()
         """Set once no more leases are given; who holds one for long should give it back."""
         self._inside = 0
+        self._left = time.monotonic()
+        self._empty: Callable[[], object] | None = None
         self._drained: asyncio.Future[None] | None = None
 
     @property
@@ -56,19 +62,53 @@ class Gate:
         """How many leases are out."""
         return self._inside
 
+    @property
+    def last_used(self) -> float:
+        """``time.monotonic`` when the last lease was given back; now, while one is out."""
+        return time.monotonic() if self._inside else self._left
+
     def try_enter(self) -> Lease | None:
-        """A lease, or None while the gate is closed."""
+        """A lease, or None while the gate is shut."""
         with self._lock:
-            if self._url is None:
+            if not self._open:
                 return None
             self._inside += 1
             return Lease(self, self._url)
 
     def close(self) -> None:
-        """Let no more leases in."""
+        """Let no more leases in, for good."""
         with self._lock:
-            self._url = None
+            self._open = False
         self.closed.set()
+
+    def close_if_idle(self) -> bool:
+        """Close it if nobody is inside; says whether it did."""
+        if not self.pause_if_idle():
+            return False
+        self.closed.set()
+        return True
+
+    def pause(self, empty: Callable[[], object]) -> None:
+        """Let nobody in until ``resume``; ``empty`` is called on the loop once nobody is inside."""
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            self._open = False
+            self._empty = lambda: loop.call_soon_threadsafe(empty)
+
+    def pause_if_idle(self) -> bool:
+        """Let nobody in until ``resume``, if nobody is inside; says whether it did."""
+        with self._lock:
+            if self._inside:
+                return False
+            self._open = False
+            self._empty = None
+            return True
+
+    def resume(self) -> None:
+        """Let leases in again, unless it is closed."""
+        with self._lock:
+            self._open = not self.closed.is_set()
+            self._empty = None
 
     async def drained(self) -> None:
         """Wait until nobody is inside. The gate must be closed."""
@@ -86,7 +126,12 @@ class Gate:
     def _leave(self) -> None:
         with self._lock:
             self._inside -= 1
-            if self._inside == 0 and self._drained is not None:
+            if self._inside:
+                return
+            self._left = time.monotonic()
+            if self._empty is not None:
+                self._empty()
+            if self._drained is not None:
                 drained = self._drained
                 drained.get_loop().call_soon_threadsafe(
                     lambda: None if drained.done() else drained.set_result(None)

@@ -1,16 +1,21 @@
 """One service and its owner task: the only place that changes its state.
 
-Asking for a ready service (``ready``, ``lease``), by the state it is found in:
+Asking for a ready service (``lease``, ``ready``), by the state it is found in:
 
     state       what happens
     ---------   ----------------------------------------------------------------
     absent      NotInstalled, or InstallBroken after an install that failed
     installing  Installing
-    stopped     the owner starts it; the caller waits
+    stopped     the owner asks for room, starts it; the caller waits
     failed      as stopped: a new try
+    queued      it waits for memory or its port: the caller joins, and shares the outcome
     starting    the caller joins the start and shares its outcome
-    ready       at once
+    ready       at once; while it is to make way for another app that came before, the caller
+                waits, and the service either stays or is started again after the other
+    parked      it is admitted like a start, then goes on where it was; the caller waits
     stopping    the caller waits for the end of the stop, then it starts again
+
+A caller may leave at any time; a start that nobody waits for any more is abandoned.
 """
 
 from __future__ import annotations
@@ -18,16 +23,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from typing import Protocol
 
 import aiohttp
 
 from onegai.catalog import AppSpec
 from onegai.errors import (
     AppError,
-    Died,
-    ExitedEarly,
     Inactive,
     InstallBroken,
     Installing,
@@ -35,34 +39,44 @@ from onegai.errors import (
     NoService,
     NotInstalled,
     OneGAIError,
+    ReleaseFailed,
     ShuttingDown,
     Stopped,
     Unreachable,
 )
 from onegai.home import Home
 from onegai.installation import InstallState, check_installed, install_state
-from onegai.policy import Start
-from onegai.process import sockets, tree
-from onegai.process.child import Child, service_command
+from onegai.policy import Need, Occupant, Phase, Target
 from onegai.process.logfile import LogFile
 from onegai.schema import ServiceStatus, State
-from onegai.supervisor import readiness
+from onegai.supervisor.admission import Admission
 from onegai.supervisor.backoff import Backoff
-from onegai.supervisor.interrupts import Interrupted, unless
+from onegai.supervisor.callers import Caller, Callers
+from onegai.supervisor.interrupts import Interrupted, first, unless
 from onegai.supervisor.leases import Gate, Lease
+from onegai.supervisor.run import Run
 
 log = logging.getLogger(__name__)
 
-HOUSEKEEPING_SECONDS = 60
-LOG_LINES = 20
-
-Admission = Callable[[AppSpec], Awaitable[Start]]
-"""Says on which GPU to start, or raises the refusal."""
-Loader = Callable[[AppSpec, str], Awaitable[None]]
-"""Runs the app's ``load`` function against a service at that URL, before it counts as ready."""
-
+RELEASE_SECONDS = 60.0
 
 _ALIVE = frozenset({State.QUEUED, State.STARTING, State.READY, State.PARKED, State.STOPPING})
+
+
+class Hooks(Protocol):
+    """The app's own ``load`` and ``unload`` functions; called without a lease."""
+
+    async def load(self, spec: AppSpec, url: str) -> None:
+        """Load the model of the service at that URL; part of becoming ready."""
+        ...
+
+    async def unload(self, spec: AppSpec, url: str) -> None:
+        """Free the model."""
+        ...
+
+    def can_unload(self, app: str) -> bool:
+        """Is there such a function?"""
+        ...
 
 
 class Service:
@@ -73,29 +87,30 @@ class Service:
         home: Home,
         spec: AppSpec,
         *,
-        admit: Admission,
-        load: Loader,
+        admission: Admission,
+        hooks: Hooks,
         http: aiohttp.ClientSession,
     ) -> None:
         self.spec = spec
         self.log = LogFile(home.app_log(spec.app))
+        self.callers = Callers()
         self._home = home
-        self._admit = admit
-        self._load = load
+        self._admission = admission
+        self._hooks = hooks
         self._http = http
         self._state = State.STOPPED
         self._since = time.time()
         self._failure: OneGAIError | None = None
-        self._child: Child | None = None
+        self._run: Run | None = None
         self._gate: Gate | None = None
-        self._problems: list[str] = []
+        self._gpu: int | None = None
+        self._granted = False
+        self._parked = False
+        self._can_release = True
         self._start_seconds: float | None = None
-        self._spawning: asyncio.Future[Child] | None = None
-        self._log_start = 0
-        self._waiters: set[asyncio.Future[None]] = set()
-        self._wake = asyncio.Event()
         self._stop = asyncio.Event()
         self._force = asyncio.Event()
+        self._parking = asyncio.Event()
         self._at_rest = asyncio.Event()
         self._closing = False
         self._files_change = False
@@ -120,46 +135,34 @@ class Service:
         gate = self._gate
         return gate.try_enter() if gate is not None else None
 
-    async def lease(self) -> Lease:
-        """A lease; starts the service, or joins its start. Raises why it cannot be had."""
-        while (lease := self.try_lease()) is None:
-            await self.ready()
-        return lease
+    async def lease(self, holding: frozenset[str] = frozenset()) -> Lease:
+        """A lease; starts the service, or joins its start. Raises why it cannot be had.
 
-    async def ready(self, by_hand: bool = False) -> None:
-        """Return once it is ready. Raises why it cannot be.
-
-        ``by_hand``: the user wants it to run, not just a call; it is restarted after a crash.
+        ``holding``: the services that the caller holds already, and goes on to hold.
         """
-        if by_hand:
-            self._by_hand = True
-        if self._state is State.READY:
-            return
-        if self._closing:
-            raise ShuttingDown
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiters.add(waiter)
-        self._wake.set()
-        try:
-            await waiter
-        finally:
-            self._waiters.discard(waiter)
+        lease = self.try_lease()
+        return lease if lease is not None else await self._wait(Caller(holding))
 
-    def want(self) -> None:
+    async def ready(self) -> None:
+        """Return once it is ready, which the user wants: it is restarted after a crash.
+
+        Raises why it cannot be.
+        """
+        self._by_hand = True
+        if self._state is not State.READY:
+            (await self._wait(Caller())).release()
+
+    def want(self, *, gentle: bool = False) -> None:
         """Have it started, by the user's wish, without waiting. A failure becomes its state."""
         self._by_hand = True
-        if self._state is State.READY or self._closing:
-            return
-        wish: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        wish.add_done_callback(lambda done: (done.exception(), None)[1])
-        self._waiters.add(wish)
-        self._wake.set()
+        if self._state is not State.READY and not self._closing:
+            self.callers.wish(Caller(gentle=gentle))
 
     async def stop(self, force: bool = False) -> None:
         """Return once it is stopped. Waits for the leases; with ``force`` it breaks them."""
         self._by_hand = False
+        self.callers.fail(Stopped(app=self.spec.app))
         if self._at_rest.is_set():
-            self._fail_waiters(Stopped(app=self.spec.app))
             return
         self._stop.set()
         if force:
@@ -198,23 +201,89 @@ class Service:
     def status(self) -> ServiceStatus:
         """A snapshot. Reads /proc for the memory, some milliseconds."""
         self._refresh_rest()
-        child = self._child
+        run, gate = self._run, self._gate
         return ServiceStatus(
             app=self.spec.app,
             state=self._state,
             reason=self._failure.message if self._failure else "",
-            pid=child.pid if child else None,
+            pid=run.pid if run else None,
             port=self.spec.port,
-            url=self._base_url() if self._state is State.READY else None,
-            leases=self._gate.inside if self._gate else 0,
-            waiting=len(self._waiters),
+            url=run.url if run and self._state is State.READY else None,
+            gpu=self._gpu,
+            leases=gate.inside if gate else 0,
+            waiting=len(self.callers),
+            place=self._admission.place(self.spec.app),
             since=self._since,
+            idle_seconds=round(time.monotonic() - gate.last_used, 1) if gate else None,
             start_seconds=self._start_seconds,
             vram=self.spec.vram_mib,
             ram=self.spec.ram_mib,
-            rss=tree.rss_mib(child.pids()) if child else None,
-            problems=list(self._problems),
+            rss=run.rss if run else None,
+            problems=list(run.problems) if run else [],
         )
+
+    # --- what admission asks of it (admission.Tenant) ----------------------------------------
+
+    def occupant(self) -> Occupant | None:
+        """What it takes up now; None: nothing."""
+        if not self._granted:
+            return None
+        going = self._stop.is_set() or self._parking.is_set()
+        phase = Phase.READY
+        if self._state is State.STOPPING or (going and self._gate is not None):
+            phase = Phase.STOPPING
+        elif self._gate is None or self._state is State.STARTING:
+            phase = Phase.STARTING
+        gate = self._gate
+        return Occupant(
+            app=self.spec.app,
+            need=Need(self.spec.vram_mib, self.spec.ram_mib),
+            gpu=self._gpu,
+            port=self.spec.port,
+            phase=phase,
+            parked=self._parked,
+            leased=gate is not None and gate.inside > 0,
+            keep=self.spec.keep,
+            used=gate.last_used if gate else time.monotonic(),
+            can_release=self._can_release and not self._parked and self._knows_release(),
+        )
+
+    def target(self) -> Target:
+        """What it wants, for the callers that it has."""
+        spec = self.spec
+        declared = Need(spec.vram_mib, spec.ram_mib)
+        holding = frozenset[str]().union(*(caller.holding for caller in self.callers))
+        if self._parked:
+            return Target(spec.app, Need(declared.vram), declared, gpu=self._gpu, holding=holding)
+        chosen = spec.env.get("CUDA_VISIBLE_DEVICES", "")
+        gpu = int(chosen) if chosen.isdecimal() else None
+        return Target(spec.app, declared, declared, spec.port, gpu, holding)
+
+    def granted(self, gpu: int | None) -> None:
+        """It may start. From here on it counts as starting."""
+        self._granted = True
+        self._gpu = gpu
+        self._parked = False
+        self._set(State.STARTING)
+
+    def make_way(self, *, release: bool) -> bool:
+        """Begin to stop, or to release VRAM. False: it is not idle any more."""
+        gate = self._gate
+        if gate is None or not (gate.pause_if_idle() if release else gate.close_if_idle()):
+            return False
+        (self._parking if release else self._stop).set()
+        return True
+
+    def pause(self, empty: Callable[[], object]) -> None:
+        """Let no new calls in; ``empty`` is called when the last one has left."""
+        if self._gate is not None:
+            self._gate.pause(empty)
+
+    def resume(self) -> None:
+        """Let calls in again."""
+        if self._gate is not None and self._state is State.READY and not self._parking.is_set():
+            self._gate.resume()
+            self.callers.let_in(self._gate)
 
     # --- the owner task --------------------------------------------------------------------
 
@@ -223,42 +292,52 @@ class Service:
         while True:
             self._at_rest.set()
             await self._wanted()
-            for event in (self._at_rest, self._stop, self._force):
+            for event in (self._at_rest, self._stop, self._force, self._parking):
                 event.clear()
             await self._one_life()
+
+    async def _wait(self, caller: Caller) -> Lease:
+        if self._closing:
+            raise ShuttingDown
+        return await self.callers.wait(caller)
 
     async def _wanted(self) -> None:
         """Return when somebody waits for it to be ready, which nobody may once it is closing."""
         while True:
+            await self.callers.present.wait()
             if self._closing:
-                self._fail_waiters(ShuttingDown())
-            if self._waiters:
+                self.callers.fail(ShuttingDown())
+            elif len(self.callers):
                 return
-            await self._wake.wait()
-            self._wake.clear()
 
     async def _one_life(self) -> None:
         """From the wish to have it ready to the moment when it is gone again."""
         self._failure = None
-        self._problems = []
+        self._can_release = True
+        self._run = Run(self._home, self.spec, self.log, self._http)
         try:
             try:
                 self._check_can_start()
-                self._set(State.STARTING)
-                gate = await unless(self._stop, self._start())
+                gate = await self._while_wanted(self._begin(self._run))
             except Interrupted:
-                self._fail_waiters(Stopped(app=self.spec.app))
+                log.info("%s: its start was abandoned", self.spec.app)
+                self.callers.fail(Stopped(app=self.spec.app))
             except OneGAIError as error:
                 self._failure = error
-                self._fail_waiters(error)
+                self.callers.fail(error)
             else:
-                await self._serve(gate)
+                await self._serve(self._run, gate)
         except Exception as error:
             log.exception("the owner of %s failed", self.spec.app)
             self._failure = InternalError(reason=f"{type(error).__name__}: {error}")
-            self._fail_waiters(self._failure)
+            self.callers.fail(self._failure)
         finally:
-            await self._end_child()
+            if self._run.pid is not None:
+                self._set(State.STOPPING)
+            await self._run.end()
+            self._run, self._gate, self._gpu = None, None, None
+            self._granted = self._parked = False
+            self._admission.changed(given_back=self.spec.vram > 0)
             self._set(State.FAILED if self._failure else State.STOPPED)
             self._refresh_rest()
 
@@ -273,137 +352,168 @@ class Service:
             raise Installing(app=app)
         check_installed(self._home, self.spec)
 
-    async def _start(self) -> Gate:
-        """Bring it up and load its model. The child is left to ``_end_child`` on failure."""
+    async def _while_wanted(self, work: asyncio.Future[Gate]) -> Gate:
+        """The outcome of a start. Raises Interrupted at a stop, and when nobody waits any more."""
+        how = await first(work=work, stop=self._stop.wait(), gone=self.callers.gone.wait())
+        if how != "work":
+            raise Interrupted
+        return work.result()
+
+    def _begin(self, run: Run) -> asyncio.Future[Gate]:
+        return asyncio.ensure_future(self._start(run))
+
+    async def _start(self, run: Run) -> Gate:
+        """Get room for it, bring it up and load its model."""
+        await self._get_room()
         begun = time.monotonic()
-        spec = self.spec
-        if spec.url is not None:
-            await readiness.check_remote(spec, self._http)
-        else:
-            await self._start_child()
-        await self._watched(self._load(spec, self._base_url()))
+        await run.start(self._gpu)
+        await run.watched(self._hooks.load(self.spec, run.url))
         self._start_seconds = round(time.monotonic() - begun, 3)
-        return Gate(self._base_url())
+        return Gate(run.url)
 
-    async def _start_child(self) -> None:
-        spec = self.spec
-        readiness.check_port_free(spec)
-        admitted = await self._admit(spec)
-        arguments, folder, environment = service_command(self._home, spec)
-        if admitted.gpu is not None:
-            environment.setdefault("CUDA_VISIBLE_DEVICES", str(admitted.gpu))
-        tag = tree.Tag(spec.app, self._home.root)
-        self._log_start = self.log.size
-        self._spawning = asyncio.ensure_future(
-            Child.spawn(arguments, folder, environment, self.log, tag)
-        )
-        # A stop in this very moment must not lose the process that is being made.
-        self._child = child = await asyncio.shield(self._spawning)
-        log.info("%s: started, pid %d", spec.app, child.pid)
-        await self._watched(
-            readiness.wait_until_ready(spec, child, self.log, self._log_start, self._http)
-        )
-
-    async def _watched(self, work: Awaitable[None]) -> None:
-        """Await work on a starting child; its end is noticed at once and is a failed start."""
-        child = self._child
-        if child is None:
-            await work
+    async def _get_room(self) -> None:
+        if self.spec.url is not None:
+            self._set(State.STARTING)
             return
-        try:
-            await unless(child.ended, work)
-        except (Interrupted, OneGAIError):
-            if not child.ended.is_set():
-                raise
-        if child.ended.is_set():
-            lines = self.log.tail(LOG_LINES, self._log_start)
-            raise ExitedEarly(app=self.spec.app, how=child.how_it_ended, detail={"log": lines})
+        if not self._parked:
+            self._set(State.QUEUED)
+        await self._admission.admitted(self)
 
-    async def _serve(self, gate: Gate) -> None:
-        """Ready: until the child ends or a stop is asked for."""
+    async def _serve(self, run: Run, gate: Gate) -> None:
+        """Ready: until it ends, a stop is asked for, or it has been idle for long."""
         self._gate = gate
-        self._set(State.READY)
-        self._release_waiters()
         ready_since = time.monotonic()
-        try:
-            await unless(self._stop, self._child_ended())
-        except Interrupted:
-            gate.close()
-            self._gate = None
-            self._set(State.STOPPING)
-            with suppress(Interrupted):
-                await unless(self._force, gate.drained())
-            return
+        while True:
+            self._set(State.READY)
+            self.callers.let_in(gate)
+            self._admission.changed()
+            how = await first(
+                ended=run.ended(),
+                stop=self._stop.wait(),
+                park=self._parking.wait(),
+                idle=self._idle(gate),
+            )
+            if how != "park" or not await self._park(run, gate):
+                break
         gate.close()
-        self._gate = None
-        self._crashed(time.monotonic() - ready_since)
         self._set(State.STOPPING)
-
-    async def _child_ended(self) -> None:
-        """Wait for the end, meanwhile watching what it listens on and how large its log is."""
-        if self._child is None:
-            await asyncio.Event().wait()
+        if run.over:
+            self._gate = None
+            self._crashed(run, time.monotonic() - ready_since)
             return
-        while not self._child.ended.is_set():
-            self._look_at_listeners(self._child)
-            if self.log.is_large:
-                await asyncio.to_thread(self.log.rotate)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(HOUSEKEEPING_SECONDS):
-                    await self._child.ended.wait()
+        with suppress(Interrupted):
+            await unless(self._force, gate.drained())
+        self._gate = None
+        await self._say_goodbye(run)
 
-    def _crashed(self, lived: float) -> None:
-        assert self._child is not None
+    async def _idle(self, gate: Gate) -> None:
+        """Return once it has been idle for ``idle_timeout``; the gate is closed then."""
+        seconds = self.spec.idle_timeout
+        if not seconds:
+            await asyncio.Event().wait()
+        while True:
+            left = gate.last_used + seconds - time.monotonic()
+            if left <= 0 and gate.close_if_idle():
+                log.info("%s: idle for %g s", self.spec.app, seconds)
+                return
+            await asyncio.sleep(max(left, 0.001))
+
+    async def _park(self, run: Run, gate: Gate) -> bool:
+        """Release the VRAM and stay so until somebody calls. False: it must stop instead."""
+        over = {"ended": run.ended, "stop": self._stop.wait}
+        try:
+            how = await first(work=self._release(run), **{k: wait() for k, wait in over.items()})
+        except OneGAIError as error:
+            log.warning("%s", error.message)
+            how, self._can_release = "failed", False
+        self._parking.clear()
+        if how == "failed":
+            self.resume()
+            return True
+        if how != "work":
+            return False
+        self._parked = True
+        self._set(State.PARKED)
+        self._admission.changed(given_back=True)
+        while self._parked:
+            how = await first(
+                wanted=self.callers.present.wait(),
+                idle=self._idle(gate),
+                **{name: wait() for name, wait in over.items()},
+            )
+            if how != "wanted":
+                return False
+            try:
+                how = await first(
+                    work=self._unpark(run),
+                    gone=self.callers.gone.wait(),
+                    **{name: wait() for name, wait in over.items()},
+                )
+            except OneGAIError as error:
+                self.callers.fail(error)
+                if not self._parked:
+                    self._failure = error
+                    return False
+            if how in over or (how == "gone" and not self._parked):
+                return False
+        gate.resume()
+        return True
+
+    async def _unpark(self, run: Run) -> None:
+        await self._get_room()
+        await run.watched(self._hooks.load(self.spec, run.url))
+
+    def _knows_release(self) -> bool:
+        return self.spec.release is not None or self._hooks.can_unload(self.spec.app)
+
+    async def _release(self, run: Run) -> None:
+        """Have the app free its VRAM: by its ``release`` request, else by its ``unload``."""
+        app, how = self.spec.app, self.spec.release
+        if how is None:
+            await self._hooks.unload(self.spec, run.url)
+            return
+        timeout = aiohttp.ClientTimeout(total=RELEASE_SECONDS)
+        try:
+            async with self._http.post(
+                run.url + how.post, json=how.body, timeout=timeout
+            ) as answer:
+                if answer.status >= 400:
+                    raise ReleaseFailed(app=app, reason=f"{how.post} answers {answer.status}")
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise ReleaseFailed(app=app, reason=f"{how.post}: {error or 'no answer'}") from None
+
+    async def _say_goodbye(self, run: Run) -> None:
+        """The app's ``unload`` before the signals, for those that have more to free than memory."""
+        if self._force.is_set() or self._parked or not self._hooks.can_unload(self.spec.app):
+            return
+        try:
+            async with asyncio.timeout(self.spec.stop_timeout):
+                await unless(self._force, self._hooks.unload(self.spec, run.url))
+        except (Interrupted, TimeoutError, OneGAIError) as error:
+            log.warning("%s: its unload did not end well: %s", self.spec.app, error)
+
+    def _crashed(self, run: Run, lived: float) -> None:
         spec = self.spec
-        self._failure = Died(
-            app=spec.app,
-            how=self._child.how_it_ended,
-            detail={"log": self.log.tail(LOG_LINES, self._log_start)},
-        )
+        self._failure = run.died()
         log.warning("%s", self._failure.message)
-        if not self._by_hand or spec.restart != "on-failure":
+        lasting = self._by_hand or spec.keep or spec.autostart
+        if not lasting or spec.restart != "on-failure":
             return
         delay = self._backoff.crashed(lived)
         if delay is None:
             log.warning("%s: given up after several quick crashes", spec.app)
             self._by_hand = False
             return
+        self._by_hand = True
         log.info("%s: restarting in %g s", spec.app, delay)
         asyncio.get_running_loop().call_later(delay, self._restart)
 
     def _restart(self) -> None:
         """Back-off is over: start again, unless somebody stopped it meanwhile."""
         if self._by_hand and self._at_rest.is_set():
-            self.want()
-
-    async def _end_child(self) -> None:
-        """Stop whatever is left of the child; a crashed leader may leave workers behind."""
-        if self._spawning is not None:
-            with suppress(OneGAIError):
-                self._child = await self._spawning
-            self._spawning = None
-        child = self._child
-        if child is not None:
-            self._set(State.STOPPING)
-            await child.stop(self.spec.stop_timeout)
-            log.info("%s: stopped (%s)", self.spec.app, child.how_it_ended)
-            self._child = None
-
-    def _look_at_listeners(self, child: Child) -> None:
-        """Some milliseconds of /proc, once a minute."""
-        found = sockets.listeners(child.pids())
-        self._problems = [
-            f"it listens on {listener.address}:{listener.port}, which other machines may reach"
-            for listener in sorted(found, key=lambda listener: listener.port)
-            if not listener.address.startswith("127.") and listener.address != "::1"
-        ]
+            self.want(gentle=True)
 
     # --- small parts -----------------------------------------------------------------------
-
-    def _base_url(self) -> str:
-        if self.spec.url is not None:
-            return self.spec.url.rstrip("/")
-        return f"http://{readiness.HOST}:{self.spec.port}"
 
     def _set(self, state: State) -> None:
         if state is not self._state:
@@ -427,15 +537,3 @@ class Service:
                 if isinstance(self._failure, InstallBroken | NotInstalled | Installing):
                     self._failure = None
                 self._set(State.FAILED if self._failure else State.STOPPED)
-
-    def _release_waiters(self) -> None:
-        for waiter in list(self._waiters):
-            if not waiter.done():
-                waiter.set_result(None)
-        self._waiters.clear()
-
-    def _fail_waiters(self, error: OneGAIError) -> None:
-        for waiter in list(self._waiters):
-            if not waiter.done():
-                waiter.set_exception(error)
-        self._waiters.clear()

@@ -1,4 +1,4 @@
-"""All services of a home, and the question whether there is memory for one more."""
+"""All services of a home."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from typing import Self
 
 import aiohttp
 
-from onegai import policy
-from onegai.catalog import AppSpec, Catalog
-from onegai.errors import AppError, NoGpu, NoService, NotEnoughMemory, UnknownApp
+from onegai.catalog import Catalog
+from onegai.errors import AppError, NoService, UnknownApp
 from onegai.home import Home
 from onegai.resources import Memory, Probe
-from onegai.schema import ServiceStatus
+from onegai.schema import Plan, ServiceStatus
+from onegai.supervisor.admission import Admission
 from onegai.supervisor.leases import Lease
-from onegai.supervisor.service import Loader, Service
+from onegai.supervisor.plan import plan_for
+from onegai.supervisor.service import Hooks, Service
 
 
 class Supervisor:
     """Owns one ``Service`` per app that has one. An async context manager; leaving stops all."""
 
     def __init__(
-        self, home: Home, catalog: Catalog, probe: Probe, headroom_gb: float, load: Loader
+        self, home: Home, catalog: Catalog, probe: Probe, headroom_gb: float, hooks: Hooks
     ) -> None:
         self._home = home
         self._catalog = catalog
-        self._probe = probe
-        self._headroom = round(headroom_gb * 1024)
-        self._load = load
+        self._hooks = hooks
         self._services: dict[str, Service] = {}
+        self._admission = Admission(probe, round(headroom_gb * 1024), self._services)
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -39,14 +39,19 @@ class Supervisor:
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True))
         )
         owners = await self._stack.enter_async_context(asyncio.TaskGroup())
-        tasks = []
+        tasks = [owners.create_task(self._admission.run(), name="admission")]
         for spec in self._catalog.specs.values():
             if spec.has_service:
-                service = Service(self._home, spec, admit=self._admit, load=self._load, http=http)
+                service = Service(
+                    self._home, spec, admission=self._admission, hooks=self._hooks, http=http
+                )
                 self._services[spec.app] = service
                 tasks.append(owners.create_task(service.run(), name=f"owner of {spec.app}"))
         self._stack.callback(lambda: [task.cancel() for task in tasks])
         self._stack.push_async_callback(self._close_all)
+        for service in self._services.values():
+            if service.spec.autostart and service.spec.active:
+                service.want()
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -68,7 +73,11 @@ class Supervisor:
 
     async def memory(self) -> Memory:
         """One reading of the machine, off the event loop."""
-        return await asyncio.to_thread(self._probe.read)
+        return await self._admission.memory()
+
+    async def plan(self, app: str) -> Plan:
+        """What a start of the app would do now. Changes nothing."""
+        return await plan_for(self._services[app], self._admission)
 
     # The SDK's view (sdk.Services):
 
@@ -77,37 +86,21 @@ class Supervisor:
         service = self._services.get(app)
         return service.try_lease() if service is not None else None
 
-    async def lease(self, app: str) -> Lease:
-        """A lease; starts the service if needed. Raises UnknownApp, NoService."""
+    async def lease(self, app: str, holding: frozenset[str] = frozenset()) -> Lease:
+        """A lease; starts the service if needed. Raises UnknownApp, NoService, Deadlock.
+
+        ``holding``: the services that the caller holds already, and goes on to hold.
+        """
         if app not in self._services:
             if app in self._catalog.specs:
                 raise NoService(app=app)
             names = ", ".join(sorted(self._services))
             raise UnknownApp(app=app, do=f"the apps with a service are: {names}")
-        return await self._services[app].lease()
+        return await self._services[app].lease(holding)
 
     async def why_lost(self, app: str, reason: str) -> AppError:
         """The error for a request to ``app`` whose connection broke."""
         return await self._services[app].why_lost(reason)
-
-    async def _admit(self, spec: AppSpec) -> policy.Start:
-        need = policy.Need(vram=spec.vram_mib, ram=spec.ram_mib)
-        if not (need.vram or need.ram):
-            return policy.Start()
-        decision = policy.admit(need, await self.memory(), self._headroom)
-        if isinstance(decision, policy.Start):
-            return decision
-        if decision.kind == "gpu":
-            raise NoGpu(app=spec.app, need_gb=decision.need / 1024)
-        raise NotEnoughMemory(
-            app=spec.app,
-            kind=decision.kind,
-            key=decision.kind.lower(),
-            need_gb=decision.need / 1024,
-            free_gb=decision.free / 1024,
-            total_gb=decision.total / 1024,
-            detail={"need": decision.need, "free": decision.free, "total": decision.total},
-        )
 
     async def _close_all(self) -> None:
         async with asyncio.TaskGroup() as group:

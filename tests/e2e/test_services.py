@@ -159,7 +159,7 @@ def test_answer_of_a_stranger_is_not_our_readiness(make_server: Make) -> None:
         ({"exec": "cd x && python app.py"}, "broken_entry", 409, "run/run_APP.sh"),
         ({"cwd": "nowhere"}, "exec_not_found", 500, "nowhere does not exist"),
         ({"vram": 8}, "no_gpu", 503, "8.0 GB of VRAM"),
-        ({"ram": 4000}, "not_enough_memory", 503, "4000.0 GB of RAM"),
+        ({"ram": 4000}, "too_large", 409, "4000.0 GB of RAM"),
     ],
 )
 def test_start_that_cannot_work(
@@ -178,8 +178,8 @@ def test_vram_refusal_has_the_numbers_and_enough_starts(make_server: Make) -> No
     server.environment = {"ONEGAI_FAKE_GPU": "12"}
     server.start()
     answer = server.post("/service/start", {"app": "big"})
-    assert answer.status == 503
-    assert "needs 13.0 GB of VRAM, and 12.0 of 12.0 GB are free" in answer.result
+    assert (answer.status, answer.detail["code"]) == (409, "too_large")
+    assert "needs 13.0 GB of VRAM, and this machine has 12.0 GB" in answer.result
     assert (answer.detail["need"], answer.detail["free"]) == (13 * 1024, 12 * 1024)
     assert server.post("/service/start", {"app": "fits"}).status == 200
     memory = server.get("/service/status").result["memory"]

@@ -130,7 +130,7 @@ def test_gpu(
     mark: str,
 ) -> None:
     class Probe:
-        def read(self) -> Memory:
+        def read(self, _declared: object) -> Memory:
             return Memory(gpus, 32768, 16384)
 
     monkeypatch.setattr("onegai.resources.machine_probe", Probe)

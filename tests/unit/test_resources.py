@@ -47,7 +47,7 @@ def broken_nvml(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_ram_is_the_machine_s() -> None:
-    memory = MachineProbe().read()
+    memory = MachineProbe().read({})
     assert memory.ram_total == psutil.virtual_memory().total // resources.MIB
     assert 0 < memory.ram_free <= memory.ram_total
     assert not memory.fake
@@ -55,18 +55,18 @@ def test_ram_is_the_machine_s() -> None:
 
 @pytest.mark.usefixtures("path_folder", "no_nvml")
 def test_no_driver_is_no_gpu() -> None:
-    assert MachineProbe().read().gpus == ()
+    assert MachineProbe().read({}).gpus == ()
 
 
 @pytest.mark.usefixtures("path_folder", "broken_nvml")
 def test_failing_driver_is_unknown() -> None:
-    assert MachineProbe().read().gpus is None
+    assert MachineProbe().read({}).gpus is None
 
 
 @pytest.mark.usefixtures("broken_nvml")
 def test_nvidia_smi_is_asked_next(path_folder: Path) -> None:
     smi(path_folder, "0, NVIDIA GeForce RTX 3060, 12288, 11000\n1, Tesla T4, 15360, 0")
-    assert MachineProbe().read().gpus == (
+    assert MachineProbe().read({}).gpus == (
         Gpu(0, "NVIDIA GeForce RTX 3060", 12288, 11000),
         Gpu(1, "Tesla T4", 15360, 0),
     )
@@ -79,7 +79,7 @@ def test_nvidia_smi_is_asked_next(path_folder: Path) -> None:
 )
 def test_nvidia_smi_that_fails_is_unknown(path_folder: Path, output: str, status: int) -> None:
     smi(path_folder, output, status)
-    assert MachineProbe().read().gpus is None
+    assert MachineProbe().read({}).gpus is None
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_fake(monkeypatch: pytest.MonkeyPatch, text: str, totals: list[int]) -> 
     monkeypatch.setenv("ONEGAI_FAKE_GPU", text)
     probe = machine_probe()
     assert isinstance(probe, FakeProbe)
-    memory = probe.read()
+    memory = probe.read({})
     assert memory.fake
     assert memory.gpus is not None
     assert [(gpu.index, gpu.total, gpu.free) for gpu in memory.gpus] == [
@@ -105,6 +105,6 @@ def test_without_the_variable_it_is_the_real_machine(monkeypatch: pytest.MonkeyP
 @pytest.mark.gpu
 @pytest.mark.skipif(shutil.which("nvidia-smi") is None, reason="no NVIDIA GPU")
 def test_real_gpu() -> None:
-    gpus = MachineProbe().read().gpus
+    gpus = MachineProbe().read({}).gpus
     assert gpus
     assert all(0 <= gpu.free <= gpu.total for gpu in gpus)

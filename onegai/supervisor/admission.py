@@ -1,0 +1,304 @@
+"""Who may start, and who makes way: the policy's decisions, carried out in the order of arrival.
+
+Every owner task that wants memory, or a port that another app has, takes a ticket here. One task
+looks at all tickets whenever something has changed, and while any is open also a few times a
+second, because memory comes and goes without telling.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from onegai import policy
+from onegai.catalog import AppSpec
+from onegai.errors import (
+    Deadlock,
+    InternalError,
+    KeptInTheWay,
+    NoGpu,
+    NoRoomInTime,
+    NotEnoughMemory,
+    OneGAIError,
+    RestartWithoutRoom,
+    TooLarge,
+)
+from onegai.policy import Decision, Evict, Need, Occupant, Refuse, Start, Target, Wait
+from onegai.resources import Memory, Probe
+from onegai.supervisor.callers import Callers
+
+log = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.25
+"""Between two looks at the memory while somebody waits for it."""
+RETURN_SECONDS = 10.0
+"""How long freed memory may take to come back (drivers, and WSL2 above all, are slow)."""
+RETURN_POLL_SECONDS = 0.02
+
+
+class Tenant(Protocol):
+    """What admission needs of a service."""
+
+    spec: AppSpec
+    callers: Callers
+
+    def occupant(self) -> Occupant | None:
+        """What it takes up now; None: nothing."""
+        ...
+
+    def target(self) -> Target:
+        """What it wants, for the callers that it has."""
+        ...
+
+    def granted(self, gpu: int | None) -> None:
+        """It may start. From here on it counts as starting."""
+        ...
+
+    def make_way(self, *, release: bool) -> bool:
+        """Begin to stop, or to release VRAM. False: it is not idle any more."""
+        ...
+
+    def pause(self, empty: Callable[[], object]) -> None:
+        """Let no new calls in; ``empty`` is called when the last one has left."""
+        ...
+
+    def resume(self) -> None:
+        """Let calls in again."""
+        ...
+
+
+@dataclass(eq=False)
+class _Ticket:
+    tenant: Tenant
+    done: asyncio.Future[None]
+    since: float = field(default_factory=time.monotonic)
+    waits_for: tuple[str, ...] = ()
+
+    def fail(self, error: OneGAIError) -> None:
+        if not self.done.done():
+            self.done.set_exception(error)
+
+    @property
+    def arrived(self) -> float:
+        """When the first of its callers came."""
+        return min((caller.since for caller in self.tenant.callers), default=self.since)
+
+    @property
+    def gentle(self) -> bool:
+        """Nobody shall make way for any of its callers."""
+        return all(caller.gentle for caller in self.tenant.callers)
+
+
+class Admission:
+    """All tickets of a home. ``run`` must be running."""
+
+    def __init__(self, probe: Probe, headroom: int, tenants: Mapping[str, Tenant]) -> None:
+        self._probe = probe
+        self._headroom = headroom
+        self._tenants = tenants
+        self._tickets: list[_Ticket] = []
+        self._paused: set[str] = set()
+        self._changed = asyncio.Event()
+        self._given_back = float("-inf")
+        """When memory was last said to be free again, ``time.monotonic``."""
+
+    def changed(self, *, given_back: bool = False) -> None:
+        """Tell that a service has come, gone or fallen idle; ``given_back``: memory was freed."""
+        if given_back:
+            self._given_back = time.monotonic()
+        if self._tickets:
+            self._changed.set()
+
+    async def admitted(self, tenant: Tenant) -> None:
+        """Return once the tenant may start; it has been ``granted`` then. Raises the refusal."""
+        if self._matters_to_nobody(tenant):
+            tenant.granted(None)
+            return
+        ticket = _Ticket(tenant, asyncio.get_running_loop().create_future())
+        self._tickets.append(ticket)
+        self._changed.set()
+        seconds = tenant.spec.queue_timeout
+        try:
+            async with asyncio.timeout(seconds):
+                await ticket.done
+        except TimeoutError:
+            names = " and ".join(ticket.waits_for) or "memory"
+            raise NoRoomInTime(app=tenant.spec.app, seconds=seconds, busy=names) from None
+        finally:
+            self._tickets.remove(ticket)
+            self._changed.set()
+
+    async def memory(self) -> Memory:
+        """One reading of the machine, off the event loop."""
+        declared: dict[int, int] = {}
+        for one in self._occupants():
+            if one.gpu is not None:
+                declared[one.gpu] = declared.get(one.gpu, 0) + one.vram
+        return await asyncio.to_thread(self._probe.read, declared)
+
+    async def plan(self, tenant: Tenant) -> tuple[Decision, Memory]:
+        """What would be decided for the tenant now. Changes nothing."""
+        memory = await self.memory()
+        return self._decide(tenant.target(), memory, self._claimed(memory)), memory
+
+    def place(self, app: str) -> int:
+        """The app's place among those that wait for memory, from 1; 0: it does not wait."""
+        order = [ticket.tenant.spec.app for ticket in self._in_order()]
+        return order.index(app) + 1 if app in order else 0
+
+    async def run(self) -> None:
+        """Decide, for ever."""
+        while True:
+            pause: float | None = None
+            if self._tickets:
+                pause = POLL_SECONDS
+                if time.monotonic() - self._given_back < RETURN_SECONDS:
+                    pause = RETURN_POLL_SECONDS
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._changed.wait()
+            self._changed.clear()
+            try:
+                await self._round()
+            except Exception as error:
+                log.exception("admission failed")
+                reason = f"{type(error).__name__}: {error}"
+                for ticket in self._tickets:
+                    ticket.fail(InternalError(reason=reason))
+
+    async def _round(self) -> None:
+        """One look at all tickets. Nothing is awaited between the reading and the last decision."""
+        paused: set[str] = set()
+        if self._tickets:
+            memory = await self.memory()
+            self._break_deadlock(memory)
+            claimed: set[int | None] = set()
+            for ticket in self._in_order():
+                decision = self._decide(ticket.tenant.target(), memory, claimed)
+                self._carry_out(ticket, decision, memory, claimed, paused)
+        self._pause_only(paused)
+
+    def _carry_out(
+        self,
+        ticket: _Ticket,
+        decision: Decision,
+        memory: Memory,
+        claimed: set[int | None],
+        paused: set[str],
+    ) -> None:
+        app = ticket.tenant.spec.app
+        match decision:
+            case Start(gpu):
+                ticket.tenant.granted(gpu)
+                ticket.done.set_result(None)
+            case Evict() | Wait(busy=(_, *_)) if ticket.gentle:
+                ticket.fail(RestartWithoutRoom(app=app))
+            case Evict(apps, release, gpu):
+                claimed.add(gpu)
+                ticket.waits_for = apps
+                if self._still_comes_back(apps):
+                    return
+                log.info("%s: %s makes room for it", app, " and ".join(apps))
+                if not all(self._tenants[one].make_way(release=release) for one in apps):
+                    self._changed.set()
+            case Wait(busy, changing, idle, gpu):
+                claimed.add(gpu)
+                ticket.waits_for = (*busy, *idle, *changing)
+                paused.update(busy, idle)
+            case Refuse(why="held", apps=apps):
+                self._send_away(ticket, apps)
+            case Refuse(why="others") if self._memory_may_come_back():
+                ticket.waits_for = ()
+                claimed.update([gpu.index for gpu in memory.gpus or ()], [None])
+            case Refuse():
+                ticket.fail(refusal(ticket.tenant.spec, decision))
+
+    def _decide(self, target: Target, memory: Memory, claimed: Collection[int | None]) -> Decision:
+        return policy.decide(target, self._occupants(), memory, self._headroom, claimed)
+
+    def _claimed(self, memory: Memory) -> set[int | None]:
+        """The GPUs that those who wait already are going to use."""
+        claimed: set[int | None] = set()
+        for ticket in self._in_order():
+            decision = self._decide(ticket.tenant.target(), memory, claimed)
+            if not isinstance(decision, Refuse):
+                claimed.add(decision.gpu)
+        return claimed
+
+    def _break_deadlock(self, memory: Memory) -> None:
+        """Send away whoever holds what another needs, where each waits for the other."""
+        tickets = {ticket.tenant.spec.app: ticket for ticket in self._in_order()}
+        waiting = [ticket.tenant.target() for ticket in tickets.values()]
+        stuck = policy.deadlocked(waiting, self._occupants(), memory, self._headroom)
+        if stuck is not None:
+            self._send_away(tickets[stuck.app], tuple(stuck.holding))
+
+    def _send_away(self, ticket: _Ticket, held: Collection[str]) -> None:
+        """Fail those of its callers that hold any of these; the others go on waiting."""
+        app = ticket.tenant.spec.app
+        guilty = [caller for caller in ticket.tenant.callers if caller.holding & set(held)]
+        names = " and ".join(
+            sorted(set().union(*(caller.holding for caller in guilty)) & set(held))
+        )
+        ticket.tenant.callers.fail(Deadlock(app=app, held=names), guilty)
+        self._changed.set()
+
+    def _still_comes_back(self, apps: Collection[str]) -> bool:
+        """Is one of them parked just now, so that its memory may be on its way?"""
+        parked = any(one.parked for one in self._occupants() if one.app in apps)
+        return parked and self._memory_may_come_back()
+
+    def _memory_may_come_back(self) -> bool:
+        return time.monotonic() - self._given_back < RETURN_SECONDS
+
+    def _matters_to_nobody(self, tenant: Tenant) -> bool:
+        target = tenant.target()
+        if target.need != Need() or target.declared != Need():
+            return False
+        return all(one.port != target.port or one.app == target.app for one in self._occupants())
+
+    def _occupants(self) -> list[Occupant]:
+        found = (tenant.occupant() for tenant in self._tenants.values())
+        return [one for one in found if one is not None]
+
+    def _in_order(self) -> list[_Ticket]:
+        pending = [ticket for ticket in self._tickets if not ticket.done.done()]
+        return sorted(pending, key=lambda ticket: ticket.arrived)
+
+    def _pause_only(self, apps: set[str]) -> None:
+        for app in apps:
+            self._tenants[app].pause(self.changed)
+        for app in self._paused - apps:
+            self._tenants[app].resume()
+        self._paused = apps
+
+
+def refusal(spec: AppSpec, decision: Refuse) -> OneGAIError:
+    """The error that says why an app cannot start, with the numbers in GB."""
+    facts: dict[str, Any] = {
+        "app": spec.app,
+        "kind": decision.kind,
+        "key": decision.kind.lower(),
+        "need_gb": decision.need / 1024,
+        "free_gb": decision.free / 1024,
+        "total_gb": decision.total / 1024,
+        "detail": {"need": decision.need, "free": decision.free, "total": decision.total},
+    }
+    kept = " and ".join(decision.apps)
+    match decision.why:
+        case "gpu":
+            return NoGpu(app=spec.app, need_gb=decision.need / 1024)
+        case "large":
+            return TooLarge(**facts)
+        case "held":
+            return Deadlock(app=spec.app, held=kept)
+        case "kept" | "port":
+            what = f"port {spec.port}" if decision.why == "port" else "the memory"
+            return KeptInTheWay(app=spec.app, kept=kept, what=what)
+        case "others":
+            return NotEnoughMemory(**facts)

@@ -1,0 +1,80 @@
+"""What a start would do now, in words and numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from onegai.errors import OneGAIError
+from onegai.policy import Decision, Evict, Refuse, Start, Wait
+from onegai.resources import Memory
+from onegai.schema import Plan, State
+from onegai.supervisor.admission import Admission, refusal
+from onegai.supervisor.service import Service
+
+
+async def plan_for(service: Service, admission: Admission) -> Plan:
+    """The plan for one service. Changes nothing."""
+    decision, memory = await admission.plan(service)
+    app = service.spec.app
+    ready = service.state is State.READY
+    gpu = None if isinstance(decision, Refuse) else decision.gpu
+    card = next((one for one in memory.gpus or () if one.index == gpu), None)
+    plan = Plan(
+        app=app,
+        action="none",
+        text=f"{app} is ready: nothing has to be done",
+        need=service.spec.vram_mib,
+        need_ram=service.spec.ram_mib,
+        gpu=gpu,
+        free=card.free if card else None,
+        total=card.total if card else None,
+        free_ram=memory.ram_free,
+    )
+    if ready:
+        return plan
+    return plan.model_copy(update=_said(service, decision, memory))
+
+
+def _said(service: Service, decision: Decision, memory: Memory) -> dict[str, object]:
+    app = service.spec.app
+    where = _where(decision, memory)
+    match decision:
+        case Start():
+            return {"action": "start", "text": f"{app} would start at once{where}"}
+        case Evict(apps, release):
+            done = "release its memory" if release else "be stopped"
+            if len(apps) > 1:
+                done = "release their memory" if release else "be stopped"
+            text = f"{_and(apps)} would {done}, being idle, and {app} would start{where}"
+            key = "release" if release else "stop"
+            return {"action": "evict", "text": text, key: list(apps)}
+        case Wait(busy, changing, idle):
+            names = [*busy, *idle, *changing]
+            why = []
+            if busy:
+                why.append(f"until the calls of {_and(busy)} end, which would be stopped then")
+            if changing:
+                why.append(f"for {_and(changing)}, which starts or stops right now")
+            text = f"{app} would wait {' and '.join(why) or 'for those that came before it'}{where}"
+            return {"action": "wait", "text": text, "wait_for": names}
+        case Refuse():
+            error: OneGAIError = refusal(service.spec, decision)
+            text = f"{error.message}: {error.advice}"
+            return {
+                "action": "refuse",
+                "text": text,
+                "error": error.code,
+                "free": decision.free or None,
+                "total": decision.total or None,
+            }
+
+
+def _where(decision: Decision, memory: Memory) -> str:
+    if isinstance(decision, Refuse) or decision.gpu is None or len(memory.gpus or ()) < 2:
+        return ""
+    return f" on GPU {decision.gpu}"
+
+
+def _and(names: Iterable[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last

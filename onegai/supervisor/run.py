@@ -1,0 +1,137 @@
+"""The process of one life of a service: made, watched and ended."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+from contextlib import suppress
+
+import aiohttp
+
+from onegai.catalog import AppSpec
+from onegai.errors import Died, ExitedEarly, OneGAIError
+from onegai.home import Home
+from onegai.process import sockets, tree
+from onegai.process.child import Child, service_command
+from onegai.process.logfile import LogFile
+from onegai.supervisor import readiness
+from onegai.supervisor.interrupts import Interrupted, unless
+
+log = logging.getLogger(__name__)
+
+HOUSEKEEPING_SECONDS = 60
+LOG_LINES = 20
+
+
+class Run:
+    """One life's process. A service with ``url`` has none: nothing is made, nothing ends."""
+
+    def __init__(
+        self, home: Home, spec: AppSpec, log_file: LogFile, http: aiohttp.ClientSession
+    ) -> None:
+        self._home = home
+        self._spec = spec
+        self._log = log_file
+        self._log_start = log_file.size
+        self._http = http
+        self._child: Child | None = None
+        self._spawning: asyncio.Future[Child] | None = None
+        self.problems: list[str] = []
+
+    @property
+    def url(self) -> str:
+        """Base URL, without a slash at the end."""
+        if self._spec.url is not None:
+            return self._spec.url.rstrip("/")
+        return f"http://{readiness.HOST}:{self._spec.port}"
+
+    @property
+    def pid(self) -> int | None:
+        """Pid of the process that was started."""
+        return self._child.pid if self._child else None
+
+    @property
+    def rss(self) -> int | None:
+        """Resident memory of all its processes, MiB. Some milliseconds of /proc."""
+        return tree.rss_mib(self._child.pids()) if self._child else None
+
+    @property
+    def over(self) -> bool:
+        """The process has ended."""
+        return self._child is not None and self._child.ended.is_set()
+
+    async def start(self, gpu: int | None) -> None:
+        """Make it and wait until it answers. On failure the process is left to ``end``."""
+        if self._spec.url is not None:
+            await readiness.check_remote(self._spec, self._http)
+            return
+        spec = self._spec
+        readiness.check_port_free(spec)
+        arguments, folder, environment = service_command(self._home, spec)
+        if gpu is not None:
+            environment.setdefault("CUDA_VISIBLE_DEVICES", str(gpu))
+        tag = tree.Tag(spec.app, self._home.root)
+        self._spawning = asyncio.ensure_future(
+            Child.spawn(arguments, folder, environment, self._log, tag)
+        )
+        # A stop in this very moment must not lose the process that is being made.
+        self._child = child = await asyncio.shield(self._spawning)
+        log.info("%s: started, pid %d", spec.app, child.pid)
+        await self.watched(
+            readiness.wait_until_ready(spec, child, self._log, self._log_start, self._http)
+        )
+
+    async def watched(self, work: Awaitable[None]) -> None:
+        """Await work on a starting process; its end is noticed at once and is a failed start."""
+        child = self._child
+        if child is None:
+            await work
+            return
+        try:
+            await unless(child.ended, work)
+        except (Interrupted, OneGAIError):
+            if not child.ended.is_set():
+                raise
+        if child.ended.is_set():
+            lines = self._log.tail(LOG_LINES, self._log_start)
+            raise ExitedEarly(app=self._spec.app, how=child.how_it_ended, detail={"log": lines})
+
+    async def ended(self) -> None:
+        """Wait for its end, meanwhile watching what it listens on and how large its log is."""
+        if self._child is None:
+            await asyncio.Event().wait()
+            return
+        while not self._child.ended.is_set():
+            self._look_at_listeners(self._child)
+            if self._log.is_large:
+                await asyncio.to_thread(self._log.rotate)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(HOUSEKEEPING_SECONDS):
+                    await self._child.ended.wait()
+
+    def died(self) -> Died:
+        """The error that says how it ended by itself."""
+        assert self._child is not None
+        lines = self._log.tail(LOG_LINES, self._log_start)
+        return Died(app=self._spec.app, how=self._child.how_it_ended, detail={"log": lines})
+
+    async def end(self) -> None:
+        """Stop whatever is left; a crashed leader may leave workers behind."""
+        if self._spawning is not None:
+            with suppress(OneGAIError):
+                self._child = await self._spawning
+            self._spawning = None
+        if self._child is not None:
+            await self._child.stop(self._spec.stop_timeout)
+            log.info("%s: stopped (%s)", self._spec.app, self._child.how_it_ended)
+            self._child = None
+
+    def _look_at_listeners(self, child: Child) -> None:
+        """Some milliseconds of /proc, once a minute."""
+        found = sockets.listeners(child.pids())
+        self.problems = [
+            f"it listens on {listener.address}:{listener.port}, which other machines may reach"
+            for listener in sorted(found, key=lambda listener: listener.port)
+            if not listener.address.startswith("127.") and listener.address != "::1"
+        ]
