@@ -48,6 +48,10 @@ class ServiceStatus(BaseModel):
     place: int = Field(
         default=0, description="its place among those that wait for memory, from 1; 0: it does not"
     )
+    making_way: bool = Field(
+        default=False,
+        description="ready, but no new call gets in: another app waits for its memory",
+    )
     calls: int = Field(default=0, description="calls of its functions that run")
     queued: int = Field(default=0, description="calls of its functions that wait for their turn")
     idle_seconds: float | None = Field(

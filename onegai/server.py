@@ -24,6 +24,7 @@ from onegai.app import create_app
 from onegai.engine import Engine
 from onegai.errors import ConfigError
 from onegai.home import Home
+from onegai.process import tree
 from onegai.process.sockets import listeners, port_holder
 from onegai.schema import Problem
 from onegai.settings import Settings, load_settings, remember
@@ -42,6 +43,7 @@ def serve(home: Home, *, host: str | None, port: int | None) -> None:
             remember(home, "host", host)
         _log_to(home.logs / "onegai.log")
         listener = _listen(settings)
+        tree.become_subreaper()
         with listener:
             url = _url(settings, listener)
             jsonfile.write(home.server_file, {"pid": os.getpid(), "url": url})

@@ -90,7 +90,9 @@ class Child:
     def __init__(self, process: asyncio.subprocess.Process, tag: tree.Tag) -> None:
         self._process = process
         self._tag = tag
+        self._family = tree.Family(tag, process.pid)
         self.ended = asyncio.Event()
+        self._leader_ended = asyncio.Event()
         self._watcher = asyncio.create_task(self._watch())
 
     @classmethod
@@ -130,7 +132,7 @@ class Child:
 
     def pids(self) -> list[int]:
         """Everything alive that belongs to this child. Takes some milliseconds."""
-        return tree.members(self._tag, self.pid)
+        return self._family.pids()
 
     @property
     def exit_status(self) -> int | None:
@@ -171,23 +173,34 @@ class Child:
         await self.ended.wait()
 
     def _signal(self, number: signal.Signals) -> None:
+        # Before the first of them ends: who its children are can only be seen while it lives.
+        family = self.pids()
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
-        for pid in self.pids():
+        for pid in family:
             with suppress(ProcessLookupError, PermissionError):
                 if os.getpgid(pid) != self.pid:
                     os.kill(pid, number)
 
     async def _all_gone(self, again: signal.Signals | None = None) -> None:
         pause = _POLL_SECONDS
-        while self._process.returncode is None or self.pids():
-            await asyncio.sleep(pause)
+        while not self._leader_ended.is_set() or self.pids():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._leader_ended.wait()
+                    await asyncio.sleep(_POLL_SECONDS if self.pids() else 0)
             pause = min(pause * 1.5, 0.25)
             if again is not None:
                 self._signal(again)
+        self.reap()
+
+    def reap(self) -> None:
+        """Let the zombies go that the subreaper has adopted from it. Some milliseconds."""
+        self._family.reap()
 
     async def _watch(self) -> None:
         code = await self._process.wait()
+        self._leader_ended.set()
         # A launcher that succeeded may have left the real service behind it.
         while code == 0 and await self._left_any():
             await asyncio.sleep(0.25)

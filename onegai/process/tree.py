@@ -5,6 +5,7 @@ Read from /proc (proc(5)); processes of other users are skipped.
 
 from __future__ import annotations
 
+import ctypes
 import os
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Literal
 
 import psutil
 
-_PROC = Path("/proc")
+_PR_SET_CHILD_SUBREAPER = 36
 
 
 @dataclass(frozen=True)
@@ -33,37 +34,105 @@ class Tag:
         }
 
 
-def members(tag: Tag, group: int) -> list[int]:
-    """Pids, zombies left out, of the process group ``group`` and of everything tagged."""
-    wanted = {f"{key}={value}".encode() for key, value in tag.environment().items()}
-    return [pid for pid in _own_pids() if _in_group(pid, group) or _is_tagged(pid, wanted)]
+@dataclass(frozen=True)
+class _Process:
+    """What /proc says of one process; ``started`` (clock ticks) tells a pid's lives apart."""
+
+    pid: int
+    zombie: bool
+    parent: int
+    group: int
+    started: int
 
 
-def _own_pids() -> list[int]:
-    mine = os.getuid()
+class Family:
+    """The processes of one service: its group, what is tagged, and the descendants of these.
+
+    One that was seen once stays a member for life, even if it leaves the group, clears its
+    environment and outlives its parent (its new parent is then a subreaper, this process).
+    """
+
+    def __init__(self, tag: Tag, group: int) -> None:
+        self._wanted = {f"{key}={value}".encode() for key, value in tag.environment().items()}
+        self._group = group
+        try:
+            self._since = _read(group).started
+        except (OSError, ValueError, IndexError):
+            self._since = 0
+        self._seen: dict[int, int] = {}
+
+    def pids(self) -> list[int]:
+        """All that are alive, zombies left out. Some milliseconds."""
+        return self._look(_processes())
+
+    def _look(self, everybody: list[_Process]) -> list[int]:
+        # Whoever was there before the first of them cannot be one of them.
+        alive = {one.pid: one for one in everybody if not one.zombie and one.started >= self._since}
+        found = {pid for pid, one in alive.items() if self._is_member(one)}
+        children: dict[int, list[int]] = {}
+        for one in alive.values():
+            children.setdefault(one.parent, []).append(one.pid)
+        pending = list(found)
+        while pending:
+            fresh = set(children.get(pending.pop(), ())) - found
+            found |= fresh
+            pending += fresh
+        self._seen |= {pid: alive[pid].started for pid in found}
+        return sorted(found)
+
+    def reap(self) -> None:
+        """Let the zombies of adopted members go; nobody else waits for them."""
+        for one in _processes():
+            adopted = one.zombie and one.parent == os.getpid() and one.pid != self._group
+            if adopted and self._seen.get(one.pid) == one.started:
+                with suppress(ChildProcessError):
+                    os.waitpid(one.pid, os.WNOHANG)
+
+    def _is_member(self, one: _Process) -> bool:
+        if one.group == self._group or self._seen.get(one.pid) == one.started:
+            return True
+        return _is_tagged(one.pid, self._wanted)
+
+
+def become_subreaper() -> None:
+    """Have orphaned descendants adopted by this process instead of by init (prctl(2))."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _processes() -> list[_Process]:
+    me = os.getpid()
     found = []
-    with os.scandir(_PROC) as entries:
+    with os.scandir("/proc") as entries:
         for entry in entries:
-            if entry.name.isdigit() and int(entry.name) != os.getpid():
-                with suppress(OSError):
-                    if entry.stat().st_uid == mine:
-                        found.append(int(entry.name))
+            if entry.name.isdigit() and int(entry.name) != me:
+                with suppress(OSError, ValueError, IndexError):
+                    found.append(_read(int(entry.name)))
     return found
 
 
-def _in_group(pid: int, group: int) -> bool:
+def _read(pid: int) -> _Process:
+    """From /proc/{pid}/stat. Raises OSError when it is gone."""
+    # The command's name may hold spaces and brackets; the fields after the last ) do not.
+    fields = _content(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+    return _Process(pid, fields[0] in b"ZX", int(fields[1]), int(fields[2]), int(fields[19]))
+
+
+def _content(path: str) -> bytes:
+    """A file of /proc, with as few system calls as there can be: many are read in a row."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        # The command's name may hold spaces and brackets; the fields after the last ) do not.
-        state, _parent, pgrp = (_PROC / f"{pid}/stat").read_text().rsplit(")", 1)[1].split()[:3]
-    except (OSError, ValueError):
-        return False
-    return int(pgrp) == group and state not in "ZX"
+        pieces = []
+        while piece := os.read(descriptor, 1 << 16):
+            pieces.append(piece)
+        return b"".join(pieces)
+    finally:
+        os.close(descriptor)
 
 
 def _is_tagged(pid: int, wanted: set[bytes]) -> bool:
     try:
-        # A zombie's environ is empty.
-        return wanted <= set((_PROC / f"{pid}/environ").read_bytes().split(b"\0"))
+        return wanted <= set(_content(f"/proc/{pid}/environ").split(b"\0"))
     except OSError:
         return False
 

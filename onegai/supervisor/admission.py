@@ -144,7 +144,7 @@ class Admission:
     async def plan(self, tenant: Tenant) -> tuple[Decision, Memory]:
         """What would be decided for the tenant now. Changes nothing."""
         memory = await self.memory()
-        return self._decide(tenant.target(), memory, self._claimed(memory)), memory
+        return self._decide(tenant.target(), memory, self._claimed(memory, tenant)), memory
 
     def place(self, app: str) -> int:
         """The app's place among those that wait for memory, from 1; 0: it does not wait."""
@@ -221,10 +221,12 @@ class Admission:
     def _decide(self, target: Target, memory: Memory, claimed: Collection[int | None]) -> Decision:
         return policy.decide(target, self._occupants(), memory, self._headroom, claimed)
 
-    def _claimed(self, memory: Memory) -> set[int | None]:
-        """The GPUs that those who wait already are going to use."""
+    def _claimed(self, memory: Memory, tenant: Tenant) -> set[int | None]:
+        """The GPUs that those are going to use who wait already, and came before the tenant."""
         claimed: set[int | None] = set()
         for ticket in self._in_order():
+            if ticket.tenant is tenant:
+                break
             decision = self._decide(ticket.tenant.target(), memory, claimed)
             if not isinstance(decision, Refuse):
                 claimed.add(decision.gpu)

@@ -63,6 +63,11 @@ class Gate:
         return self._inside
 
     @property
+    def shut(self) -> bool:
+        """Nobody gets in right now."""
+        return not self._open
+
+    @property
     def last_used(self) -> float:
         """``time.monotonic`` when the last lease was given back; now, while one is out."""
         return time.monotonic() if self._inside else self._left

@@ -20,7 +20,8 @@ from onegai.supervisor.interrupts import Interrupted, unless
 
 log = logging.getLogger(__name__)
 
-HOUSEKEEPING_SECONDS = 60
+FIRST_LOOK_SECONDS = 1.0
+HOUSEKEEPING_SECONDS = 60.0
 LOG_LINES = 20
 
 
@@ -102,13 +103,14 @@ class Run:
         if self._child is None:
             await asyncio.Event().wait()
             return
+        pause = FIRST_LOOK_SECONDS
         while not self._child.ended.is_set():
-            self._look_at_listeners(self._child)
-            if self._log.is_large:
-                await asyncio.to_thread(self._log.rotate)
             with suppress(TimeoutError):
-                async with asyncio.timeout(HOUSEKEEPING_SECONDS):
+                async with asyncio.timeout(pause):
                     await self._child.ended.wait()
+                    return
+            await asyncio.to_thread(self._look_after, self._child)
+            pause = HOUSEKEEPING_SECONDS
 
     def died(self) -> Died:
         """The error that says how it ended by itself."""
@@ -127,8 +129,11 @@ class Run:
             log.info("%s: stopped (%s)", self._spec.app, self._child.how_it_ended)
             self._child = None
 
-    def _look_at_listeners(self, child: Child) -> None:
-        """Some milliseconds of /proc, once a minute."""
+    def _look_after(self, child: Child) -> None:
+        """Some milliseconds, once a minute."""
+        if self._log.is_large:
+            self._log.rotate()
+        child.reap()
         found = sockets.listeners(child.pids())
         self.problems = [
             f"it listens on {listener.address}:{listener.port}, which other machines may reach"

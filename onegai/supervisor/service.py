@@ -211,6 +211,7 @@ class Service:
             url=run.url if run and self._state is State.READY else None,
             gpu=self._gpu,
             leases=gate.inside if gate else 0,
+            making_way=self._state is State.READY and gate is not None and gate.shut,
             waiting=len(self.callers),
             place=self._admission.place(self.spec.app),
             since=self._since,
@@ -321,7 +322,6 @@ class Service:
                 gate = await self._while_wanted(self._begin(self._run))
             except Interrupted:
                 log.info("%s: its start was abandoned", self.spec.app)
-                self.callers.fail(Stopped(app=self.spec.app))
             except OneGAIError as error:
                 self._failure = error
                 self.callers.fail(error)

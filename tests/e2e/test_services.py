@@ -270,7 +270,7 @@ def test_stop_all(make_server: Make) -> None:
     assert len(strays(server.home)) == 1
 
 
-@pytest.mark.parametrize("mode", ["child", "session"])
+@pytest.mark.parametrize("mode", ["child", "session", "stranger"])
 def test_stop_ends_what_ignores_it_and_what_it_started(make_server: Make, mode: str) -> None:
     server = make_server({"a": fake("ready", "--ignore-term", stop_timeout=0.3)})
     server.write(
@@ -281,8 +281,13 @@ def test_stop_ends_what_ignores_it_and_what_it_started(make_server: Make, mode: 
     server.start()
     pid = server.post("/api/a/spawn", {"mode": mode, "ignore_term": 1}).result["pid"]
     assert _alive(pid)
+    if mode == "stranger":
+        assert server.service("a")["rss"] > 0
+        assert server.process is not None
+        until(lambda: _parent(pid) == server.process.pid, what="its adoption by the subreaper")
     server.post("/service/stop", {"app": "a"})
     assert not _alive(pid)
+    assert not Path(f"/proc/{pid}").exists()
     assert len(strays(server.home)) == 1
 
 
@@ -327,6 +332,10 @@ def test_function_that_never_returns_does_not_keep_the_server_alive(make_server:
 def _ignoring_a_lost_connection(server: Server, path: str, app: str = "") -> None:
     with suppress(OSError, http.client.HTTPException):
         server.post(path, {"app": app} if app else {})
+
+
+def _parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
 
 
 def _alive(pid: int) -> bool:

@@ -5,6 +5,7 @@ POST /echo                       the request as JSON: method, path, query, heade
 POST /sleep?s=0.5                answers after that long
 POST /die?code=3                 exits without answering
 POST /spawn?mode=child|session   starts a sleeping process, in its group or in a session of its own;
+     |stranger                   or in a session of its own, without our environment and orphaned;
      &ignore_term=1              one that ignores SIGTERM. Answers {"pid": …}
 """
 
@@ -53,6 +54,11 @@ def spawn(mode: str, ignore_term: bool) -> int:
     import subprocess
 
     script = "trap '' TERM; exec sleep 3600" if ignore_term else "exec sleep 3600"
+    if mode == "stranger":
+        # Its parent lives for a second, as a launcher does; the child outlives it.
+        script = f"setsid env -i sh -c {script!r} & echo $!; sleep 1"
+        launcher = subprocess.Popen(["/bin/sh", "-c", script], stdout=subprocess.PIPE, text=True)
+        return int(launcher.stdout.readline())
     child = subprocess.Popen(["/bin/sh", "-c", script], start_new_session=mode == "session")
     return child.pid
 

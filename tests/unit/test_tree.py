@@ -1,7 +1,9 @@
 """Which processes belong to a service."""
 
 import os
+import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -48,12 +50,12 @@ def test_tag_tells_apps_homes_and_roles_apart(spawn: Spawn, tmp_path: Path) -> N
     environments = [{**os.environ, **tag.environment()} for tag in tags]
     pids = [spawn("sleep", "60", env=environment).pid for environment in environments]
     for tag, pid in zip(tags, pids, strict=True):
-        until(lambda tag=tag, pid=pid: tree.members(tag, group=-1) == [pid])
+        until(lambda tag=tag, pid=pid: tree.Family(tag, group=-1).pids() == [pid])
 
 
 def test_a_group_s_member_needs_no_tag(spawn: Spawn, tmp_path: Path) -> None:
     process = spawn("sh", "-c", "sleep 60 & wait", start_new_session=True, env={"PATH": "/bin"})
-    until(lambda: len(tree.members(Tag("a", tmp_path), process.pid)) == 2)
+    until(lambda: len(tree.Family(Tag("a", tmp_path), process.pid).pids()) == 2)
     os.killpg(process.pid, 9)
 
 
@@ -62,14 +64,14 @@ def test_a_zombie_is_no_member(spawn: Spawn, tmp_path: Path) -> None:
     process = spawn("true", start_new_session=True, env={**os.environ, **tag.environment()})
     stat = Path(f"/proc/{process.pid}/stat")
     until(lambda: stat.read_text().rsplit(")", 1)[1].split()[0] == "Z")
-    assert tree.members(tag, process.pid) == []
+    assert tree.Family(tag, process.pid).pids() == []
 
 
 def test_a_name_with_brackets_and_spaces(spawn: Spawn, tmp_path: Path) -> None:
     program = tmp_path / "a) S 1 (b"
     program.symlink_to("/bin/sleep")
     process = spawn(str(program), "60", start_new_session=True, env={})
-    until(lambda: tree.members(Tag("a", tmp_path), process.pid) == [process.pid])
+    until(lambda: tree.Family(Tag("a", tmp_path), process.pid).pids() == [process.pid])
 
 
 def test_memory_of_what_is_there_and_of_what_is_gone(spawn: Spawn) -> None:
@@ -77,3 +79,53 @@ def test_memory_of_what_is_there_and_of_what_is_gone(spawn: Spawn) -> None:
     process.wait()
     assert tree.rss_mib([process.pid]) == 0
     assert tree.rss_mib([os.getpid()]) > 0
+
+
+def test_one_that_left_everything_stays_a_member_once_seen(spawn: Spawn, tmp_path: Path) -> None:
+    tag = Tag("a", tmp_path)
+    program = "import os, time\nif os.fork() == 0:\n    os.setsid()\n"
+    program += "    os.execve('/bin/sleep', ['sleep', '60'], {})\ntime.sleep(60)\n"
+    process = spawn(
+        sys.executable,
+        "-c",
+        program,
+        start_new_session=True,
+        env={**os.environ, **tag.environment()},
+    )
+    family = tree.Family(tag, process.pid)
+    until(lambda: len(family.pids()) == 2)
+    (runaway,) = set(family.pids()) - {process.pid}
+    process.kill()
+    process.wait()
+    until(lambda: family.pids() == [runaway])
+    assert tree.Family(tag, process.pid).pids() == []
+    os.kill(runaway, signal.SIGKILL)
+    until(lambda: family.pids() == [])
+
+
+def test_a_subreaper_adopts_and_reaps(tmp_path: Path) -> None:
+    """In a process of its own: it stays a subreaper for life."""
+    code = """
+import os, subprocess, sys, time
+from pathlib import Path
+from onegai.process import tree
+
+tree.become_subreaper()
+tag = tree.Tag("a", Path(sys.argv[1]))
+script = "setsid env -i sleep 0.5 & sleep 0.2"
+environment = {"PATH": "/usr/bin:/bin", **tag.environment()}
+leader = subprocess.Popen(["sh", "-c", script], start_new_session=True, env=environment)
+family = tree.Family(tag, leader.pid)
+bare = lambda pid: Path(f"/proc/{pid}/environ").read_bytes() == bytes()
+while not (orphans := [pid for pid in family.pids() if bare(pid)]):
+    time.sleep(0.01)
+leader.wait()
+stat = Path(f"/proc/{orphans[0]}/stat")
+while stat.read_text().split()[2] != "Z":
+    time.sleep(0.01)
+assert int(stat.read_text().split()[3]) == os.getpid()
+family.reap()
+assert not stat.exists()
+assert family.pids() == []
+"""
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, timeout=30)
