@@ -46,7 +46,7 @@ goto done
 echo error: OneGAI runs in WSL, the Linux of Windows, and this Windows has none. 1>&2
 echo   fix: run this in an administrator PowerShell, restart Windows, and start run.bat again: 1>&2
 echo        wsl --install -d Ubuntu-24.04 1>&2
-set "STATUS=3"
+set "STATUS=1"
 goto done
 
 :no_linux
@@ -54,13 +54,13 @@ echo error: WSL is there, but no Linux with bash starts in it. 1>&2
 echo   fix: see what there is with:    wsl --list --verbose 1>&2
 echo        install one with:          wsl --install -d Ubuntu-24.04 1>&2
 echo        or choose another one with: wsl --set-default Ubuntu-24.04 1>&2
-set "STATUS=3"
+set "STATUS=1"
 goto done
 
 :no_folder
 echo error: WSL does not see the folder "%HERE%" 1>&2
 echo   fix: clone OneGAI inside of WSL, in its home folder: git clone ... ~/OneGAI 1>&2
-set "STATUS=3"
+set "STATUS=1"
 goto done
 
 :done

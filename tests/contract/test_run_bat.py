@@ -59,5 +59,5 @@ def test_every_other_end_says_what_to_do(lines: list[str]) -> None:
         section = text.split(f"\n:{label}\n", 1)[1].split("\ngoto ", 1)[0].splitlines()
         assert section[0].startswith("echo error: ")
         assert section[1].startswith("echo   fix: ")
-        assert section[-1] == 'set "STATUS=3"'
+        assert section[-1] == 'set "STATUS=1"'
         assert all(line.endswith(" 1>&2") for line in section[:-1])
