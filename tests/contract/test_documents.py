@@ -19,7 +19,8 @@ def rows(text: str, heading: str) -> list[list[str]]:
     """The cells of the table under a header row that begins with ``heading``."""
     table = text.split(f"| {heading} |", 1)[1].split("\n\n", 1)[0]
     return [
-        [cell.strip() for cell in line.strip("|").split(" | ")] for line in table.splitlines()[2:]
+        [cell.strip() for cell in line.removeprefix("|").removesuffix("|").split("|")]
+        for line in table.splitlines()[2:]
     ]
 
 

@@ -1,4 +1,4 @@
-"""The blocks of a page of docs/, as the reader meets them: files, requests with answers, scripts."""
+"""The blocks of a page of docs/, as a reader meets them: files, requests, scripts."""
 
 from __future__ import annotations
 
