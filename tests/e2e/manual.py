@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-NAMED = re.compile(r"# (\S+\.(?:py|sh))\n")
+NAMED = re.compile(r"# (\S+\.(?:py|sh|lock))\n")
 """The first line of a block that is a file of the reader's; a shell script has it after ``#!``."""
 
 
@@ -47,11 +47,11 @@ class Page:
 
 
 def read_page(path: Path) -> Page:
-    """Every block of python, json, http; bash only where it is a file. Others are not run."""
+    """Every block of python, json and http, and every file, whatever it is written in."""
     page = Page()
     for language, text in BLOCK.findall(path.read_text(encoding="utf-8")):
         named = NAMED.match(text.removeprefix("#!/usr/bin/env bash\n"))
-        if language in ("python", "bash") and named:
+        if named:
             assert named[1] not in page.files, f"{named[1]} is shown twice"
             page.files[named[1]] = text
         elif language == "python":

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from harness import PASSWORD, ROOT, Server, copy_recipes, free_port
 from manual import Page, promised_output, read_page
@@ -62,3 +63,32 @@ def run_script(server: Server, script: str) -> list[str]:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
+
+
+def test_own_app(make_server: Make) -> None:
+    page = read_page(ROOT / "docs" / "plugins.md")
+    assert {Path(name).parts[0] for name in page.files} == set("install run func api tests".split())
+    server = home_of(page, make_server()).start()
+    follow(page, server)
+    drawn = server.post("/api/banner/raw", {"text": "Onegai"}).body.decode()
+    assert len(drawn.splitlines()) >= 5
+    assert "___" in drawn
+    assert server.get("/api/banner/show?text=Onegai").body.decode() == drawn
+    assert server.get("/service/status").result["problems"] == []
+    done = subprocess.run(
+        ["bash", "tests/test_banner.sh"],
+        cwd=server.home,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "ONEGAI_URL": server.url,
+            "ONEGAI_USERNAME": "onegai",
+            "ONEGAI_PASSWORD": PASSWORD,
+            "ONEGAI_PYTHON": sys.executable,
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
