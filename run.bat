@@ -11,8 +11,8 @@ set "OLDPAGE="
 for /f "tokens=2 delims=:." %%c in ('chcp') do set "OLDPAGE=%%c"
 chcp 65001 >nul
 
-where wsl.exe >nul 2>&1
-if errorlevel 1 goto no_wsl
+rem wsl.exe ends with -1 when it fails, which "if errorlevel" does not see; <nul: it may ask whether to install itself.
+where wsl.exe >nul 2>&1 || goto no_wsl
 
 rem A folder inside of WSL (\\wsl.localhost\Ubuntu\home\me\OneGAI) names its Linux; any other is on a Windows disk.
 set "HERE=%~dp0"
@@ -21,8 +21,7 @@ if /i "%HERE:~0,16%"=="\\wsl.localhost\" set "IN_LINUX=1"
 if /i "%HERE:~0,7%"=="\\wsl$\" set "IN_LINUX=1"
 if defined IN_LINUX goto inside
 
-wsl.exe --exec bash --version >nul 2>&1
-if errorlevel 1 goto no_linux
+wsl.exe --exec bash --version >nul 2>&1 <nul || goto no_linux
 set "FOLDER="
 for /f "usebackq delims=" %%p in (`wsl.exe --exec wslpath -a "%HERE:\=/%"`) do set "FOLDER=%%p"
 if not defined FOLDER goto no_folder
@@ -36,8 +35,7 @@ for /f "tokens=1,2,* delims=\" %%a in ("%HERE%") do (
     set "FOLDER=/%%c"
 )
 set "FOLDER=%FOLDER:\=/%"
-wsl.exe -d "%LINUX%" --exec bash --version >nul 2>&1
-if errorlevel 1 goto no_linux
+wsl.exe -d "%LINUX%" --exec bash --version >nul 2>&1 <nul || goto no_linux
 wsl.exe -d "%LINUX%" --exec bash "%FOLDER%/run.sh" %*
 set "STATUS=%ERRORLEVEL%"
 goto done
