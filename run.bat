@@ -11,7 +11,7 @@ set "OLDPAGE="
 for /f "tokens=2 delims=:." %%c in ('chcp') do set "OLDPAGE=%%c"
 chcp 65001 >nul
 
-rem wsl.exe ends with -1 when it fails, which "if errorlevel" does not see; <nul: it may ask whether to install itself.
+rem wsl.exe ends with -1 when it fails, which "if errorlevel" does not see. It may ask whether to install itself.
 where wsl.exe >nul 2>&1 || goto no_wsl
 
 rem A folder inside of WSL (\\wsl.localhost\Ubuntu\home\me\OneGAI) names its Linux; any other is on a Windows disk.
