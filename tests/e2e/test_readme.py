@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from harness import ROOT, Server, copy_recipes, free_port
+from harness import PASSWORD, ROOT, Server, copy_recipes, free_port
 
 Make = Callable[..., Server]
 
@@ -43,6 +43,24 @@ def test_own_app(make_server: Make) -> None:
     assert "___" in drawn
     assert server.post("/api/banner/main", {"text": "a"}).result.strip()
     assert server.post("/api/banner/main", {}).detail["errors"][0]["field"] == "text"
+
+
+def test_asyncio_example(make_server: Make) -> None:
+    text = (ROOT / "README.md").read_text()
+    code = text.split("`AsyncClient` has", 1)[1].split("```python\n", 1)[1].split("```")[0]
+    server = make_server({"smollm": {"type": "inline"}})
+    server.write("func/smollm.py", "def main(args): return args['text'].upper()")
+    script = code.replace("http://127.0.0.1:58080", server.start().url)
+    script = script.replace("the password", PASSWORD)
+    ended = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{script}"],
+        cwd=server.home,
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (ended.stdout, ended.stderr) == ("['WHO ARE YOU?', 'WHAT IS THE SEA?']\n", "")
 
 
 def test_python_example(shipped: Server, tmp_path: Path) -> None:
