@@ -436,5 +436,19 @@ async def test_closed_stream_hangs_up() -> None:
         await listener.left.wait()
 
 
+async def test_close_ends_what_waits() -> None:
+    listener = Listener()
+    async with (
+        asyncio.timeout(SECONDS),
+        await asyncio.start_server(listener, "127.0.0.1", 0) as listening,
+    ):
+        onegai = AsyncClient(url_of(listening), "onegai", PASSWORD)
+        call = asyncio.create_task(onegai.call("voice", text="x"))
+        await listener.asked.wait()
+        await onegai.close()
+        assert (await error_of(call)).code == "server_unreachable"
+        await listener.left.wait()
+
+
 def url_of(listening: asyncio.Server) -> str:
     return f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
