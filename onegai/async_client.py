@@ -170,5 +170,4 @@ class AsyncClient:
 
 
 async def _reply(answer: aiohttp.ClientResponse) -> wire.Reply:
-    content_type = answer.headers.get("Content-Type", "")
-    return wire.Reply(answer.status, content_type, await answer.read())
+    return wire.Reply(answer.status, answer.headers, await answer.read())

@@ -111,8 +111,7 @@ class BorrowedServices:
         except (aiohttp.ClientError, OSError) as error:
             raise Unreachable(app=app, reason=f"the server at {self._url}: {error}") from None
         if answer.status != 200:
-            content_type = answer.headers.get("Content-Type", "")
-            reply = wire.Reply(answer.status, content_type, await answer.read())
+            reply = wire.Reply(answer.status, answer.headers, await answer.read())
             raise wire.error(self._url, reply)
         events = _events(answer)
         ready = await anext(events)

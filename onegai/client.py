@@ -171,4 +171,4 @@ class Client:
 
 
 def _reply(answer: urllib3.BaseHTTPResponse) -> wire.Reply:
-    return wire.Reply(answer.status, answer.headers.get("Content-Type", ""), answer.data)
+    return wire.Reply(answer.status, answer.headers, answer.data)

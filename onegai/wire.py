@@ -30,10 +30,10 @@ HEALTH_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer that has been read to its end."""
+    """An answer that has been read to its end. ``headers`` are found in upper or lower case."""
 
     status: int
-    media_type: str
+    headers: Mapping[str, str]
     content: bytes
 
 
@@ -213,7 +213,7 @@ def answer(app: str, function: str, arguments: Mapping[str, Any]) -> Request[Ans
     """Call a function."""
 
     def read(reply: Reply) -> Answer:
-        return Answer.of(function, reply.content, reply.media_type)
+        return Answer.of(function, reply.content, reply.headers.get("Content-Type", ""))
 
     return _post(f"/api/{_part(app)}/{_part(function)}", read, **arguments)
 

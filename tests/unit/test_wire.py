@@ -21,7 +21,7 @@ JSON = "application/json"
 
 def reply(result: Any, status: int = 200, **more: Any) -> wire.Reply:
     body = {"status": int(status >= 400), "servertime": 1.5, "result": result, "detail": {}, **more}
-    return wire.Reply(status, JSON, json.dumps(body).encode())
+    return wire.Reply(status, {"Content-Type": JSON}, json.dumps(body).encode())
 
 
 def test_requests() -> None:
@@ -55,15 +55,15 @@ def test_fields_of_a_newer_server_are_ignored() -> None:
 @pytest.mark.parametrize(
     "strange",
     [
-        wire.Reply(200, "text/html", b"<html>"),
-        wire.Reply(200, JSON, b"{}"),
-        wire.Reply(200, JSON, b"[]"),
-        wire.Reply(200, JSON, b"\xff"),
+        wire.Reply(200, {"Content-Type": "text/html"}, b"<html>"),
+        wire.Reply(200, {"Content-Type": JSON}, b"{}"),
+        wire.Reply(200, {"Content-Type": JSON}, b"[]"),
+        wire.Reply(200, {"Content-Type": JSON}, b"\xff"),
         reply({"services": 1}),
-        wire.Reply(302, "text/html", b""),
+        wire.Reply(302, {"Content-Type": "text/html"}, b""),
         reply("moved", 302, detail={"code": "x"}),
-        wire.Reply(404, "text/plain", b"not found"),
-        wire.Reply(404, JSON, b'{"result": "x"}'),
+        wire.Reply(404, {"Content-Type": "text/plain"}, b"not found"),
+        wire.Reply(404, {"Content-Type": JSON}, b'{"result": "x"}'),
         reply("oh", 500, detail={"code": ""}),
         reply("oh", 500, detail=7),
     ],
