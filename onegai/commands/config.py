@@ -13,10 +13,7 @@ import click
 from onegai.commands.backend import WRONG, Failure
 from onegai.errors import ConfigError
 from onegai.home import Home
-
-MASK = "********"
-_SECRET = re.compile(r"(^|_)(pass(word|wd|phrase)?|pwd|secret|token|credentials?|auth|key|apikey)$")
-_USER_INFO = re.compile(r"//[^/@\s]+@")
+from onegai.masking import is_secret, masked
 
 
 @click.command(short_help="Show config.json, or set a key of it.")
@@ -37,23 +34,6 @@ def config(key: str | None, value: str | None) -> None:
         value = sys.stdin.readline().rstrip("\n") if value == "-" else value
         stored = set_key(home, key, value)
         click.echo(f"{key} = {_text(masked(stored, key))}   (from the next start on)")
-
-
-def masked(value: Any, key: str = "") -> Any:
-    """The value with every secret in it replaced, told by the names of keys."""
-    if value and _is_secret(key):
-        return MASK
-    if isinstance(value, dict):
-        return {name: masked(item, name) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [masked(item) for item in value]
-    return _USER_INFO.sub(f"//{MASK}@", value) if isinstance(value, str) else value
-
-
-def _is_secret(key: str) -> bool:
-    """Of a.b.hfToken the last word counts."""
-    last = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", key.rpartition(".")[2])
-    return _SECRET.search(last.lower().replace("-", "_")) is not None
 
 
 def set_key(home: Home, key: str, text: str) -> Any:
@@ -85,7 +65,7 @@ def set_key(home: Home, key: str, text: str) -> Any:
 
 def _readings(key: str, text: str) -> list[Any]:
     """What the text may mean: JSON, then itself. A secret is never a number."""
-    if _is_secret(key):
+    if is_secret(key):
         return [text]
     try:
         return [json.loads(text), text]
