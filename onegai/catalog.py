@@ -11,6 +11,7 @@ import shlex
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -166,8 +167,15 @@ class Catalog:
         return [problem for problem in self.problems if problem.app == app]
 
 
-def load_catalog(home: Home, overrides: Mapping[str, Mapping[str, Any]]) -> Catalog:
-    """Read both files and lay ``overrides`` (config.json's ``apps``) over them. Never raises."""
+def load_catalog(
+    home: Home,
+    overrides: Mapping[str, Mapping[str, Any]],
+    read: Callable[[Path], Mapping[str, Any] | None] = jsonfile.read,
+) -> Catalog:
+    """Read both files and lay ``overrides`` (config.json's ``apps``) over them. Never raises.
+
+    ``read`` gives what a file holds, or raises Unreadable.
+    """
     problems: list[Problem] = []
     broken: dict[str, Problem] = {}
 
@@ -175,7 +183,7 @@ def load_catalog(home: Home, overrides: Mapping[str, Mapping[str, Any]]) -> Cata
         problems.append(problem)
         broken.setdefault(problem.app, problem)
 
-    merged, origin = _merged_files(home, problems, refuse)
+    merged, origin = _merged_files(home, read, problems, refuse)
     own_settings = _lay_over(home, merged, origin, overrides, problems)
     specs: dict[str, AppSpec] = {}
     for app, entry in merged.items():
@@ -192,7 +200,10 @@ def load_catalog(home: Home, overrides: Mapping[str, Mapping[str, Any]]) -> Cata
 
 
 def _merged_files(
-    home: Home, problems: list[Problem], refuse: Callable[[Problem], None]
+    home: Home,
+    read: Callable[[Path], Mapping[str, Any] | None],
+    problems: list[Problem],
+    refuse: Callable[[Problem], None],
 ) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """The entries of both files, merged per app, and the file that named each app last."""
     merged: dict[str, dict[str, Any]] = {}
@@ -200,21 +211,18 @@ def _merged_files(
     for path in (home.services, home.services_local):
         name = home.relative(path)
         try:
-            entries = jsonfile.read(path) or {}
+            entries = jsonfile.content(read(path) or {})
         except jsonfile.Unreadable as error:
             problems.append(Problem(file=name, line=error.line, reason=error.reason))
             continue
         for app, entry in entries.items():
-            if app.startswith("_"):
-                continue
             origin[app] = name
             if (reason := _bad_name(app)) is not None:
                 refuse(Problem(app=app, file=name, reason=reason))
             elif not isinstance(entry, dict):
                 refuse(Problem(app=app, file=name, reason="the entry must be an object, {...}"))
             else:
-                keys = {key: value for key, value in entry.items() if not key.startswith("_")}
-                merged.setdefault(app, {}).update(keys)
+                merged.setdefault(app, {}).update(jsonfile.content(entry))
     return merged, origin
 
 

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from typing import Any, Self
 
-from onegai.catalog import AppSpec, Catalog, load_catalog
+from onegai.catalog import AppSpec, Catalog
 from onegai.errors import (
     BrokenEntry,
     BrokenPlugin,
@@ -53,6 +53,7 @@ from onegai.schema import (
 from onegai.sdk.context import CallContext, Services, Transport, open_transport
 from onegai.sdk.handles import declares_handle
 from onegai.settings import Settings
+from onegai.sources import Sources
 from onegai.supervisor.leases import Lease
 from onegai.supervisor.readiness import CAP_FACTOR
 from onegai.supervisor.supervisor import Supervisor
@@ -85,12 +86,12 @@ class Engine:
         *,
         probe: Probe | None = None,
         problems: Iterable[Problem] = (),
+        arguments: Mapping[str, Any] | None = None,
     ) -> None:
+        """``settings`` and their ``problems`` were made by ``arguments``, which win over files."""
         self.home = home
         self.jobs = Jobs()
-        self._settings = settings
-        self._problems = list(problems)
-        self._catalog: Catalog = load_catalog(home, settings.apps)
+        self._sources = Sources(home, settings, problems, arguments)
         self._plugins: Plugins
         self._problem_sources: list[Callable[[], Iterable[Problem]]] = []
         self._sizes: dict[str, tuple[float, DiskUsage]] = {}
@@ -119,6 +120,22 @@ class Engine:
 
     async def __aexit__(self, *error: object) -> None:
         await self._stack.aclose()
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in effect."""
+        return self._sources.settings
+
+    @property
+    def _catalog(self) -> Catalog:
+        return self._sources.catalog
+
+    def refresh(self) -> None:
+        """Read config.json and the entries again if one of the files has changed."""
+        if self._sources.refresh():
+            log.info("config.json or services.json has changed: read again")
+            self._plugins.adopt(self._catalog.specs)
+            self._supervisor.adopt(self._catalog, self.settings.vram_headroom)
 
     @property
     def specs(self) -> Mapping[str, AppSpec]:
@@ -263,7 +280,7 @@ class Engine:
         """What is wrong with config.json, services.json and the func files."""
         plugins = [plugin.problem for plugin in self._plugins.all().values() if plugin.problem]
         others = [problem for source in self._problem_sources for problem in source()]
-        return [*self._problems, *self._catalog.problems, *plugins, *others]
+        return [*self._sources.problems, *plugins, *others]
 
     def watch_problems(self, source: Callable[[], Iterable[Problem]]) -> None:
         """Have ``problems`` ask this, too: for what lies above the engine (api files)."""

@@ -206,7 +206,7 @@ class BrokenEntry(ConflictError):
 
     code = "broken_entry"
     text = "the entry of {app} is not usable: {reason}"
-    hint = "correct it in {file} and restart the server"
+    hint = "correct it in {file}"
 
 
 class BrokenPlugin(ConflictError):
@@ -222,7 +222,7 @@ class Inactive(ConflictError):
 
     code = "inactive"
     text = "{app} is switched off"
-    hint = "set active to 1 for {app} in services.local.json and restart the server"
+    hint = "set active to 1 for {app} in services.local.json"
 
 
 class NoService(ConflictError):

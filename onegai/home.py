@@ -16,6 +16,17 @@ from onegai.errors import HomeLocked
 
 LOCK_SECONDS = 1.0
 
+Stamp = tuple[int, int, int]
+
+
+def stamp(path: Path) -> Stamp | None:
+    """Tells one state of a file from another; None: there is no file."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return facts.st_mtime_ns, facts.st_size, facts.st_ino
+
 
 @dataclass(frozen=True)
 class Home:

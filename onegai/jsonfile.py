@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,16 @@ class Unreadable(Exception):
         super().__init__(reason)
         self.reason = reason
         self.line = line
+
+
+def is_comment(key: str) -> bool:
+    """True for keys that mean nothing to OneGAI: ``_…``, and ``$schema``, which is for editors."""
+    return key.startswith("_") or key == "$schema"
+
+
+def content(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values without comments."""
+    return {key: value for key, value in values.items() if not is_comment(key)}
 
 
 def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

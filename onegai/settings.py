@@ -32,6 +32,7 @@ class Settings(BaseModel):
     port: int = Field(default=58080, ge=0, le=65535)
     disable_docs: bool = False
     cors_origins: tuple[str, ...] = ()
+    remote_edit: bool = False
     vram_headroom: float = Field(default=0.0, ge=0)
     max_json: int = Field(default=32 * MIB, gt=0)
     apps: dict[str, dict[str, Any]] = {}
@@ -42,9 +43,10 @@ class Settings(BaseModel):
         return not is_loopback(self.host)
 
 
-LATER = frozenset(
-    {"openai_key", "stop_children", "remote_edit", "max_upload", "file_roots", "loapi"}
-)
+AT_START = frozenset({"host", "port", "disable_docs", "max_json"})
+"""Settings that are read when the server starts; a change of one waits for the next start."""
+
+LATER = frozenset({"openai_key", "stop_children", "max_upload", "file_roots", "loapi"})
 """Keys of the contract that are accepted and do nothing yet."""
 
 
@@ -85,7 +87,22 @@ def load_settings(
             "apps": {},
         }
         jsonfile.write(home.config, stored)
-    values = {key: value for key, value in stored.items() if not key.startswith("_")}
+    settings, problems = effective_settings(home, stored, arguments, environ)
+    return settings, problems, made
+
+
+def effective_settings(
+    home: Home,
+    stored: Mapping[str, Any],
+    arguments: Mapping[str, Any],
+    environ: Mapping[str, str] = os.environ,
+) -> tuple[Settings, list[Problem]]:
+    """What a config.json with this content means here, and which keys of it are unknown.
+
+    Raises ConfigError as ``load_settings``.
+    """
+    where = home.relative(home.config)
+    values = jsonfile.content(stored)
     known = set(Settings.model_fields)
     problems = [
         Problem(file=where, key=key, reason="unknown key, ignored")
@@ -100,8 +117,7 @@ def load_settings(
     for key, value in arguments.items():
         if value is not None:
             values[key], origin[key] = value, f"argument --{key}"
-    settings = _checked(values, origin, where)
-    return settings, problems, made
+    return _checked(values, origin, where), problems
 
 
 def _checked(values: Mapping[str, Any], origin: Mapping[str, str], where: str) -> Settings:
@@ -116,14 +132,19 @@ def _checked(values: Mapping[str, Any], origin: Mapping[str, str], where: str) -
             reason=f"{'.'.join(map(str, first['loc']))}: {first['msg']}",
             do=f"correct {key}",
         ) from None
+    check_network(settings, origin.get("password", where))
+    return settings
+
+
+def check_network(settings: Settings, where: str) -> None:
+    """Raises ConfigError for a weak password on a host that other machines reach."""
     if settings.open_to_network and len(settings.password) < MIN_PASSWORD:
         raise ConfigError(
-            where=origin.get("password", where),
+            where=where,
             reason=f"host {settings.host} is open to the network, and the password is shorter than "
             f"{MIN_PASSWORD} characters",
             do="set a longer password, or host 127.0.0.1",
         )
-    return settings
 
 
 def stored_config(home: Home) -> dict[str, Any]:
@@ -142,7 +163,7 @@ def stored_config(home: Home) -> dict[str, Any]:
 def check_config(home: Home, values: Mapping[str, Any]) -> Settings:
     """What a config.json of these values would mean. Raises ConfigError when it is unusable."""
     where = home.relative(home.config)
-    return _checked({k: v for k, v in values.items() if not k.startswith("_")}, {}, where)
+    return _checked(jsonfile.content(values), {}, where)
 
 
 def remember(home: Home, key: str, value: Any) -> None:
