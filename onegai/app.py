@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from onegai import __version__
 from onegai.engine import Engine
 from onegai.guard import Cors, CredentialsGuard, JsonBodies, OriginGuard
-from onegai.routes import apps, calls, jobs, pages, services
+from onegai.routes import apps, calls, editing, jobs, pages, services
 from onegai.routes.envelope import handle_errors
 from onegai.routes.extensions import Extensions
 from onegai.settings import Settings
@@ -30,6 +30,7 @@ def create_app(engine: Engine, settings: Settings) -> FastAPI:
     routers = (
         apps.router(engine),
         services.router(engine),
+        editing.router(engine),
         jobs.router(engine),
         *Extensions(engine).routers,
         calls.router(engine),

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import urllib3
 
-from onegai.schema import Envelope, Job, JobState, ServiceStatus
+from onegai.schema import Applied, Document, Envelope, Job, JobState, ServiceStatus
 
 
 class ServerError(Exception):
@@ -143,6 +143,22 @@ class Client:
         """GET /service/status."""
         return dict(self._result("GET", "/service/status"))
 
+    def config_document(self) -> Document:
+        """What config.json holds, with its secrets masked."""
+        return self._document("/config/get_json")
+
+    def replace_config(self, content: Mapping[str, Any], etag: str) -> Applied:
+        """Make config.json hold this, if ``etag`` still is its own."""
+        return self._replace("/config/set_json", content, etag)
+
+    def services_document(self) -> Document:
+        """The entries of all apps, with their secrets masked."""
+        return self._document("/service/get_json")
+
+    def replace_services(self, content: Mapping[str, Any], etag: str) -> Applied:
+        """Make the entries be these, if ``etag`` still is theirs."""
+        return self._replace("/service/set_json", content, etag)
+
     def healthy(self) -> bool:
         """True when the server answers."""
         try:
@@ -155,6 +171,14 @@ class Client:
             return json.loads(self._request(method, path, body).data)["result"]
         except (ValueError, KeyError, TypeError):
             raise ServerUnreachable(f"{self.url}: what answers there is no OneGAI") from None
+
+    def _document(self, path: str) -> Document:
+        answer = self._request("GET", path)
+        return Document(content=json.loads(answer.data)["result"], etag=answer.headers["ETag"])
+
+    def _replace(self, path: str, content: Mapping[str, Any], etag: str) -> Applied:
+        answer = self._request("POST", path, content, headers={"If-Match": etag})
+        return Applied.model_validate(json.loads(answer.data)["result"])
 
     def _events(self, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """Server-sent events as they come: name and data."""
@@ -179,8 +203,11 @@ class Client:
         *,
         stream: bool = False,
         timeout: float | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> urllib3.BaseHTTPResponse:
         options: dict[str, Any] = {} if timeout is None else {"timeout": timeout}
+        if headers:
+            options["headers"] = {**self._pool.headers, **headers}
         if body is not None:
             options["json"] = body
         try:

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from typing import Any, Self
 
+from onegai import editing, effects
 from onegai.catalog import AppSpec, Catalog
 from onegai.errors import (
     BrokenEntry,
@@ -41,6 +42,8 @@ from onegai.process.logfile import LogFile
 from onegai.resources import Probe, machine_probe
 from onegai.schema import (
     AppInfo,
+    Applied,
+    Document,
     FunctionInfo,
     GpuStatus,
     Job,
@@ -94,6 +97,7 @@ class Engine:
         self._sources = Sources(home, settings, problems, arguments)
         self._plugins: Plugins
         self._problem_sources: list[Callable[[], Iterable[Problem]]] = []
+        self._editing = asyncio.Lock()
         self._sizes: dict[str, tuple[float, DiskUsage]] = {}
         self._installer = Installer(home)
         self._supervisor = Supervisor(
@@ -146,6 +150,34 @@ class Engine:
     def services(self) -> Services:
         """What handles need."""
         return self._supervisor
+
+    # --- config.json and the entries --------------------------------------------------------
+
+    async def config_document(self) -> Document:
+        """What config.json holds, without its secrets. Raises UnreadableFile."""
+        return await asyncio.to_thread(editing.config_document, self.home)
+
+    async def services_document(self) -> Document:
+        """The entries of all apps, without secrets. Raises UnreadableFile."""
+        return await asyncio.to_thread(editing.services_document, self.home)
+
+    async def replace_config(self, content: Mapping[str, Any], if_match: str | None) -> Applied:
+        """Make config.json hold this, and heed it. Raises as ``editing.replace_config``."""
+        async with self._editing:
+            change = await asyncio.to_thread(
+                editing.replace_config, self.home, content, if_match, self._sources.check
+            )
+            self.refresh()
+            return effects.of_config(change, self._sources, self._supervisor.outdated())
+
+    async def replace_services(self, content: Mapping[str, Any], if_match: str | None) -> Applied:
+        """Make the entries be these, and heed them. Raises as ``editing.replace_services``."""
+        async with self._editing:
+            change = await asyncio.to_thread(
+                editing.replace_services, self.home, content, if_match, self.settings.apps
+            )
+            self.refresh()
+            return effects.of_services(change, self._sources, self._supervisor.outdated())
 
     # --- apps ------------------------------------------------------------------------------
 

@@ -43,14 +43,26 @@ def read(path: Path) -> dict[str, Any] | None:
 
     Raises Unreadable, with line and column in the reason.
     """
+    data = read_bytes(path)
+    return None if data is None else parse(data)
+
+
+def read_bytes(path: Path) -> bytes | None:
+    """The file as it is, or None when there is none. Raises Unreadable."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        return path.read_bytes()
     except FileNotFoundError:
         return None
-    except UnicodeDecodeError as error:
-        raise Unreadable(f"not UTF-8 text (byte {error.start})") from None
     except OSError as error:
         raise Unreadable(error.strerror or str(error)) from None
+
+
+def parse(data: bytes) -> dict[str, Any]:
+    """The object in a file with these bytes. Raises Unreadable as ``read``."""
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise Unreadable(f"not UTF-8 text (byte {error.start})") from None
     try:
         value = json.loads(text, object_pairs_hook=_refuse_duplicates)
     except json.JSONDecodeError as error:

@@ -146,6 +146,27 @@ class JobEvent(BaseModel):
     data: dict[str, Any]
 
 
+class Document(BaseModel):
+    """config.json or the entries, with secrets masked."""
+
+    content: dict[str, Any]
+    etag: str = Field(description="of what lies on disk, in quotes")
+
+
+class Applied(BaseModel):
+    """What a change of config.json or the entries has done; keys are paths like ``apps.x.vram``."""
+
+    etag: str = Field(description="of the file as it is now")
+    now: list[str] = Field(default=[], description="keys that are in effect")
+    restart_services: dict[str, list[str]] = Field(
+        default={}, description="per running app: keys that wait for its restart"
+    )
+    restart_server: list[str] = Field(
+        default=[], description="keys that wait for the restart of OneGAI"
+    )
+    without_effect: dict[str, str] = Field(default={}, description="keys, and why they do nothing")
+
+
 class Envelope(BaseModel):
     """OneGAI's own JSON answers. ``status`` 1: failed, and ``result`` says why in words."""
 

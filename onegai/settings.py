@@ -120,6 +120,15 @@ def effective_settings(
     return _checked(values, origin, where), problems
 
 
+def overridden_keys(
+    arguments: Mapping[str, Any], environ: Mapping[str, str] = os.environ
+) -> set[str]:
+    """The keys over which an argument or an environment variable wins."""
+    given = {key for key, value in arguments.items() if value is not None}
+    named = (key for key in Settings.model_fields if key != "apps")
+    return given | {key for key in named if ENV_PREFIX + key.upper() in environ}
+
+
 def _checked(values: Mapping[str, Any], origin: Mapping[str, str], where: str) -> Settings:
     """Raises ConfigError, naming where the wrong value came from."""
     try:

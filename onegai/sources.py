@@ -17,7 +17,7 @@ from onegai.errors import ConfigError
 from onegai.home import Home, Stamp, stamp
 from onegai.jsonfile import Unreadable
 from onegai.schema import Problem
-from onegai.settings import AT_START, Settings, check_network, effective_settings
+from onegai.settings import AT_START, Settings, check_network, effective_settings, overridden_keys
 
 _KEPT = "(its last good version stays in use)"
 
@@ -34,6 +34,7 @@ class Sources:
     ) -> None:
         """``settings`` are those of the start, with their ``problems``, made by ``arguments``."""
         self.settings = settings
+        self._next = settings
         self.catalog = Catalog({})
         self._home = home
         self._arguments = dict(arguments or {})
@@ -47,6 +48,16 @@ class Sources:
     def problems(self) -> list[Problem]:
         """What is wrong with the files, and with entries in them."""
         return [*self._config_problems, *self._file_problems, *self.catalog.problems]
+
+    @property
+    def waiting(self) -> set[str]:
+        """Keys of config.json that have changed since the start, and wait for the next."""
+        return {key for key in AT_START if getattr(self._next, key) != getattr(self.settings, key)}
+
+    @property
+    def overridden(self) -> set[str]:
+        """Keys of config.json over which an argument or the environment wins."""
+        return overridden_keys(self._arguments)
 
     def refresh(self) -> bool:
         """Read again if a file has changed; True: one has. Three stat calls if none has."""
@@ -89,13 +100,12 @@ class Sources:
             reason = f"{error.params['reason']} {_KEPT}"
             self._config_problems = [Problem(file=name, reason=reason)]
             return
-        fresh, self._config_problems = effective_settings(self._home, stored, self._arguments)
+        self.settings = settings
+        self._next, self._config_problems = effective_settings(self._home, stored, self._arguments)
         self._config_problems += [
             Problem(file=name, key=key, reason="changed since the start: restart the server")
-            for key in sorted(AT_START)
-            if getattr(fresh, key) != getattr(settings, key)
+            for key in sorted(self.waiting)
         ]
-        self.settings = settings
 
     def _read_catalog(self) -> None:
         self._file_problems = []

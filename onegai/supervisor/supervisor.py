@@ -96,6 +96,11 @@ class Supervisor:
         """A snapshot of every service, by name. Some milliseconds of /proc."""
         return [self._services[app].status() for app in sorted(self._services)]
 
+    def outdated(self) -> dict[str, list[str]]:
+        """Per running app that has been changed: the keys that wait for its restart."""
+        found = {app: service.outdated for app, service in self._services.items()}
+        return {app: keys for app, keys in found.items() if keys}
+
     def running(self) -> Iterable[str]:
         """The apps whose service is up or coming up."""
         return [app for app, service in self._services.items() if service.alive]
