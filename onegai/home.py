@@ -90,6 +90,10 @@ class Home:
         """The path as it is shown to people: below the home where possible."""
         return str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)
 
+    def schema(self, name: str) -> Path:
+        """schemas/{name}.schema.json, of config or services."""
+        return self.root / "schemas" / f"{name}.schema.json"
+
     def running_server(self) -> dict[str, Any] | None:
         """What data/server.json says, if the process that wrote it still holds the lock."""
         try:

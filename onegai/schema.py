@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, WithJsonSchema
+
+Switch = Annotated[bool, WithJsonSchema({"enum": [0, 1, False, True]})]
+"""On or off; people write 1 and 0."""
 
 
 class State(StrEnum):
@@ -49,6 +52,9 @@ class ServiceStatus(BaseModel):
     vram: int = Field(default=0, description="declared need, MiB")
     ram: int = Field(default=0, description="declared need, MiB")
     rss: int | None = Field(default=None, description="resident memory of its processes, MiB")
+    outdated: list[str] = Field(
+        default=[], description="keys that changed since it was started, and wait for its restart"
+    )
     problems: list[str] = []
 
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from onegai import jsonfile
 from onegai.errors import ConfigError
 from onegai.home import Home
-from onegai.schema import Problem
+from onegai.schema import Problem, Switch
 
 MIB = 1 << 20
 MIN_PASSWORD = 12
@@ -26,16 +26,28 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    username: str = Field(default="onegai", min_length=1, pattern=r"^[^:]*$")
-    password: str = Field(min_length=1)
-    host: str = "127.0.0.1"
-    port: int = Field(default=58080, ge=0, le=65535)
-    disable_docs: bool = False
-    cors_origins: tuple[str, ...] = ()
-    remote_edit: bool = False
-    vram_headroom: float = Field(default=0.0, ge=0)
-    max_json: int = Field(default=32 * MIB, gt=0)
-    apps: dict[str, dict[str, Any]] = {}
+    username: str = Field(
+        default="onegai", min_length=1, pattern=r"^[^:]*$", description="for BASIC; without a colon"
+    )
+    password: str = Field(
+        min_length=1, description="for BASIC, or alone as Bearer token or X-Api-Key"
+    )
+    host: str = Field(
+        default="127.0.0.1", description="address to listen on; 0.0.0.0: open to the network"
+    )
+    port: int = Field(default=58080, ge=0, le=65535, description="port to listen on; 0: any")
+    disable_docs: Switch = Field(default=False, description="1: no /docs")
+    cors_origins: tuple[str, ...] = Field(
+        default=(), description="pages of other sites that may call, like https://example.com"
+    )
+    remote_edit: Switch = Field(
+        default=False, description="1: everything can be changed over HTTP, commands too"
+    )
+    vram_headroom: float = Field(default=0.0, ge=0, description="GB that stay free on the GPU")
+    max_json: int = Field(default=32 * MIB, gt=0, description="bytes of a request body of JSON")
+    apps: dict[str, dict[str, Any]] = Field(
+        default={}, description="per app: any key of its entry, and settings of its own"
+    )
 
     @property
     def open_to_network(self) -> bool:
@@ -86,6 +98,8 @@ def load_settings(
             "port": 58080,
             "apps": {},
         }
+        if home.schema("config").is_file():
+            stored = {"$schema": home.relative(home.schema("config")), **stored}
         jsonfile.write(home.config, stored)
     settings, problems = effective_settings(home, stored, arguments, environ)
     return settings, problems, made

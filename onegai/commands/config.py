@@ -10,9 +10,10 @@ from typing import Any
 
 import click
 
-from onegai.commands.backend import WRONG, Failure
+from onegai.commands.backend import COMMAND, WRONG, Failure, backend
 from onegai.errors import ConfigError
 from onegai.home import Home
+from onegai.jsonfile import is_comment
 from onegai.masking import is_secret, masked
 
 
@@ -33,7 +34,29 @@ def config(key: str | None, value: str | None) -> None:
     else:
         value = sys.stdin.readline().rstrip("\n") if value == "-" else value
         stored = set_key(home, key, value)
-        click.echo(f"{key} = {_text(masked(stored, key))}   (from the next start on)")
+        click.echo(f"{key} = {_text(masked(stored, key))}   ({_in_effect(home, key)})")
+
+
+def _in_effect(home: Home, key: str) -> str:
+    """When the change counts. A server that runs is asked, and so notices it."""
+    from onegai.settings import LATER
+
+    if key in LATER or re.fullmatch(r"\w+_key", key):
+        return "nothing uses it yet"
+    if "url" not in (home.running_server() or {}):
+        return "from the next start on"
+    try:
+        with backend(home) as server:
+            status = server.status()
+    except Failure as failure:
+        return f"the server could not be asked when it counts: {failure.message}"
+    if any((item["file"], item["key"]) == ("config.json", key) for item in status["problems"]):
+        return "once the server is restarted"
+    _, _, name = key.partition(".")
+    for service in status["services"]:
+        if name in {f"{service['app']}.{outdated}" for outdated in service["outdated"]}:
+            return f"once {service['app']} is restarted: {COMMAND} restart {service['app']}"
+    return "in effect"
 
 
 def set_key(home: Home, key: str, text: str) -> Any:
@@ -142,7 +165,7 @@ def _everything(home: Home) -> str:
     lines = [
         f"{key} = {_text(value)}" + ("" if key in stored else "   (default)")
         for key, value in shown.items()
-        if not key.startswith("_")
+        if not is_comment(key)
     ]
     if not home.config.exists():
         lines.append("config.json is made at the first start, with a random password")

@@ -233,6 +233,7 @@ class Service:
             vram=self.spec.vram_mib,
             ram=self.spec.ram_mib,
             rss=tree.rss_mib(child.pids()) if child else None,
+            outdated=self.outdated,
             problems=[*self._problems, *self._remarks()],
         )
 

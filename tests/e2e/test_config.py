@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import PASSWORD, Answer, Server, fake, with_handles
+from harness import PASSWORD, ROOT, Answer, Server, fake, with_handles
 
 from onegai.client import Client, ServerError
 
@@ -205,3 +208,31 @@ def test_a_full_disk_leaves_the_old_file(make_server: Make) -> None:
 
 def leftovers(home: Path) -> list[str]:
     return [path.name for path in home.iterdir() if path.name.startswith(".config")]
+
+
+def test_the_command_says_when_a_change_counts(make_server: Make) -> None:
+    server = make_server({"a": fake("ready")})
+
+    def said(key: str, value: str) -> str:
+        environment = {**os.environ, "ONEGAI_HOME": str(server.home)}
+        ran = subprocess.run(
+            [sys.executable, "-m", "onegai", "config", key, value],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        return ran.stdout.partition("   ")[2].strip()
+
+    assert said("vram_headroom", "1") == "(from the next start on)"
+    server.start()
+    server.client().start("a")
+    assert said("vram_headroom", "0") == "(in effect)"
+    assert said("disable_docs", "1") == "(once the server is restarted)"
+    assert said("apps.a.ram", "0.1") == "(once a is restarted: bash run.sh restart a)"
+    assert said("apps.a.title", "A") == "(in effect)"
+    assert said("openai_key", "sk") == "(nothing uses it yet)"
+    assert said("password", "quite another one") == "(in effect)"
+    assert server.get("/app/list").status == 401
