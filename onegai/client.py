@@ -167,18 +167,21 @@ class Client:
             return False
 
     def _result(self, method: str, path: str, body: Any = None) -> Any:
+        return self._inside(self._request(method, path, body))
+
+    def _inside(self, answer: urllib3.BaseHTTPResponse) -> Any:
         try:
-            return json.loads(self._request(method, path, body).data)["result"]
+            return json.loads(answer.data)["result"]
         except (ValueError, KeyError, TypeError):
             raise ServerUnreachable(f"{self.url}: what answers there is no OneGAI") from None
 
     def _document(self, path: str) -> Document:
         answer = self._request("GET", path)
-        return Document(content=json.loads(answer.data)["result"], etag=answer.headers["ETag"])
+        return Document(content=self._inside(answer), etag=answer.headers.get("ETag", ""))
 
     def _replace(self, path: str, content: Mapping[str, Any], etag: str) -> Applied:
         answer = self._request("POST", path, content, headers={"If-Match": etag})
-        return Applied.model_validate(json.loads(answer.data)["result"])
+        return Applied.model_validate(self._inside(answer))
 
     def _events(self, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """Server-sent events as they come: name and data."""

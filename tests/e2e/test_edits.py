@@ -30,11 +30,14 @@ def config(**keys: Any) -> dict[str, Any]:
 def test_a_new_app_is_callable_and_a_removed_one_is_stopped(make_server: Make) -> None:
     server = make_server({"a": fake("ready")})
     with_handles(server, "a", "b")
+    server.write("api/b.py", "def router(engine): ...\n")
     server.start()
+    assert "no usable app 'b'" in problems(server)[0]["reason"]
     assert server.post("/api/b/main", {}).detail["code"] == "unknown_app"
     server.write("services.local.json", {"b": fake("ready")})
     assert server.post("/api/b/main", {"text": "hi"}).status == 200
     assert names(server) == ["a", "b"]
+    assert problems(server)[0]["reason"] == "not loaded yet: restart the server"
     server.write("services.local.json", {})
     assert server.post("/api/b/main", {}).detail["code"] == "unknown_app"
     until(lambda: "b: stopped" in server.log())
@@ -96,7 +99,9 @@ def test_the_password_changes_at_once_and_the_port_at_the_next_start(make_server
     assert server.get("/app/list").status == 401
     assert server.get("/app/list", Authorization="Bearer another one").status == 200
     server.write("config.json", config(port=58999, cors_origins=["http://obs.example"]))
-    assert server.get("/app/list", Origin="http://obs.example").status == 200
+    answer = server.get("/app/list", Origin="http://obs.example")
+    assert answer.status == 200
+    assert answer.headers["access-control-allow-origin"] == "http://obs.example"
     assert problems(server) == []  # --port 0 of this start wins over the file
     server.write("config.json", config(disable_docs=1))
     listed = problems(server)
