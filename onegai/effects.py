@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from onegai.editing import Change, KeyPath
+from onegai.homefiles import HomeFiles
 from onegai.schema import Applied
 from onegai.settings import LATER, Settings
-from onegai.sources import Sources
 
 _OVERRIDDEN = "an argument or environment variable of this start wins over it"
 
 
-def of_config(change: Change, sources: Sources, outdated: Mapping[str, list[str]]) -> Applied:
+def of_config(change: Change, files: HomeFiles, outdated: Mapping[str, list[str]]) -> Applied:
     """``outdated``: per running app, the keys that wait for its restart."""
     applied = Applied(etag=change.etag)
     for path in change.keys:
         name = ".".join(path)
         if path[0] == "apps":
             _add(applied, path[1:], name, outdated)
-        elif path[0] in sources.waiting:
+        elif path[0] in files.waiting:
             applied.restart_server.append(name)
-        elif path[0] in sources.overridden:
+        elif path[0] in files.overridden:
             applied.without_effect[name] = _OVERRIDDEN
         elif path[0] in Settings.model_fields:
             applied.now.append(name)
@@ -31,12 +31,12 @@ def of_config(change: Change, sources: Sources, outdated: Mapping[str, list[str]
     return applied
 
 
-def of_services(change: Change, sources: Sources, outdated: Mapping[str, list[str]]) -> Applied:
+def of_services(change: Change, files: HomeFiles, outdated: Mapping[str, list[str]]) -> Applied:
     """The same for the entries, over which config.json's ``apps`` are laid."""
     applied = Applied(etag=change.etag)
     for path in change.keys:
         name = ".".join(path)
-        if len(path) > 1 and path[1] in sources.settings.apps.get(path[0], {}):
+        if len(path) > 1 and path[1] in files.settings.apps.get(path[0], {}):
             applied.without_effect[name] = f"apps.{name} of config.json wins over it"
         else:
             _add(applied, path, name, outdated)

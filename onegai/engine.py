@@ -26,6 +26,7 @@ from onegai.errors import (
 )
 from onegai.functions import Function, Outcome
 from onegai.home import Home
+from onegai.homefiles import HomeFiles
 from onegai.installation import (
     DiskUsage,
     InstallState,
@@ -56,7 +57,6 @@ from onegai.schema import (
 from onegai.sdk.context import CallContext, Services, Transport, open_transport
 from onegai.sdk.handles import declares_handle
 from onegai.settings import Settings
-from onegai.sources import Sources
 from onegai.supervisor.leases import Lease
 from onegai.supervisor.readiness import CAP_FACTOR
 from onegai.supervisor.supervisor import Supervisor
@@ -94,7 +94,7 @@ class Engine:
         """``settings`` and their ``problems`` were made by ``arguments``, which win over files."""
         self.home = home
         self.jobs = Jobs()
-        self._sources = Sources(home, settings, problems, arguments)
+        self._files = HomeFiles(home, settings, problems, arguments)
         self._plugins: Plugins
         self._problem_sources: list[Callable[[], Iterable[Problem]]] = []
         self._editing = asyncio.Lock()
@@ -128,15 +128,15 @@ class Engine:
     @property
     def settings(self) -> Settings:
         """The settings in effect."""
-        return self._sources.settings
+        return self._files.settings
 
     @property
     def _catalog(self) -> Catalog:
-        return self._sources.catalog
+        return self._files.catalog
 
     def refresh(self) -> None:
         """Read config.json and the entries again if one of the files has changed."""
-        if self._sources.refresh():
+        if self._files.refresh():
             log.info("config.json or services.json has changed: read again")
             self._plugins.adopt(self._catalog.specs)
             self._supervisor.adopt(self._catalog, self.settings.vram_headroom)
@@ -165,10 +165,10 @@ class Engine:
         """Make config.json hold this, and heed it. Raises as ``editing.replace_config``."""
         async with self._editing:
             change = await asyncio.to_thread(
-                editing.replace_config, self.home, content, if_match, self._sources.check
+                editing.replace_config, self.home, content, if_match, self._files.check
             )
             self.refresh()
-            return effects.of_config(change, self._sources, self._supervisor.outdated())
+            return effects.of_config(change, self._files, self._supervisor.outdated())
 
     async def replace_services(self, content: Mapping[str, Any], if_match: str | None) -> Applied:
         """Make the entries be these, and heed them. Raises as ``editing.replace_services``."""
@@ -177,7 +177,7 @@ class Engine:
                 editing.replace_services, self.home, content, if_match, self.settings.apps
             )
             self.refresh()
-            return effects.of_services(change, self._sources, self._supervisor.outdated())
+            return effects.of_services(change, self._files, self._supervisor.outdated())
 
     # --- apps ------------------------------------------------------------------------------
 
@@ -312,7 +312,7 @@ class Engine:
         """What is wrong with config.json, services.json and the func files."""
         plugins = [plugin.problem for plugin in self._plugins.all().values() if plugin.problem]
         others = [problem for source in self._problem_sources for problem in source()]
-        return [*self._sources.problems, *plugins, *others]
+        return [*self._files.problems, *plugins, *others]
 
     def watch_problems(self, source: Callable[[], Iterable[Problem]]) -> None:
         """Have ``problems`` ask this, too: for what lies above the engine (api files)."""

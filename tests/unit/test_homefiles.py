@@ -10,8 +10,8 @@ import pytest
 from onegai import jsonfile
 from onegai.errors import ConfigError
 from onegai.home import Home
+from onegai.homefiles import HomeFiles
 from onegai.settings import load_settings
-from onegai.sources import Sources
 
 INLINE = {"type": "inline"}
 
@@ -23,13 +23,13 @@ def home(tmp_path: Path) -> Home:
     return Home(tmp_path)
 
 
-def sources(home: Home, **arguments: Any) -> Sources:
+def started(home: Home, **arguments: Any) -> HomeFiles:
     settings, problems, _ = load_settings(home, arguments, {})
-    return Sources(home, settings, problems, arguments)
+    return HomeFiles(home, settings, problems, arguments)
 
 
 def test_nothing_is_read_again_without_a_change(home: Home) -> None:
-    found = sources(home)
+    found = started(home)
     catalog = found.catalog
     assert list(catalog.specs) == ["a"]
     assert not found.refresh()
@@ -41,7 +41,7 @@ def test_nothing_is_read_again_without_a_change(home: Home) -> None:
 
 
 def test_arguments_go_on_winning_over_the_file(home: Home) -> None:
-    found = sources(home, host="127.0.0.2")
+    found = started(home, host="127.0.0.2")
     jsonfile.write(home.config, {"password": "y" * 12, "host": "127.0.0.3", "vram_headroom": 1})
     assert found.refresh()
     assert (found.settings.host, found.settings.vram_headroom) == ("127.0.0.2", 1)
@@ -50,7 +50,7 @@ def test_arguments_go_on_winning_over_the_file(home: Home) -> None:
 
 def test_what_was_never_good_is_a_problem_only(home: Home) -> None:
     home.services_local.write_text("{")
-    found = sources(home)
+    found = started(home)
     assert [problem.file for problem in found.problems] == ["services.local.json"]
     assert "last good" not in found.problems[0].reason
     home.services_local.unlink()
@@ -59,7 +59,7 @@ def test_what_was_never_good_is_a_problem_only(home: Home) -> None:
 
 
 def test_overrides_of_config_reach_the_entries(home: Home) -> None:
-    found = sources(home)
+    found = started(home)
     jsonfile.write(home.config, {"password": "x" * 12, "apps": {"a": {"vram": 2, "mine": 3}}})
     found.refresh()
     assert found.catalog.specs["a"].vram == 2
@@ -72,7 +72,7 @@ def test_overrides_of_config_reach_the_entries(home: Home) -> None:
 
 def test_check_is_strict_about_this_run_and_the_next(home: Home) -> None:
     jsonfile.write(home.config, {"password": "x" * 12, "host": "0.0.0.0"})
-    found = sources(home)
+    found = started(home)
     for wrong in (
         {"password": "short", "host": "0.0.0.0"},
         {"password": "short", "host": "127.0.0.1"},

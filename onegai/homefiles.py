@@ -22,7 +22,7 @@ from onegai.settings import AT_START, Settings, check_network, effective_setting
 _KEPT = "(its last good version stays in use)"
 
 
-class Sources:
+class HomeFiles:
     """The settings and the catalog of a home, as they are in effect. Belongs to one thread."""
 
     def __init__(
