@@ -55,6 +55,9 @@ class Settings(BaseModel):
         return not is_loopback(self.host)
 
 
+FILE_ONLY = frozenset({"apps", "remote_edit"})
+"""Settings that no environment variable can give."""
+
 AT_START = frozenset({"host", "port", "disable_docs", "max_json"})
 """Settings that are read when the server starts; a change of one waits for the next start."""
 
@@ -124,7 +127,7 @@ def effective_settings(
         if key not in known and key not in LATER and not key.endswith("_key")
     ]
     origin = dict.fromkeys(values, where)
-    for key in known - {"apps"}:
+    for key in known - FILE_ONLY:
         name = ENV_PREFIX + key.upper()
         if name in environ:
             values[key], origin[key] = _from_text(environ[name]), f"environment variable {name}"
@@ -139,7 +142,7 @@ def overridden_keys(
 ) -> set[str]:
     """The keys over which an argument or an environment variable wins."""
     given = {key for key, value in arguments.items() if value is not None}
-    named = (key for key in Settings.model_fields if key != "apps")
+    named = Settings.model_fields.keys() - FILE_ONLY
     return given | {key for key in named if ENV_PREFIX + key.upper() in environ}
 
 

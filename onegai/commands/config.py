@@ -138,7 +138,7 @@ def _check_app(home: Home, path: list[str]) -> Callable[[dict[str, Any]], None]:
             raise ConfigError(
                 where=home.relative(home.config),
                 reason=f"apps.{app}.{problem.key}: {problem.reason}",
-                do="README.md lists the keys of an entry",
+                do="docs/settings.md lists the keys of an entry",
             )
 
     return check
