@@ -11,7 +11,7 @@ import urllib3
 from onegai import wire
 from onegai.errors import OneGAIError
 from onegai.protocol import Answer, output_line, raise_failure
-from onegai.schema import AppInfo, Job, JobEvent, ServiceStatus, StatusReport
+from onegai.schema import AppInfo, Applied, Document, Job, JobEvent, ServiceStatus, StatusReport
 
 T = TypeVar("T")
 KEPT_CONNECTIONS = 16
@@ -124,6 +124,22 @@ class Client:
     def log_follow(self, app: str, tail: int = 200) -> Generator[str, None, None]:
         """The last lines of a service's log, then new ones until the server ends."""
         return self._stream(wire.log_follow(app, tail))
+
+    def config_document(self) -> Document:
+        """What config.json holds, with its secrets masked."""
+        return self._send(wire.config_document())
+
+    def replace_config(self, content: Mapping[str, Any], if_match: str | None) -> Applied:
+        """Make config.json hold this, if it still is what has the ETag ``if_match``."""
+        return self._send(wire.replace_config(content, if_match))
+
+    def services_document(self) -> Document:
+        """The entries of all apps, with their secrets masked."""
+        return self._send(wire.services_document())
+
+    def replace_services(self, content: Mapping[str, Any], if_match: str | None) -> Applied:
+        """Make the entries be these, if they still are what has the ETag ``if_match``."""
+        return self._send(wire.replace_services(content, if_match))
 
     def healthy(self) -> bool:
         """True when the server answers."""

@@ -11,7 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from typing import Any, Self
 
-from onegai.catalog import AppSpec, Catalog, load_catalog
+from onegai import editing, effects
+from onegai.catalog import AppSpec, Catalog
 from onegai.errors import (
     BrokenEntry,
     BrokenPlugin,
@@ -25,6 +26,7 @@ from onegai.errors import (
 )
 from onegai.functions import Function, Outcome, enveloped
 from onegai.home import Home
+from onegai.homefiles import HomeFiles
 from onegai.installation import (
     DiskUsage,
     InstallState,
@@ -42,6 +44,8 @@ from onegai.protocol import Answer, output_of, raise_failure
 from onegai.resources import Probe, machine_probe
 from onegai.schema import (
     AppInfo,
+    Applied,
+    Document,
     FunctionInfo,
     GpuStatus,
     Job,
@@ -87,14 +91,15 @@ class Engine:
         *,
         probe: Probe | None = None,
         problems: Iterable[Problem] = (),
+        arguments: Mapping[str, Any] | None = None,
     ) -> None:
+        """``settings`` and their ``problems`` were made by ``arguments``, which win over files."""
         self.home = home
         self._jobs = Jobs()
-        self._settings = settings
-        self._problems = list(problems)
-        self._catalog: Catalog = load_catalog(home, settings.apps)
+        self._files = HomeFiles(home, settings, problems, arguments)
         self._plugins: Plugins
         self._problem_sources: list[Callable[[], Iterable[Problem]]] = []
+        self._editing = asyncio.Lock()
         self._sizes: dict[str, tuple[float, DiskUsage]] = {}
         self._installer = Installer(home)
         self._supervisor = Supervisor(
@@ -123,6 +128,22 @@ class Engine:
         await self._stack.aclose()
 
     @property
+    def settings(self) -> Settings:
+        """The settings in effect."""
+        return self._files.settings
+
+    @property
+    def _catalog(self) -> Catalog:
+        return self._files.catalog
+
+    def refresh(self) -> None:
+        """Read config.json and the entries again if one of the files has changed."""
+        if self._files.refresh():
+            log.info("config.json or services.json has changed: read again")
+            self._plugins.adopt(self._catalog.specs)
+            self._supervisor.adopt(self._catalog, self.settings.vram_headroom)
+
+    @property
     def specs(self) -> Mapping[str, AppSpec]:
         """The usable entries of services.json, by app."""
         return self._catalog.specs
@@ -131,6 +152,34 @@ class Engine:
     def services(self) -> Services:
         """What handles need."""
         return self._supervisor
+
+    # --- config.json and the entries --------------------------------------------------------
+
+    async def config_document(self) -> Document:
+        """What config.json holds, without its secrets. Raises UnreadableFile."""
+        return await asyncio.to_thread(editing.config_document, self.home)
+
+    async def services_document(self) -> Document:
+        """The entries of all apps, without secrets. Raises UnreadableFile."""
+        return await asyncio.to_thread(editing.services_document, self.home)
+
+    async def replace_config(self, content: Mapping[str, Any], if_match: str | None) -> Applied:
+        """Make config.json hold this, and heed it. Raises as ``editing.replace_config``."""
+        async with self._editing:
+            change = await asyncio.to_thread(
+                editing.replace_config, self.home, content, if_match, self._files.check
+            )
+            self.refresh()
+            return effects.of_config(change, self._files, self._supervisor.outdated())
+
+    async def replace_services(self, content: Mapping[str, Any], if_match: str | None) -> Applied:
+        """Make the entries be these, and heed them. Raises as ``editing.replace_services``."""
+        async with self._editing:
+            change = await asyncio.to_thread(
+                editing.replace_services, self.home, content, if_match, self.settings.apps
+            )
+            self.refresh()
+            return effects.of_services(change, self._files, self._supervisor.outdated())
 
     # --- apps ------------------------------------------------------------------------------
 
@@ -297,7 +346,7 @@ class Engine:
         """What is wrong with config.json, services.json and the func files."""
         plugins = [plugin.problem for plugin in self._plugins.all().values() if plugin.problem]
         others = [problem for source in self._problem_sources for problem in source()]
-        return [*self._problems, *self._catalog.problems, *plugins, *others]
+        return [*self._files.problems, *plugins, *others]
 
     def watch_problems(self, source: Callable[[], Iterable[Problem]]) -> None:
         """Have ``problems`` ask this, too: for what lies above the engine (api files)."""

@@ -16,6 +16,17 @@ from onegai.errors import HomeLocked
 
 LOCK_SECONDS = 1.0
 
+Stamp = tuple[int, int, int]
+
+
+def stamp(path: Path) -> Stamp | None:
+    """Tells one state of a file from another; None: there is no file."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return facts.st_mtime_ns, facts.st_size, facts.st_ino
+
 
 @dataclass(frozen=True)
 class Home:
@@ -78,6 +89,10 @@ class Home:
     def relative(self, path: Path) -> str:
         """The path as it is shown to people: below the home where possible."""
         return str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)
+
+    def schema(self, name: str) -> Path:
+        """schemas/{name}.schema.json, of config or services."""
+        return self.root / "schemas" / f"{name}.schema.json"
 
     def running_server(self) -> dict[str, Any] | None:
         """What data/server.json says, if the process that wrote it still holds the lock."""

@@ -9,7 +9,17 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from onegai.errors import Relayed, Stopped
-from onegai.schema import AppInfo, Envelope, Job, JobEvent, JobState, ServiceStatus, StatusReport
+from onegai.schema import (
+    AppInfo,
+    Applied,
+    Document,
+    Envelope,
+    Job,
+    JobEvent,
+    JobState,
+    ServiceStatus,
+    StatusReport,
+)
 
 
 @dataclass(frozen=True)
@@ -113,6 +123,22 @@ class Engine(Protocol):
 
     def log_follow(self, app: str, tail: int = 200) -> AsyncGenerator[str, None]:
         """The last lines, then new ones until the engine ends."""
+        ...
+
+    async def config_document(self) -> Document:
+        """What config.json holds, with its secrets masked, and an ETag."""
+        ...
+
+    async def replace_config(self, content: Mapping[str, Any], if_match: str | None) -> Applied:
+        """Make config.json hold this, and heed it, if ``if_match`` is its ETag or ``*``."""
+        ...
+
+    async def services_document(self) -> Document:
+        """The entries of all apps, with their secrets masked, and an ETag."""
+        ...
+
+    async def replace_services(self, content: Mapping[str, Any], if_match: str | None) -> Applied:
+        """Make the entries be these, and heed them, if ``if_match`` is their ETag or ``*``."""
         ...
 
     async def answer(self, app: str, function: str, arguments: Mapping[str, Any]) -> Answer:

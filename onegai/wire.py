@@ -9,7 +9,7 @@ import base64
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Generic, TypeVar
 from urllib.parse import quote
 
@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from onegai.errors import NoOneGAI, OneGAIError, Relayed, ServerUnreachable
 from onegai.protocol import Answer
-from onegai.schema import AppInfo, Job, JobEvent, ServiceStatus, StatusReport
+from onegai.schema import AppInfo, Applied, Document, Job, JobEvent, ServiceStatus, StatusReport
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
@@ -218,6 +218,26 @@ def answer(app: str, function: str, arguments: Mapping[str, Any]) -> Request[Ans
     return _post(f"/api/{_part(app)}/{_part(function)}", read, **arguments)
 
 
+def config_document() -> Request[Document]:
+    """config.json."""
+    return Request("GET", "/config/get_json", _document)
+
+
+def replace_config(content: Mapping[str, Any], if_match: str | None) -> Request[Applied]:
+    """Replace config.json."""
+    return _replace("/config/set_json", content, if_match)
+
+
+def services_document() -> Request[Document]:
+    """The entries."""
+    return Request("GET", "/service/get_json", _document)
+
+
+def replace_services(content: Mapping[str, Any], if_match: str | None) -> Request[Applied]:
+    """Replace the entries."""
+    return _replace("/service/set_json", content, if_match)
+
+
 def health() -> Request[bool]:
     """Does it answer?"""
     return Request("GET", "/health", lambda _reply: True)
@@ -226,6 +246,17 @@ def health() -> Request[bool]:
 def _post(path: str, read: Callable[[Reply], T], /, **body: Any) -> Request[T]:
     content = json.dumps(body).encode()
     return Request("POST", path, read, content, {"Content-Type": "application/json"})
+
+
+def _replace(path: str, content: Mapping[str, Any], if_match: str | None) -> Request[Applied]:
+    post = _post(path, _one(Applied), **content)
+    return (
+        post if if_match is None else replace(post, headers={**post.headers, "If-Match": if_match})
+    )
+
+
+def _document(reply: Reply) -> Document:
+    return Document(content=json.loads(reply.content)["result"], etag=reply.headers["ETag"])
 
 
 def _one(model: type[M]) -> Callable[[Reply], M]:

@@ -62,6 +62,9 @@ Loader = Callable[[AppSpec, str], Awaitable[None]]
 """Runs the app's ``load`` function against a service at that URL, before it counts as ready."""
 
 
+STARTED_WITH = ("type", "port", "exec", "cwd", "env", "url", "vram", "ram", "owner_check")
+"""Keys of an entry that are facts of a running process: a change of one waits for its restart."""
+
 _ALIVE = frozenset({State.QUEUED, State.STARTING, State.READY, State.PARKED, State.STOPPING})
 
 
@@ -78,6 +81,7 @@ class Service:
         http: aiohttp.ClientSession,
     ) -> None:
         self.spec = spec
+        self._next = spec
         self.log = LogFile(home.app_log(spec.app))
         self._home = home
         self._admit = admit
@@ -114,6 +118,22 @@ class Service:
     def alive(self) -> bool:
         """True while there is, or is about to be, a process."""
         return self._state in _ALIVE
+
+    def adopt(self, spec: AppSpec) -> None:
+        """Be this app from the next start on; what no process is started with, at once."""
+        self._next = spec
+        if not self._at_rest.is_set():
+            running = {key: getattr(self.spec, key) for key in STARTED_WITH}
+            spec = spec.model_copy(update=running)
+        self.spec = spec
+
+    @property
+    def outdated(self) -> list[str]:
+        """The keys that have changed since it was started, and wait for its restart."""
+        changed = (
+            key for key in STARTED_WITH if getattr(self.spec, key) != getattr(self._next, key)
+        )
+        return list(changed)
 
     def try_lease(self) -> Lease | None:
         """A lease if it is ready right now. From any thread."""
@@ -213,14 +233,21 @@ class Service:
             vram=self.spec.vram_mib,
             ram=self.spec.ram_mib,
             rss=tree.rss_mib(child.pids()) if child else None,
-            problems=list(self._problems),
+            outdated=self.outdated,
+            problems=[*self._problems, *self._remarks()],
         )
+
+    def _remarks(self) -> list[str]:
+        if not (keys := ", ".join(self.outdated)):
+            return []
+        return [f"{keys} changed since it was started: restart it, and that takes effect"]
 
     # --- the owner task --------------------------------------------------------------------
 
     async def run(self) -> None:
         """The owner task; ends by cancellation, after ``close``."""
         while True:
+            self.spec = self._next
             self._at_rest.set()
             await self._wanted()
             for event in (self._at_rest, self._stop, self._force):

@@ -23,7 +23,7 @@ from onegai.engine import Engine as InProcess
 from onegai.home import Home
 from onegai.protocol import Engine
 from onegai.resources import FakeProbe
-from onegai.schema import Job, JobState, State
+from onegai.schema import Document, Job, JobState, State
 from onegai.settings import Settings
 
 Make = Callable[..., Server]
@@ -282,6 +282,29 @@ class TestEngine:
                 *(onegai.answer("voice", "meet", {"n": number}) for number in range(4))
             )
         assert [answer.result for answer in answers] == [{"n": number} for number in range(4)]
+
+    async def test_files(self, onegai: Engine, server: Server) -> None:
+        server.write("config.json", {"username": "onegai", "password": PASSWORD})
+        config = await onegai.config_document()
+        assert config.content == {"username": "onegai", "password": "********"}
+        wanted = {**config.content, "vram_headroom": 0.5}
+        applied = await onegai.replace_config(wanted, config.etag)
+        assert applied.now == ["vram_headroom"]
+        assert await onegai.config_document() == Document(content=wanted, etag=applied.etag)
+        lost = await error_of(onegai.replace_config(wanted, config.etag))
+        assert (lost.code, lost.status) == ("lost_update", 412)
+
+        entries = await onegai.services_document()
+        assert list(entries.content) == list(SERVICES)
+        wanted = {**entries.content, "voice": {"type": "inline", "title": "Voice"}}
+        applied = await onegai.replace_services(wanted, entries.etag)
+        assert (applied.now, applied.etag != entries.etag) == (["voice.title"], True)
+        assert (await onegai.apps())["voice"].title == "Voice"
+        blind = await error_of(onegai.replace_services(wanted, None))
+        assert (blind.code, blind.status) == ("if_match_missing", 428)
+        app = {"app": "x", "read": "y", "path": "z", "model": "w", "if_match": "*"}
+        wrong = await error_of(onegai.replace_config({**wanted, **app}, "*"))
+        assert {*app} <= {item["field"] for item in wrong.detail["errors"]}
 
     async def test_errors(self, onegai: Engine) -> None:
         for what, (ask, code, status, src, says, hint) in ERRORS.items():
