@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from fastapi import FastAPI
-from starlette.middleware.cors import CORSMiddleware
 
 from onegai import __version__
 from onegai.engine import Engine
-from onegai.guard import CredentialsGuard, JsonBodies, OriginGuard
-from onegai.routes import apps, calls, jobs, pages, services
+from onegai.guard import Cors, CredentialsGuard, JsonBodies, OriginGuard
+from onegai.routes import apps, calls, editing, jobs, pages, services
 from onegai.routes.envelope import handle_errors
 from onegai.routes.extensions import Extensions
 from onegai.settings import Settings
 
 
 def create_app(engine: Engine, settings: Settings) -> FastAPI:
-    """Put the server together. The engine must be entered by the caller."""
+    """Put the server together. The engine must be entered by the caller.
+
+    ``settings`` are those of the start; what can change later is asked of the engine.
+    """
     app = FastAPI(
         title="OneGAI",
         version=__version__,
@@ -28,6 +30,7 @@ def create_app(engine: Engine, settings: Settings) -> FastAPI:
     routers = (
         apps.router(engine),
         services.router(engine),
+        editing.router(engine),
         jobs.router(engine),
         *Extensions(engine).routers,
         calls.router(engine),
@@ -36,16 +39,14 @@ def create_app(engine: Engine, settings: Settings) -> FastAPI:
     for router in routers:
         app.include_router(router)
     handle_errors(app, [route for router in routers for route in router.routes])
+
+    def refreshed() -> Settings:
+        engine.refresh()
+        return engine.settings
+
     # The last one added is the outermost: origin, CORS, password, body.
     app.add_middleware(JsonBodies, settings=settings)
-    app.add_middleware(CredentialsGuard, settings=settings)
-    app.add_middleware(
-        CORSMiddleware,
-        allow_origins=settings.cors_origins,
-        allow_credentials=True,
-        allow_methods=["*"],
-        allow_headers=["*"],
-        expose_headers=["Location", "Retry-After"],
-    )
-    app.add_middleware(OriginGuard, settings=settings)
+    app.add_middleware(CredentialsGuard, settings=lambda: engine.settings)
+    app.add_middleware(Cors, settings=lambda: engine.settings)
+    app.add_middleware(OriginGuard, settings=refreshed)
     return app

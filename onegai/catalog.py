@@ -11,13 +11,14 @@ import shlex
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from onegai import jsonfile
 from onegai.home import Home
-from onegai.schema import Problem
+from onegai.schema import Problem, Switch
 
 APP_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 RESERVED = frozenset(
@@ -63,9 +64,11 @@ class Ready(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    http: str | None = Field(default=None, pattern=r"^/")
-    tcp: bool | None = None
-    log: str | None = None
+    http: str | None = Field(
+        default=None, pattern=r"^/", description="path that answers with a status below 500"
+    )
+    tcp: Switch | None = Field(default=None, description="true: when the port listens")
+    log: str | None = Field(default=None, description="regular expression of a line of its log")
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Ready:
@@ -100,40 +103,80 @@ class AppSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     app: str
-    active: bool = True
-    type: Literal["gradio", "webapi", "command", "inline"]
-    port: int | None = Field(default=None, ge=1, le=65535)
-    exec: Annotated[str, AfterValidator(_no_shell)] | None = None
-    cwd: Annotated[str, AfterValidator(_relative_folder)] = ""
-    env: dict[str, str] = {}
-    vram: float = Field(default=0, ge=0)
-    ram: float = Field(default=0, ge=0)
-    url: str | None = Field(default=None, pattern=r"^https?://[^/]+")
-    ready: Ready = Ready(http="/")
-    start_timeout: float = Field(default=600, gt=0)
-    stop_timeout: float = Field(default=10, ge=0)
-    call_timeout: float = Field(default=3600, gt=0)
-    idle_timeout: float = Field(default=0, ge=0)
-    keep: bool = False
-    autostart: bool = False
-    concurrency: int | None = Field(default=None, ge=1)
-    queue: int = Field(default=64, ge=0)
-    queue_timeout: float = Field(default=600, gt=0)
-    restart: Literal["on-failure", "never"] = "on-failure"
-    release: Release | None = None
-    wake: Wake | None = None
-    public_port: int | None = Field(default=None, ge=0, le=65535)
-    owner_check: bool = True
-    functions: dict[str, Any] | None = None
-    args: list[str] | None = None
-    repl: dict[str, Any] | None = None
-    disk: float = Field(default=0, ge=0)
-    data: tuple[Annotated[str, AfterValidator(_folder_below)], ...] = ()
-    title: str = ""
-    about: str = ""
-    homepage: str = ""
-    license: str = ""
-    tags: tuple[str, ...] = ()
+    active: Switch = Field(default=True, description="1: callable through the API")
+    type: Literal["gradio", "webapi", "command", "inline"] = Field(
+        description="gradio, webapi: a process with a port; command, inline: functions only"
+    )
+    port: int | None = Field(
+        default=None, ge=1, le=65535, description="its fixed port on 127.0.0.1"
+    )
+    exec: Annotated[str, AfterValidator(_no_shell)] | None = Field(
+        default=None,
+        description="start command, run in apps/{app}/{cwd} without a shell; {port}, {app_dir} and "
+        "{root} are replaced",
+    )
+    cwd: Annotated[str, AfterValidator(_relative_folder)] = Field(
+        default="", description="folder below apps/{app}"
+    )
+    env: dict[str, str] = Field(
+        default={}, description="extra environment; {port}, {app_dir} and {root} are replaced"
+    )
+    vram: float = Field(default=0, ge=0, description="GB of VRAM needed at start; 0: not checked")
+    ram: float = Field(default=0, ge=0, description="GB of RAM needed at start; 0: not checked")
+    url: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^/]+",
+        description="base URL of a service that runs elsewhere; nothing is started",
+    )
+    ready: Ready = Field(default=Ready(http="/"), description="how it is known to be ready")
+    start_timeout: float = Field(
+        default=600, gt=0, description="seconds without a line of log; four times that in all"
+    )
+    stop_timeout: float = Field(default=10, ge=0, description="seconds between SIGTERM and SIGKILL")
+    call_timeout: float = Field(default=3600, gt=0, description="seconds a call may take")
+    idle_timeout: float = Field(
+        default=0, ge=0, description="stop after so many idle seconds; 0: never"
+    )
+    keep: Switch = Field(default=False, description="1: never evicted for another app")
+    autostart: Switch = Field(default=False, description="1: started with the server")
+    concurrency: int | None = Field(
+        default=None, ge=1, description="calls at once; the rest wait in order"
+    )
+    queue: int = Field(default=64, ge=0, description="how many calls may wait")
+    queue_timeout: float = Field(default=600, gt=0, description="seconds a call may wait")
+    restart: Literal["on-failure", "never"] = Field(
+        default="on-failure", description="after a crash, of a service that was started by hand"
+    )
+    release: Release | None = Field(
+        default=None,
+        description='frees VRAM without stopping: {"post": "/free", "json": {...}}',
+    )
+    wake: Wake | None = Field(
+        default=None, description="which proxied requests may start it or hold a lease"
+    )
+    public_port: int | None = Field(
+        default=None, ge=0, le=65535, description="port of its own pages behind auth; 0: none"
+    )
+    owner_check: Switch = Field(
+        default=True, description="0: the port's listener need not be our child (containers)"
+    )
+    functions: dict[str, Any] | None = Field(
+        default=None, description="declared functions of a webapi"
+    )
+    args: list[str] | None = Field(default=None, description="arguments of a command")
+    repl: dict[str, Any] | None = Field(
+        default=None, description="a command that stays open between calls"
+    )
+    disk: float = Field(default=0, ge=0, description="GB of disk needed to install")
+    data: tuple[Annotated[str, AfterValidator(_folder_below)], ...] = Field(
+        default=(),
+        description="folders below apps/{app} that survive uninstall and update (models, voices)",
+    )
+    title: str = Field(default="", description="its name, for people")
+    about: str = Field(default="", description="what it is, in one line")
+    homepage: str = Field(default="", description="where it comes from")
+    license: str = Field(default="", description="licences of the app and its models")
+    tags: tuple[str, ...] = Field(default=(), description="words to find it by")
 
     @model_validator(mode="after")
     def _can_run(self) -> AppSpec:
@@ -180,8 +223,15 @@ class Catalog:
         return [problem for problem in self.problems if problem.app == app]
 
 
-def load_catalog(home: Home, overrides: Mapping[str, Mapping[str, Any]]) -> Catalog:
-    """Read both files and lay ``overrides`` (config.json's ``apps``) over them. Never raises."""
+def load_catalog(
+    home: Home,
+    overrides: Mapping[str, Mapping[str, Any]],
+    read: Callable[[Path], Mapping[str, Any] | None] = jsonfile.read,
+) -> Catalog:
+    """Read both files and lay ``overrides`` (config.json's ``apps``) over them. Never raises.
+
+    ``read`` gives what a file holds, or raises Unreadable.
+    """
     problems: list[Problem] = []
     broken: dict[str, Problem] = {}
 
@@ -189,7 +239,7 @@ def load_catalog(home: Home, overrides: Mapping[str, Mapping[str, Any]]) -> Cata
         problems.append(problem)
         broken.setdefault(problem.app, problem)
 
-    merged, origin = _merged_files(home, problems, refuse)
+    merged, origin = _merged_files(home, read, problems, refuse)
     own_settings = _lay_over(home, merged, origin, overrides, problems)
     specs: dict[str, AppSpec] = {}
     for app, entry in merged.items():
@@ -206,7 +256,10 @@ def load_catalog(home: Home, overrides: Mapping[str, Mapping[str, Any]]) -> Cata
 
 
 def _merged_files(
-    home: Home, problems: list[Problem], refuse: Callable[[Problem], None]
+    home: Home,
+    read: Callable[[Path], Mapping[str, Any] | None],
+    problems: list[Problem],
+    refuse: Callable[[Problem], None],
 ) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """The entries of both files, merged per app, and the file that named each app last."""
     merged: dict[str, dict[str, Any]] = {}
@@ -214,21 +267,18 @@ def _merged_files(
     for path in (home.services, home.services_local):
         name = home.relative(path)
         try:
-            entries = jsonfile.read(path) or {}
+            entries = jsonfile.content(read(path) or {})
         except jsonfile.Unreadable as error:
             problems.append(Problem(file=name, line=error.line, reason=error.reason))
             continue
         for app, entry in entries.items():
-            if app.startswith("_"):
-                continue
             origin[app] = name
             if (reason := _bad_name(app)) is not None:
                 refuse(Problem(app=app, file=name, reason=reason))
             elif not isinstance(entry, dict):
                 refuse(Problem(app=app, file=name, reason="the entry must be an object, {...}"))
             else:
-                keys = {key: value for key, value in entry.items() if not key.startswith("_")}
-                merged.setdefault(app, {}).update(keys)
+                merged.setdefault(app, {}).update(jsonfile.content(entry))
     return merged, origin
 
 

@@ -8,10 +8,11 @@ they can be translated without touching the places that raise.
     ├── InputError              the request is wrong
     │   ├── BadJson 400
     │   ├── BodyTooLarge 413 · WrongContentType 415
-    │   └── BadRequest 422 · BadArguments 422
+    │   ├── BadRequest 422 · BadArguments 422
+    │   └── IfMatchMissing 428
     ├── AccessError             the caller may not
     │   ├── Unauthorized 401
-    │   └── ForbiddenOrigin 403
+    │   └── ForbiddenOrigin 403 · RemoteEditOff 403
     ├── NotFoundError           there is no such thing
     │   ├── UnknownRoute 404 · MethodNotAllowed 405
     │   └── UnknownApp 404 · UnknownFunction 404 · UnknownJob 404
@@ -20,6 +21,7 @@ they can be translated without touching the places that raise.
     │   ├── NotInstalled 409 · InstallBroken 409 · Installing 409 · NoInstallScript 409
     │   ├── InstalledByHand 409 · Busy 409 · NotRemovable 409
     │   ├── PortTaken 409 · Stopped 409 · ShuttingDown 503
+    │   ├── UnreadableFile 409 · LostUpdate 412
     │   ├── NotEnoughMemory 503 · NoGpu 503 · TooLarge 409 · KeptInTheWay 409 · Deadlock 409
     │   ├── NoRoomInTime 503 · RestartWithoutRoom 503
     │   └── QueueFull 429 · QueueTimeout 503
@@ -30,7 +32,10 @@ they can be translated without touching the places that raise.
     │   └── NeverReady 504 · CallTimeout 504
     ├── ConfigError             config.json or a start argument; ends the start of the server
     ├── HomeLocked              another OneGAI serves this home; ends the start of the server
-    ├── Relayed 502             what another OneGAI answered; its own status in truth
+    ├── NotWritten 500          a file of the user's could not be replaced
+    ├── Relayed 502             what another OneGAI answered, or a job's record says; its own status
+    ├── ServerUnreachable 502   no server answers at an address
+    ├── NoOneGAI 502            something else than OneGAI answers there
     ├── SdkMisuse 500           a func file uses a handle in a way that cannot work
     └── InternalError 500       our own fault
 """
@@ -38,7 +43,7 @@ they can be translated without touching the places that raise.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 
 class OneGAIError(Exception):
@@ -48,7 +53,7 @@ class OneGAIError(Exception):
     ``detail`` as it is, so it must be JSON-able and free of secrets.
     """
 
-    code: ClassVar[str] = "error"
+    code: str = "error"
     status: int = 500
     text: ClassVar[str] = "something went wrong"
     hint: ClassVar[str] = ""
@@ -127,6 +132,15 @@ class BadArguments(InputError):
     hint = "{do}"
 
 
+class IfMatchMissing(InputError):
+    """A file is replaced only by somebody who says which version of it was read."""
+
+    code = "if_match_missing"
+    status = 428
+    text = "the header If-Match is missing"
+    hint = "send the ETag that GET {path} gave with what you have changed; * overwrites any version"
+
+
 class AccessError(OneGAIError):
     """The caller may not do this."""
 
@@ -148,6 +162,14 @@ class ForbiddenOrigin(AccessError):
     code = "forbidden_origin"
     text = "a request from another site ({origin}) is refused"
     hint = "add the origin to cors_origins in config.json if the page is yours"
+
+
+class RemoteEditOff(AccessError):
+    """These keys can be changed in the file only, unless ``remote_edit`` is 1 in it."""
+
+    code = "remote_edit_off"
+    text = "this can not be changed over HTTP: {keys}"
+    hint = "edit the file itself, or set remote_edit to 1 in config.json first; nothing was written"
 
 
 class NotFoundError(OneGAIError):
@@ -208,7 +230,7 @@ class BrokenEntry(ConflictError):
 
     code = "broken_entry"
     text = "the entry of {app} is not usable: {reason}"
-    hint = "correct it in {file} and restart the server"
+    hint = "correct it in {file}"
 
 
 class BrokenPlugin(ConflictError):
@@ -224,7 +246,7 @@ class Inactive(ConflictError):
 
     code = "inactive"
     text = "{app} is switched off"
-    hint = "set active to 1 for {app} in services.local.json and restart the server"
+    hint = "set active to 1 for {app} in services.local.json"
 
 
 class NoService(ConflictError):
@@ -314,6 +336,23 @@ class ShuttingDown(ConflictError):
     status = 503
     text = "OneGAI is shutting down"
     hint = "start it again with: bash run.sh"
+
+
+class UnreadableFile(ConflictError):
+    """A file of the user's does not parse, so it is neither shown nor overwritten."""
+
+    code = "unreadable_file"
+    text = "{file} can not be read: {reason}"
+    hint = "correct it by hand; its last good version stays in use"
+
+
+class LostUpdate(ConflictError):
+    """The file has changed since it was read."""
+
+    code = "lost_update"
+    status = 412
+    text = "it has changed since you read it; nothing was written"
+    hint = "GET {path} again, make your change anew, and send it with the new ETag"
 
 
 class NotEnoughMemory(ConflictError):
@@ -533,8 +572,16 @@ class HomeLocked(OneGAIError):
     hint = "use that one, or stop it with Ctrl-C in its terminal"
 
 
+class NotWritten(OneGAIError):
+    """A file of the user's could not be replaced."""
+
+    code = "not_written"
+    text = "{file} could not be written: {reason}"
+    hint = "it is as it was; make room on the disk, or see who may write to its folder"
+
+
 class Relayed(OneGAIError):
-    """What another OneGAI answered, with its own code, status, sentence and detail."""
+    """What another OneGAI answered, or a job's record says: its own code, status and detail."""
 
     code = "relayed"
     status = 502
@@ -544,6 +591,36 @@ class Relayed(OneGAIError):
     def __init__(self, *, status: int, **params: Any) -> None:
         super().__init__(**params)
         self.status = status
+        self.code = str(self.extra.get("code") or type(self).code)
+
+    @classmethod
+    def of(cls, status: int, message: str, detail: Mapping[str, Any]) -> Self:
+        """From an error answer's HTTP status, ``result`` and ``detail``."""
+        return cls(
+            status=status,
+            message=message,
+            advice=str(detail.get("hint", "")),
+            src=str(detail.get("src", "onegai")),
+            detail=detail,
+        )
+
+
+class ServerUnreachable(OneGAIError):
+    """Nothing answers at a server's address, or not in time."""
+
+    code = "server_unreachable"
+    status = 502
+    text = "{url}: {reason}"
+    hint = "is it running? The one of this folder is started with bash run.sh"
+
+
+class NoOneGAI(OneGAIError):
+    """What answers at an address is no OneGAI."""
+
+    code = "no_onegai"
+    status = 502
+    text = "{url}: what answers there is no OneGAI (HTTP {http_status})"
+    hint = "correct the address"
 
 
 class SdkMisuse(OneGAIError):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from onegai import auth
@@ -25,17 +27,46 @@ _POLICY_VIOLATION = 1008
 """WebSocket close code (RFC 6455, 7.4.1)."""
 
 
+Current = Callable[[], Settings]
+"""Gives the settings as they are now."""
+
+
+class Cors:
+    """CORS for the pages in ``cors_origins``, as they are now."""
+
+    def __init__(self, app: ASGIApp, settings: Current) -> None:
+        self._app = app
+        self._settings = settings
+        self._origins: tuple[str, ...] | None = None
+        self._cors: CORSMiddleware
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on, or answer a preflight."""
+        origins = self._settings().cors_origins
+        if origins != self._origins:
+            self._origins = origins
+            self._cors = CORSMiddleware(
+                self._app,
+                allow_origins=origins,
+                allow_credentials=True,
+                allow_methods=["*"],
+                allow_headers=["*"],
+                expose_headers=["ETag", "Location", "Retry-After"],
+            )
+        await self._cors(scope, receive, send)
+
+
 class OriginGuard:
     """Refuses pages of other sites; outermost, so that nothing else answers them."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, settings: Current) -> None:
         self._app = app
         self._settings = settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on, or answer 403."""
         if scope["type"] in ("http", "websocket"):
-            origin = auth.foreign_origin(_head(scope), self._settings)
+            origin = auth.foreign_origin(_head(scope), self._settings())
             if origin is not None:
                 await _refuse(scope, receive, send, ForbiddenOrigin(origin=origin))
                 return
@@ -45,7 +76,7 @@ class OriginGuard:
 class CredentialsGuard:
     """Asks for the password. A wrong one is answered slowly, a right one never is."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, settings: Current) -> None:
         self._app = app
         self._settings = settings
 
@@ -53,7 +84,7 @@ class CredentialsGuard:
         """Pass on, or answer 401."""
         if scope["type"] in ("http", "websocket"):
             head = _head(scope)
-            reason = auth.refusal(head, self._settings)
+            reason = auth.refusal(head, self._settings())
             if reason is not None:
                 if "authorization" in head.headers or "x-api-key" in head.headers:
                     await asyncio.sleep(WRONG_PASSWORD_SECONDS)

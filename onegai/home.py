@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,6 +16,17 @@ from onegai import jsonfile
 from onegai.errors import HomeLocked
 
 LOCK_SECONDS = 1.0
+
+Stamp = tuple[int, int, int]
+
+
+def stamp(path: Path) -> Stamp | None:
+    """Tells one state of a file from another; None: there is no file."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return facts.st_mtime_ns, facts.st_size, facts.st_ino
 
 
 @dataclass(frozen=True)
@@ -69,15 +81,19 @@ class Home:
 
     def func_file(self, app: str) -> Path:
         """func/{app}.py."""
-        return self.root / "func" / f"{app}.py"
+        return _below(self.root, "func", f"{app}.py")
 
     def install_script(self, app: str) -> Path:
         """install/{app}.sh."""
-        return self.root / "install" / f"{app}.sh"
+        return _below(self.root, "install", f"{app}.sh")
 
     def relative(self, path: Path) -> str:
         """The path as it is shown to people: below the home where possible."""
         return str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)
+
+    def schema(self, name: str) -> Path:
+        """schemas/{name}.schema.json, of config or services."""
+        return self.root / "schemas" / f"{name}.schema.json"
 
     def running_server(self) -> dict[str, Any] | None:
         """What data/server.json says, if the process that wrote it still holds the lock."""
@@ -118,6 +134,12 @@ class Home:
 
     def _lock_file(self) -> Path:
         return self.root / "data" / "server.lock"
+
+
+@lru_cache(maxsize=4096)
+def _below(root: Path, folder: str, name: str) -> Path:
+    """The same object each time: status asks for some of these for every app."""
+    return root / folder / name
 
 
 def _try_lock(file: IO[str]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,16 @@ class Unreadable(Exception):
         super().__init__(reason)
         self.reason = reason
         self.line = line
+
+
+def is_comment(key: str) -> bool:
+    """True for keys that mean nothing to OneGAI: ``_…``, and ``$schema``, which is for editors."""
+    return key.startswith("_") or key == "$schema"
+
+
+def content(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values without comments."""
+    return {key: value for key, value in values.items() if not is_comment(key)}
 
 
 def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -32,14 +43,26 @@ def read(path: Path) -> dict[str, Any] | None:
 
     Raises Unreadable, with line and column in the reason.
     """
+    data = read_bytes(path)
+    return None if data is None else parse(data)
+
+
+def read_bytes(path: Path) -> bytes | None:
+    """The file as it is, or None when there is none. Raises Unreadable."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        return path.read_bytes()
     except FileNotFoundError:
         return None
-    except UnicodeDecodeError as error:
-        raise Unreadable(f"not UTF-8 text (byte {error.start})") from None
     except OSError as error:
         raise Unreadable(error.strerror or str(error)) from None
+
+
+def parse(data: bytes) -> dict[str, Any]:
+    """The object in a file with these bytes. Raises Unreadable as ``read``."""
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise Unreadable(f"not UTF-8 text (byte {error.start})") from None
     try:
         value = json.loads(text, object_pairs_hook=_refuse_duplicates)
     except json.JSONDecodeError as error:

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 
 from onegai.functions import BadFunction, Function, public_functions
-from onegai.home import Home
+from onegai.home import Home, Stamp, stamp
 from onegai.schema import Problem
 from onegai.sdk.direct import DirectFunction
 
@@ -88,7 +88,7 @@ class Plugins:
         self._home = home
         self._apps = tuple(apps)
         self._loaded: dict[str, Plugin] = {}
-        self._built_on: dict[str, dict[str, _Stamp | None]] = {}
+        self._built_on: dict[str, dict[str, Stamp | None]] = {}
         """Per app: the state of its own file, and of those it imports, when it was loaded."""
         _mount(home)
         for app in self._apps:
@@ -103,10 +103,17 @@ class Plugins:
         """Every app's."""
         return {app: self[app] for app in self._apps}
 
+    def adopt(self, apps: Iterable[str]) -> None:
+        """From now on these are the apps."""
+        self._apps = tuple(apps)
+        for app in self._apps:
+            if app not in self._loaded:
+                self._load(app)
+
     def _refresh(self, app: str, seen: set[str]) -> None:
         """Load the file again if it, or one that it imports, has changed."""
         seen.add(app)
-        stamps = {other: _stamp(self._home.func_file(other)) for other in self._built_on[app]}
+        stamps = {other: stamp(self._home.func_file(other)) for other in self._built_on[app]}
         if stamps == self._built_on[app]:
             return
         for other in stamps.keys() - seen:
@@ -120,7 +127,7 @@ class Plugins:
         last = self._loaded.get(app)
         fresh = _import(self._home, app, again=last is not None)
         reached = {app, *_imports(self._home, app)}
-        self._built_on[app] = {other: _stamp(self._home.func_file(other)) for other in reached}
+        self._built_on[app] = {other: stamp(self._home.func_file(other)) for other in reached}
         if fresh.problem is not None and last is not None and last.functions:
             reason = f"{fresh.problem.reason} (its last good version stays in use)"
             problem = fresh.problem.model_copy(update={"reason": reason})
@@ -128,18 +135,6 @@ class Plugins:
             if last.module is not None:
                 sys.modules[f"{PACKAGE}.{app}"] = last.module
         self._loaded[app] = fresh
-
-
-_Stamp = tuple[int, int, int]
-
-
-def _stamp(path: Path) -> _Stamp | None:
-    """Tells one state of a file from another; None: there is no file."""
-    try:
-        facts = path.stat()
-    except OSError:
-        return None
-    return facts.st_mtime_ns, facts.st_size, facts.st_ino
 
 
 def _imports(home: Home, app: str) -> set[str]:

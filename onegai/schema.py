@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, WithJsonSchema
+
+Switch = Annotated[bool, WithJsonSchema({"enum": [0, 1, False, True]})]
+"""On or off; people write 1 and 0."""
 
 
 class State(StrEnum):
@@ -62,6 +65,9 @@ class ServiceStatus(BaseModel):
     vram: int = Field(default=0, description="declared need, MiB")
     ram: int = Field(default=0, description="declared need, MiB")
     rss: int | None = Field(default=None, description="resident memory of its processes, MiB")
+    outdated: list[str] = Field(
+        default=[], description="keys that changed since it was started, and wait for its restart"
+    )
     problems: list[str] = []
 
 
@@ -175,6 +181,27 @@ class JobEvent(BaseModel):
     id: int
     event: str = Field(description="state or output")
     data: dict[str, Any]
+
+
+class Document(BaseModel):
+    """config.json or the entries, with secrets masked."""
+
+    content: dict[str, Any]
+    etag: str = Field(description="of what lies on disk, in quotes")
+
+
+class Applied(BaseModel):
+    """What a change of config.json or the entries has done; keys are paths like ``apps.x.vram``."""
+
+    etag: str = Field(description="of the file as it is now")
+    now: list[str] = Field(default=[], description="keys that are in effect")
+    restart_services: dict[str, list[str]] = Field(
+        default={}, description="per running app: keys that wait for its restart"
+    )
+    restart_server: list[str] = Field(
+        default=[], description="keys that wait for the restart of OneGAI"
+    )
+    without_effect: dict[str, str] = Field(default={}, description="keys, and why they do nothing")
 
 
 class Envelope(BaseModel):

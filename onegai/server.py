@@ -38,7 +38,8 @@ GRACE_SECONDS = 2
 def serve(home: Home, *, host: str | None, port: int | None) -> None:
     """Serve until SIGINT or SIGTERM. Raises ConfigError, HomeLocked."""
     with home.lock():
-        settings, problems, made = load_settings(home, {"host": host, "port": port})
+        arguments = {"host": host, "port": port}
+        settings, problems, made = load_settings(home, arguments)
         if host is not None:
             remember(home, "host", host)
         _log_to(home.logs / "onegai.log")
@@ -47,7 +48,8 @@ def serve(home: Home, *, host: str | None, port: int | None) -> None:
         with listener:
             url = _url(settings, listener)
             jsonfile.write(home.server_file, {"pid": os.getpid(), "url": url})
-            uvloop.run(_run(home, settings, problems, listener, banner(settings, url, made)))
+            engine = Engine(home, settings, problems=problems, arguments=arguments)
+            uvloop.run(_run(engine, settings, listener, banner(settings, url, made)))
     _leave_stuck_threads()
 
 
@@ -63,13 +65,12 @@ def _leave_stuck_threads() -> None:
 
 
 async def _run(
-    home: Home,
+    engine: Engine,
     settings: Settings,
-    problems: list[Problem],
     listener: socket.socket,
     greeting: str,
 ) -> None:
-    async with Engine(home, settings, problems=problems) as engine:
+    async with engine:
         server = _Server(
             uvicorn.Config(
                 create_app(engine, settings),

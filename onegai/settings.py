@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from onegai import jsonfile
 from onegai.errors import ConfigError
 from onegai.home import Home
-from onegai.schema import Problem
+from onegai.schema import Problem, Switch
 
 MIB = 1 << 20
 MIN_PASSWORD = 12
@@ -26,15 +26,28 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    username: str = Field(default="onegai", min_length=1, pattern=r"^[^:]*$")
-    password: str = Field(min_length=1)
-    host: str = "127.0.0.1"
-    port: int = Field(default=58080, ge=0, le=65535)
-    disable_docs: bool = False
-    cors_origins: tuple[str, ...] = ()
-    vram_headroom: float = Field(default=0.0, ge=0)
-    max_json: int = Field(default=32 * MIB, gt=0)
-    apps: dict[str, dict[str, Any]] = {}
+    username: str = Field(
+        default="onegai", min_length=1, pattern=r"^[^:]*$", description="for BASIC; without a colon"
+    )
+    password: str = Field(
+        min_length=1, description="for BASIC, or alone as Bearer token or X-Api-Key"
+    )
+    host: str = Field(
+        default="127.0.0.1", description="address to listen on; 0.0.0.0: open to the network"
+    )
+    port: int = Field(default=58080, ge=0, le=65535, description="port to listen on; 0: any")
+    disable_docs: Switch = Field(default=False, description="1: no /docs")
+    cors_origins: tuple[str, ...] = Field(
+        default=(), description="pages of other sites that may call, like https://example.com"
+    )
+    remote_edit: Switch = Field(
+        default=False, description="1: everything can be changed over HTTP, commands too"
+    )
+    vram_headroom: float = Field(default=0.0, ge=0, description="GB that stay free on the GPU")
+    max_json: int = Field(default=32 * MIB, gt=0, description="bytes of a request body of JSON")
+    apps: dict[str, dict[str, Any]] = Field(
+        default={}, description="per app: any key of its entry, and settings of its own"
+    )
 
     @property
     def open_to_network(self) -> bool:
@@ -42,9 +55,13 @@ class Settings(BaseModel):
         return not is_loopback(self.host)
 
 
-LATER = frozenset(
-    {"openai_key", "stop_children", "remote_edit", "max_upload", "file_roots", "loapi"}
-)
+FILE_ONLY = frozenset({"apps", "remote_edit"})
+"""Settings that no environment variable can give."""
+
+AT_START = frozenset({"host", "port", "disable_docs", "max_json"})
+"""Settings that are read when the server starts; a change of one waits for the next start."""
+
+LATER = frozenset({"openai_key", "stop_children", "max_upload", "file_roots", "loapi"})
 """Keys of the contract that are accepted and do nothing yet."""
 
 
@@ -84,8 +101,25 @@ def load_settings(
             "port": 58080,
             "apps": {},
         }
+        if home.schema("config").is_file():
+            stored = {"$schema": home.relative(home.schema("config")), **stored}
         jsonfile.write(home.config, stored)
-    values = {key: value for key, value in stored.items() if not key.startswith("_")}
+    settings, problems = effective_settings(home, stored, arguments, environ)
+    return settings, problems, made
+
+
+def effective_settings(
+    home: Home,
+    stored: Mapping[str, Any],
+    arguments: Mapping[str, Any],
+    environ: Mapping[str, str] = os.environ,
+) -> tuple[Settings, list[Problem]]:
+    """What a config.json with this content means here, and which keys of it are unknown.
+
+    Raises ConfigError as ``load_settings``.
+    """
+    where = home.relative(home.config)
+    values = jsonfile.content(stored)
     known = set(Settings.model_fields)
     problems = [
         Problem(file=where, key=key, reason="unknown key, ignored")
@@ -93,15 +127,23 @@ def load_settings(
         if key not in known and key not in LATER and not key.endswith("_key")
     ]
     origin = dict.fromkeys(values, where)
-    for key in known - {"apps"}:
+    for key in known - FILE_ONLY:
         name = ENV_PREFIX + key.upper()
         if name in environ:
             values[key], origin[key] = _from_text(environ[name]), f"environment variable {name}"
     for key, value in arguments.items():
         if value is not None:
             values[key], origin[key] = value, f"argument --{key}"
-    settings = _checked(values, origin, where)
-    return settings, problems, made
+    return _checked(values, origin, where), problems
+
+
+def overridden_keys(
+    arguments: Mapping[str, Any], environ: Mapping[str, str] = os.environ
+) -> set[str]:
+    """The keys over which an argument or an environment variable wins."""
+    given = {key for key, value in arguments.items() if value is not None}
+    named = Settings.model_fields.keys() - FILE_ONLY
+    return given | {key for key in named if ENV_PREFIX + key.upper() in environ}
 
 
 def _checked(values: Mapping[str, Any], origin: Mapping[str, str], where: str) -> Settings:
@@ -116,14 +158,19 @@ def _checked(values: Mapping[str, Any], origin: Mapping[str, str], where: str) -
             reason=f"{'.'.join(map(str, first['loc']))}: {first['msg']}",
             do=f"correct {key}",
         ) from None
+    check_network(settings, origin.get("password", where))
+    return settings
+
+
+def check_network(settings: Settings, where: str) -> None:
+    """Raises ConfigError for a weak password on a host that other machines reach."""
     if settings.open_to_network and len(settings.password) < MIN_PASSWORD:
         raise ConfigError(
-            where=origin.get("password", where),
+            where=where,
             reason=f"host {settings.host} is open to the network, and the password is shorter than "
             f"{MIN_PASSWORD} characters",
             do="set a longer password, or host 127.0.0.1",
         )
-    return settings
 
 
 def stored_config(home: Home) -> dict[str, Any]:
@@ -142,7 +189,7 @@ def stored_config(home: Home) -> dict[str, Any]:
 def check_config(home: Home, values: Mapping[str, Any]) -> Settings:
     """What a config.json of these values would mean. Raises ConfigError when it is unusable."""
     where = home.relative(home.config)
-    return _checked({k: v for k, v in values.items() if not k.startswith("_")}, {}, where)
+    return _checked(jsonfile.content(values), {}, where)
 
 
 def remember(home: Home, key: str, value: Any) -> None:

@@ -10,13 +10,11 @@ from typing import Any
 
 import click
 
-from onegai.commands.backend import WRONG, Failure
-from onegai.errors import ConfigError
+from onegai.commands.backend import COMMAND, WRONG, Failure, backend
+from onegai.errors import ConfigError, OneGAIError
 from onegai.home import Home
-
-MASK = "********"
-_SECRET = re.compile(r"(^|_)(pass(word|wd|phrase)?|pwd|secret|token|credentials?|auth|key|apikey)$")
-_USER_INFO = re.compile(r"//[^/@\s]+@")
+from onegai.jsonfile import is_comment
+from onegai.masking import is_secret, masked
 
 
 @click.command(short_help="Show config.json, or set a key of it.")
@@ -36,24 +34,29 @@ def config(key: str | None, value: str | None) -> None:
     else:
         value = sys.stdin.readline().rstrip("\n") if value == "-" else value
         stored = set_key(home, key, value)
-        click.echo(f"{key} = {_text(masked(stored, key))}   (from the next start on)")
+        click.echo(f"{key} = {_text(masked(stored, key))}   ({_in_effect(home, key)})")
 
 
-def masked(value: Any, key: str = "") -> Any:
-    """The value with every secret in it replaced, told by the names of keys."""
-    if value and _is_secret(key):
-        return MASK
-    if isinstance(value, dict):
-        return {name: masked(item, name) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [masked(item) for item in value]
-    return _USER_INFO.sub(f"//{MASK}@", value) if isinstance(value, str) else value
+def _in_effect(home: Home, key: str) -> str:
+    """When the change counts. A server that runs is asked, and so notices it."""
+    from onegai.settings import LATER
 
-
-def _is_secret(key: str) -> bool:
-    """Of a.b.hfToken the last word counts."""
-    last = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", key.rpartition(".")[2])
-    return _SECRET.search(last.lower().replace("-", "_")) is not None
+    if key in LATER or re.fullmatch(r"\w+_key", key):
+        return "nothing uses it yet"
+    if "url" not in (home.running_server() or {}):
+        return "from the next start on"
+    try:
+        with backend(home) as server:
+            status = server.status()
+    except (Failure, OneGAIError) as failure:
+        return f"the server could not be asked when it counts: {failure.message}"
+    if any((item.file, item.key) == ("config.json", key) for item in status.problems):
+        return "once the server is restarted"
+    _, _, name = key.partition(".")
+    for service in status.services:
+        if name in {f"{service.app}.{outdated}" for outdated in service.outdated}:
+            return f"once {service.app} is restarted: {COMMAND} restart {service.app}"
+    return "in effect"
 
 
 def set_key(home: Home, key: str, text: str) -> Any:
@@ -85,7 +88,7 @@ def set_key(home: Home, key: str, text: str) -> Any:
 
 def _readings(key: str, text: str) -> list[Any]:
     """What the text may mean: JSON, then itself. A secret is never a number."""
-    if _is_secret(key):
+    if is_secret(key):
         return [text]
     try:
         return [json.loads(text), text]
@@ -135,7 +138,7 @@ def _check_app(home: Home, path: list[str]) -> Callable[[dict[str, Any]], None]:
             raise ConfigError(
                 where=home.relative(home.config),
                 reason=f"apps.{app}.{problem.key}: {problem.reason}",
-                do="README.md lists the keys of an entry",
+                do="docs/settings.md lists the keys of an entry",
             )
 
     return check
@@ -162,7 +165,7 @@ def _everything(home: Home) -> str:
     lines = [
         f"{key} = {_text(value)}" + ("" if key in stored else "   (default)")
         for key, value in shown.items()
-        if not key.startswith("_")
+        if not is_comment(key)
     ]
     if not home.config.exists():
         lines.append("config.json is made at the first start, with a random password")

@@ -23,6 +23,8 @@ class Extensions:
         self._home = engine.home
         self._loaded: dict[Path, int] = {}
         self._problems: list[Problem] = []
+        self._without_app: list[Path] = []
+        self._engine = engine
         self.routers: list[APIRouter] = []
         for path in sorted((engine.home.root / "api").glob("*.py")):
             if not path.name.startswith("_"):
@@ -33,6 +35,10 @@ class Extensions:
     def problems(self) -> Iterable[Problem]:
         """What was wrong at the start, and which files are not what was loaded any more."""
         yield from self._problems
+        for path in self._without_app:
+            there = path.stem in self._engine.specs
+            reason = f"services.json has no usable app {path.stem!r}"
+            yield self._problem(path, "not loaded yet: restart the server" if there else reason)
         folder = self._home.root / "api"
         present = {path for path in folder.glob("*.py") if not path.name.startswith("_")}
         for path in sorted(present | set(self._loaded)):
@@ -43,7 +49,7 @@ class Extensions:
     def _load(self, engine: Engine, path: Path) -> None:
         app = path.stem
         if app not in engine.specs:
-            self._problems.append(self._problem(path, f"services.json has no usable app {app!r}"))
+            self._without_app.append(path)
             return
         try:
             spec = importlib.util.spec_from_file_location(f"api.{app}", path)

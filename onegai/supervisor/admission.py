@@ -97,9 +97,10 @@ class _Ticket:
 class Admission:
     """All tickets of a home. ``run`` must be running."""
 
-    def __init__(self, probe: Probe, headroom: int, tenants: Mapping[str, Tenant]) -> None:
+    def __init__(self, probe: Probe, tenants: Mapping[str, Tenant]) -> None:
+        self.headroom = 0
+        """MiB that stay free on each GPU."""
         self._probe = probe
-        self._headroom = headroom
         self._tenants = tenants
         self._tickets: list[_Ticket] = []
         self._paused: set[str] = set()
@@ -148,6 +149,8 @@ class Admission:
 
     def place(self, app: str) -> int:
         """The app's place among those that wait for memory, from 1; 0: it does not wait."""
+        if not self._tickets:
+            return 0
         order = [ticket.tenant.spec.app for ticket in self._in_order()]
         return order.index(app) + 1 if app in order else 0
 
@@ -219,7 +222,7 @@ class Admission:
                 ticket.fail(refusal(ticket.tenant.spec, decision))
 
     def _decide(self, target: Target, memory: Memory, claimed: Collection[int | None]) -> Decision:
-        return policy.decide(target, self._occupants(), memory, self._headroom, claimed)
+        return policy.decide(target, self._occupants(), memory, self.headroom, claimed)
 
     def _claimed(self, memory: Memory, tenant: Tenant) -> set[int | None]:
         """The GPUs that those are going to use who wait already, and came before the tenant."""
@@ -236,7 +239,7 @@ class Admission:
         """Send away whoever holds what another needs, where each waits for the other."""
         tickets = {ticket.tenant.spec.app: ticket for ticket in self._in_order()}
         waiting = [ticket.tenant.target() for ticket in tickets.values()]
-        stuck = policy.deadlocked(waiting, self._occupants(), memory, self._headroom)
+        stuck = policy.deadlocked(waiting, self._occupants(), memory, self.headroom)
         if stuck is not None:
             self._send_away(tickets[stuck.app], tuple(stuck.holding))
 
@@ -276,31 +279,36 @@ class Admission:
         for app in apps:
             self._tenants[app].pause(self.changed)
         for app in self._paused - apps:
-            self._tenants[app].resume()
+            if (tenant := self._tenants.get(app)) is not None:
+                tenant.resume()
         self._paused = apps
 
 
 def refusal(spec: AppSpec, decision: Refuse) -> OneGAIError:
     """The error that says why an app cannot start, with the numbers in GB."""
-    facts: dict[str, Any] = {
-        "app": spec.app,
-        "kind": decision.kind,
-        "key": decision.kind.lower(),
-        "need_gb": decision.need / 1024,
-        "free_gb": decision.free / 1024,
-        "total_gb": decision.total / 1024,
-        "detail": {"need": decision.need, "free": decision.free, "total": decision.total},
-    }
+    app, kind, key = spec.app, decision.kind, decision.kind.lower()
+    need, free, total = (mib / 1024 for mib in (decision.need, decision.free, decision.total))
+    figures = {"need": decision.need, "free": decision.free, "total": decision.total}
     kept = " and ".join(decision.apps)
     match decision.why:
         case "gpu":
-            return NoGpu(app=spec.app, need_gb=decision.need / 1024)
+            return NoGpu(app=app, need_gb=need)
         case "large":
-            return TooLarge(**facts)
+            return TooLarge(
+                app=app, kind=kind, key=key, need_gb=need, total_gb=total, detail=figures
+            )
         case "held":
-            return Deadlock(app=spec.app, held=kept)
+            return Deadlock(app=app, held=kept)
         case "kept" | "port":
             what = f"port {spec.port}" if decision.why == "port" else "the memory"
-            return KeptInTheWay(app=spec.app, kept=kept, what=what)
+            return KeptInTheWay(app=app, kept=kept, what=what)
         case "others":
-            return NotEnoughMemory(**facts)
+            return NotEnoughMemory(
+                app=app,
+                kind=kind,
+                key=key,
+                need_gb=need,
+                free_gb=free,
+                total_gb=total,
+                detail=figures,
+            )

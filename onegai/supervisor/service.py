@@ -60,6 +60,9 @@ log = logging.getLogger(__name__)
 
 RELEASE_SECONDS = 60.0
 
+STARTED_WITH = ("type", "port", "exec", "cwd", "env", "url", "vram", "ram", "owner_check")
+"""Keys of an entry that are facts of a running process: a change of one waits for its restart."""
+
 _ALIVE = frozenset({State.QUEUED, State.STARTING, State.READY, State.PARKED, State.STOPPING})
 
 
@@ -92,6 +95,7 @@ class Service:
         http: aiohttp.ClientSession,
     ) -> None:
         self.spec = spec
+        self._next = spec
         self.log = LogFile(home.app_log(spec.app))
         self.callers = Callers()
         self._home = home
@@ -129,6 +133,24 @@ class Service:
     def alive(self) -> bool:
         """True while there is, or is about to be, a process."""
         return self._state in _ALIVE
+
+    def adopt(self, spec: AppSpec) -> None:
+        """Be this app from the next start on; what no process is started with, at once."""
+        self._next = spec
+        if not self._at_rest.is_set():
+            running = {key: getattr(self.spec, key) for key in STARTED_WITH}
+            spec = spec.model_copy(update=running)
+        self.spec = spec
+
+    @property
+    def outdated(self) -> list[str]:
+        """The keys that have changed since it was started, and wait for its restart."""
+        if self._next is self.spec:
+            return []
+        changed = (
+            key for key in STARTED_WITH if getattr(self.spec, key) != getattr(self._next, key)
+        )
+        return list(changed)
 
     def try_lease(self) -> Lease | None:
         """A lease if it is ready right now. From any thread."""
@@ -220,8 +242,14 @@ class Service:
             vram=self.spec.vram_mib,
             ram=self.spec.ram_mib,
             rss=run.rss if run else None,
-            problems=list(run.problems) if run else [],
+            outdated=self.outdated,
+            problems=[*(run.problems if run else ()), *self._remarks()],
         )
+
+    def _remarks(self) -> list[str]:
+        if not (keys := ", ".join(self.outdated)):
+            return []
+        return [f"{keys} changed since it was started: restart it, and that takes effect"]
 
     # --- what admission asks of it (admission.Tenant) ----------------------------------------
 
@@ -291,6 +319,7 @@ class Service:
     async def run(self) -> None:
         """The owner task; ends by cancellation, after ``close``."""
         while True:
+            self.spec = self._next
             self._at_rest.set()
             await self._wanted()
             for event in (self._at_rest, self._stop, self._force, self._parking):

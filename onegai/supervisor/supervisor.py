@@ -9,7 +9,7 @@ from typing import Self
 
 import aiohttp
 
-from onegai.catalog import Catalog
+from onegai.catalog import AppSpec, Catalog
 from onegai.errors import AppError, NoService, UnknownApp
 from onegai.home import Home
 from onegai.resources import Memory, Probe
@@ -29,25 +29,24 @@ class Supervisor:
         self._home = home
         self._catalog = catalog
         self._hooks = hooks
+        self._headroom_gb = headroom_gb
+        self._http: aiohttp.ClientSession
+        self._owners: asyncio.TaskGroup
         self._services: dict[str, Service] = {}
-        self._admission = Admission(probe, round(headroom_gb * 1024), self._services)
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._leaving: set[str] = set()
+        self._admission = Admission(probe, self._services)
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         # Readiness probes follow no proxy and keep no connection: a child may be gone at any time.
-        http = await self._stack.enter_async_context(
+        self._http = await self._stack.enter_async_context(
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True))
         )
-        owners = await self._stack.enter_async_context(asyncio.TaskGroup())
-        tasks = [owners.create_task(self._admission.run(), name="admission")]
-        for spec in self._catalog.specs.values():
-            if spec.has_service:
-                service = Service(
-                    self._home, spec, admission=self._admission, hooks=self._hooks, http=http
-                )
-                self._services[spec.app] = service
-                tasks.append(owners.create_task(service.run(), name=f"owner of {spec.app}"))
-        self._stack.callback(lambda: [task.cancel() for task in tasks])
+        self._owners = await self._stack.enter_async_context(asyncio.TaskGroup())
+        deciding = self._owners.create_task(self._admission.run(), name="admission")
+        self._stack.callback(lambda: [task.cancel() for task in (deciding, *self._tasks.values())])
+        self.adopt(self._catalog, self._headroom_gb)
         self._stack.push_async_callback(self._close_all)
         for service in self._services.values():
             if service.spec.autostart and service.spec.active:
@@ -56,6 +55,43 @@ class Supervisor:
 
     async def __aexit__(self, *error: object) -> None:
         await self._stack.aclose()
+
+    def adopt(self, catalog: Catalog, headroom_gb: float) -> None:
+        """Be the supervisor of these entries. What runs goes on as it was started.
+
+        The service of an app that is no longer there is stopped, after the calls that use it.
+        """
+        self._catalog = catalog
+        self._admission.headroom = round(headroom_gb * 1024)
+        for spec in catalog.specs.values():
+            if spec.has_service and spec.app in self._services:
+                self._services[spec.app].adopt(spec)
+            elif spec.has_service:
+                self._add(spec)
+        for app in self._services.keys() - self._leaving:
+            if not self._wanted(app):
+                self._leaving.add(app)
+                self._owners.create_task(self._see_off(app), name=f"end of {app}")
+
+    def _add(self, spec: AppSpec) -> None:
+        service = Service(
+            self._home, spec, admission=self._admission, hooks=self._hooks, http=self._http
+        )
+        self._services[spec.app] = service
+        run = self._owners.create_task(service.run(), name=f"owner of {spec.app}")
+        self._tasks[spec.app] = run
+
+    def _wanted(self, app: str) -> bool:
+        spec = self._catalog.specs.get(app)
+        return spec is not None and spec.has_service
+
+    async def _see_off(self, app: str) -> None:
+        """The end of a service, unless its entry has come back meanwhile."""
+        await self._services[app].stop()
+        self._leaving.discard(app)
+        if not self._wanted(app):
+            self._tasks.pop(app).cancel()
+            del self._services[app]
 
     def __contains__(self, app: str) -> bool:
         return app in self._services
@@ -66,6 +102,11 @@ class Supervisor:
     def statuses(self) -> list[ServiceStatus]:
         """A snapshot of every service, by name. Some milliseconds of /proc."""
         return [self._services[app].status() for app in sorted(self._services)]
+
+    def outdated(self) -> dict[str, list[str]]:
+        """Per running app that has been changed: the keys that wait for its restart."""
+        found = {app: service.outdated for app, service in self._services.items()}
+        return {app: keys for app, keys in found.items() if keys}
 
     def running(self) -> Iterable[str]:
         """The apps whose service is up or coming up."""
@@ -91,7 +132,7 @@ class Supervisor:
 
         ``holding``: the services that the caller holds already, and goes on to hold.
         """
-        if app not in self._services:
+        if not self._wanted(app):
             if app in self._catalog.specs:
                 raise NoService(app=app)
             names = ", ".join(sorted(self._services))

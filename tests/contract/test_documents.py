@@ -1,15 +1,14 @@
-"""The README files say what the code does: keys, routes, errors."""
+"""The manual says what the code does: routes, errors."""
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from pathlib import Path
 
 from onegai import errors
-from onegai.catalog import AppSpec
 from onegai.installation import MARKER
-from onegai.settings import Settings
 
 STARTS_ONLY = {"config_error", "home_locked"}
 """Errors that end the start of the server, so that nobody sees them over HTTP."""
@@ -19,7 +18,8 @@ def rows(text: str, heading: str) -> list[list[str]]:
     """The cells of the table under a header row that begins with ``heading``."""
     table = text.split(f"| {heading} |", 1)[1].split("\n\n", 1)[0]
     return [
-        [cell.strip() for cell in line.strip("|").split(" | ")] for line in table.splitlines()[2:]
+        [cell.strip() for cell in line.removeprefix("|").removesuffix("|").split("|")]
+        for line in table.splitlines()[2:]
     ]
 
 
@@ -27,25 +27,12 @@ def names(cell: str) -> list[str]:
     return re.findall(r"`([^`]+)`", cell)
 
 
-def test_every_setting_is_documented(root: Path) -> None:
-    config = (root / "README.md").read_text().split("## Config", 1)[1]
-    documented = {name for row in rows(config, "key") for name in names(row[0])}
-    assert documented == set(Settings.model_fields)
-
-
-def test_documented_keys_of_an_entry_exist_with_these_defaults(root: Path) -> None:
-    text = (root / "README.md").read_text().split("## Adding your own app", 1)[1]
-    for keys, _meaning, default in rows(text, "key"):
-        for name in names(keys):
-            field = AppSpec.model_fields[name]
-            if re.fullmatch(r"[0-9]+", default):
-                assert float(field.default) == float(default), name
-
-
 def test_every_error_is_documented_with_its_status(root: Path) -> None:
-    documented = {
-        names(row[0])[0]: row[1] for row in rows((root / "api/README.md").read_text(), "code")
-    }
+    documented = {}
+    for code, status, *sentences in rows((root / "docs/errors.md").read_text(), "code"):
+        documented[names(code)[0]] = status
+        assert len(sentences) == 2, code
+        assert all(sentences), code
     found = {}
     pending = [errors.OneGAIError]
     while pending:
@@ -56,6 +43,20 @@ def test_every_error_is_documented_with_its_status(root: Path) -> None:
     found["relayed"] = "any"
     found.pop("error")
     assert {code: status.split(",")[0] for code, status in documented.items()} == found
+
+
+def test_what_errors_add_to_detail_is_documented(root: Path) -> None:
+    added = {"code", "src", "hint"}
+    for path in (root / "onegai").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if (
+                isinstance(node, ast.keyword)
+                and node.arg == "detail"
+                and isinstance(node.value, ast.Dict)
+            ):
+                added |= {ast.literal_eval(key) for key in node.value.keys if key is not None}
+    table = rows((root / "docs/errors.md").read_text(), "in `detail`")
+    assert {names(row[0])[0] for row in table} == added
 
 
 def test_every_route_is_documented(root: Path) -> None:

@@ -66,6 +66,8 @@ async def test_the_walk_sees_the_routes(server: Server) -> None:
         ("POST", "/service/start"),
         ("POST", "/service/stop"),
         ("GET", "/service/status"),
+        ("GET", "/config/get_json"),
+        ("POST", "/service/set_json"),
         ("GET", "/service/echo/logs"),
         ("GET", "/job"),
         ("GET", "/job/none"),
@@ -201,7 +203,10 @@ async def test_wrong_method_says_all_right_ones(server: Server, is_error: Any) -
         assert all(method in body["detail"]["hint"] for method in methods)
 
 
-BODIES = ["/api/echo/main", "/app/install", "/service/start", "/service/stop"]
+BODIES = [
+    *("/api/echo/main", "/app/install", "/service/start", "/service/stop"),
+    *("/config/set_json", "/service/set_json"),
+]
 AS_JSON = {"content-type": "application/json"}
 
 
@@ -240,7 +245,12 @@ async def test_body_too_large(server: Server, is_error: Any, path: str) -> None:
 
 @pytest.mark.parametrize("body", [[], "text", 1, 1.5, True, None])
 @pytest.mark.parametrize(
-    ("path", "code"), [("/api/echo/main", "bad_arguments"), ("/app/install", "bad_request")]
+    ("path", "code"),
+    [
+        ("/api/echo/main", "bad_arguments"),
+        ("/app/install", "bad_request"),
+        ("/config/set_json", "bad_request"),
+    ],
 )
 async def test_json_that_is_no_object(
     server: Server, is_error: Any, path: str, code: str, body: Any
@@ -305,6 +315,8 @@ async def test_wrong_last_event_id(server: Server, is_error: Any) -> None:
         ("GET", "/job/none", None, "unknown_job"),
         ("GET", "/job/none/events", None, "unknown_job"),
         ("DELETE", "/job/none", None, "unknown_job"),
+        ("POST", "/config/set_json", {}, "if_match_missing"),
+        ("POST", "/service/set_json", {}, "if_match_missing"),
     ],
 )
 async def test_errors_of_onegai(

@@ -20,11 +20,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from onegai import jsonfile
 from onegai.client import Client
 
 ROOT = Path(__file__).resolve().parents[2]
 FAKES = ROOT / "tests" / "fakes"
-SHIPPED = [app for app in json.loads((ROOT / "services.json").read_text()) if app[0] != "_"]
+SHIPPED = list(jsonfile.content(json.loads((ROOT / "services.json").read_text())))
 T = TypeVar("T")
 PASSWORD = "correct horse"
 

@@ -434,9 +434,10 @@ def test_another_server(shared: Server, make_server: Make) -> None:
     assert "Connection refused" in unreachable.stderr
 
 
-def test_wrong_password_in_the_file(server: Server) -> None:
+def test_wrong_password_for_the_server_of_the_folder(server: Server) -> None:
+    assert run(server, "ps", ONEGAI_PASSWORD="another one").returncode == 4
     server.write("config.json", {"username": "onegai", "password": "another one"})
-    assert run(server, "ps").returncode == 4
+    assert run(server, "ps").returncode == 0  # the server has noticed
 
 
 def test_server_that_is_no_onegai(make_server: Make, server: Server) -> None:
@@ -478,8 +479,7 @@ def test_doctor_beside_a_server(server: Server) -> None:
     assert broken.returncode == 1
     assert "fail  func/voice.py:1: voice: ModuleNotFoundError" in broken.stdout
     assert "fail  api/a.py:1: " in broken.stdout
-    server.write("config.json", {"password": "another one"})
-    refused = run(server, "doctor")
+    refused = run(server, "doctor", ONEGAI_PASSWORD="another one")
     assert f"fail  OneGAI runs at {server.url}: " in refused.stdout
 
 

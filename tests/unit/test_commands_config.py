@@ -11,8 +11,8 @@ from click.testing import CliRunner, Result
 
 from onegai import cli, jsonfile
 from onegai.commands.backend import Failure
-from onegai.commands.config import MASK, masked
 from onegai.errors import OneGAIError
+from onegai.masking import MASK
 
 SECRETS = ["long enough password", "sk-openai", "hf_token_value", "nested secret"]
 
@@ -59,18 +59,6 @@ def test_everything_with_defaults(home: Path) -> None:
     assert "username = onegai" in lines
     assert "port = 58080   (default)" in lines
     assert "mine" not in run().output
-
-
-def test_masked_keeps_what_is_no_secret() -> None:
-    value = {"keys": 1, "monkey": "x", "max_tokens": 5, "password": "", "author": "me", "n": [1]}
-    assert masked(value) == value
-
-
-def test_masked_finds_what_is_one() -> None:
-    names = "api_key apiKey HF_TOKEN hfToken client-secret credentials pwd pin_auth".split()
-    value = {name: ["a", {"b": "c"}] for name in names}
-    assert masked({"deep": [value]}) == {"deep": [dict.fromkeys(names, MASK)]}
-    assert masked({"url": "https://me:pw@box/x"}) == {"url": f"https://{MASK}@box/x"}
 
 
 @pytest.mark.parametrize(

@@ -147,7 +147,7 @@ async def test_a_wrong_password_is_slow_and_nothing_else_is(
 ) -> None:
     monkeypatch.setattr(guard, "WRONG_PASSWORD_SECONDS", 0.5)
     inner = Inner()
-    app = CredentialsGuard(inner, SETTINGS)
+    app = CredentialsGuard(inner, lambda: SETTINGS)
 
     async def timed(**headers: str) -> tuple[int, float]:
         begun = time.monotonic()
@@ -170,16 +170,19 @@ def test_a_wrong_password_takes_a_second() -> None:
 
 
 async def test_refusals_are_envelopes() -> None:
-    sent = await send_to(CredentialsGuard(Inner(), SETTINGS))
+    sent = await send_to(CredentialsGuard(Inner(), lambda: SETTINGS))
     assert envelope(sent)["detail"]["code"] == "unauthorized"
     assert any(name == b"www-authenticate" for name, _ in sent[0]["headers"])
-    sent = await send_to(OriginGuard(Inner(), SETTINGS), origin="http://evil", host="h")
+    sent = await send_to(OriginGuard(Inner(), lambda: SETTINGS), origin="http://evil", host="h")
     assert (status(sent), envelope(sent)["detail"]["code"]) == (403, "forbidden_origin")
     assert "http://evil" in envelope(sent)["result"]
 
 
 async def test_websockets_are_guarded_too() -> None:
-    for app in (OriginGuard(Inner(), SETTINGS), CredentialsGuard(Inner(), SETTINGS)):
+    for app in (
+        OriginGuard(Inner(), lambda: SETTINGS),
+        CredentialsGuard(Inner(), lambda: SETTINGS),
+    ):
         sent = await send_to(app, kind="websocket", origin="http://evil", host="h")
         assert [message["type"] for message in sent] == ["websocket.close"]
         assert sent[0]["code"] == 1008

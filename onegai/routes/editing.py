@@ -1,0 +1,50 @@
+"""/config and /service get_json and set_json: the files, read and replaced as a whole."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Header, Response
+
+from onegai.engine import Engine
+from onegai.routes.envelope import envelope
+from onegai.schema import Applied, Document
+
+IfMatch = Annotated[str | None, Header(description="the ETag of what was read, or *")]
+Content = Annotated[dict[str, Any], Body(description="all of it, not only what is new")]
+
+
+def router(engine: Engine) -> APIRouter:
+    """The routes."""
+    routes = APIRouter(tags=["config"])
+
+    @routes.get("/config/get_json", summary="config.json without its secrets, with an ETag")
+    async def get_config() -> Response:
+        return _shown(await engine.config_document())
+
+    @routes.post("/config/set_json", summary="Replace config.json")
+    async def set_config(content: Content, if_match: IfMatch = None) -> Response:
+        return _applied(await engine.replace_config(content, if_match))
+
+    @routes.get("/service/get_json", summary="The entries of all apps, with an ETag")
+    async def get_services() -> Response:
+        return _shown(await engine.services_document())
+
+    @routes.post("/service/set_json", summary="Replace the entries of all apps")
+    async def set_services(content: Content, if_match: IfMatch = None) -> Response:
+        return _applied(await engine.replace_services(content, if_match))
+
+    return routes
+
+
+def _shown(document: Document) -> Response:
+    answer = envelope(document.content)
+    answer.headers["ETag"] = document.etag
+    answer.headers["Cache-Control"] = "no-cache"
+    return answer
+
+
+def _applied(applied: Applied) -> Response:
+    answer = envelope(applied)
+    answer.headers["ETag"] = applied.etag
+    return answer

@@ -1,0 +1,170 @@
+"""Edits of config.json and the entries by hand, while the server runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from harness import PASSWORD, Server, fake, free_port, until, with_handles
+
+from onegai import jsonfile
+
+Make = Callable[..., Server]
+
+
+def problems(server: Server) -> list[dict[str, Any]]:
+    return list(server.get("/service/status").result["problems"])
+
+
+def names(server: Server) -> list[str]:
+    return [app["app"] for app in server.get("/app/list").result]
+
+
+def config(**keys: Any) -> dict[str, Any]:
+    return {"username": "onegai", "password": PASSWORD, **keys}
+
+
+def test_a_new_app_is_callable_and_a_removed_one_is_stopped(make_server: Make) -> None:
+    server = make_server({"a": fake("ready")})
+    with_handles(server, "a", "b")
+    server.write("api/b.py", "def router(engine): ...\n")
+    server.start()
+    assert "no usable app 'b'" in problems(server)[0]["reason"]
+    assert server.post("/api/b/main", {}).detail["code"] == "unknown_app"
+    server.write("services.local.json", {"b": fake("ready")})
+    assert server.post("/api/b/main", {"text": "hi"}).status == 200
+    assert names(server) == ["a", "b"]
+    assert problems(server)[0]["reason"] == "not loaded yet: restart the server"
+    server.write("services.local.json", {})
+    assert server.post("/api/b/main", {}).detail["code"] == "unknown_app"
+    until(lambda: "b: stopped" in server.log())
+    states = server.get("/service/status").result["services"]
+    assert [service["app"] for service in states] == ["a"]
+    assert server.stop() == 0
+
+
+def test_an_app_that_is_removed_ends_its_calls_first_and_may_come_back(make_server: Make) -> None:
+    server = make_server({"a": fake("ready", stop_timeout=5)})
+    server.write(
+        "func/a.py",
+        "from onegai.sdk import service\nme = service('a')\n"
+        "def main(args): return me.post('/sleep', params={'s': '1'}).json()\n",
+    )
+    server.start()
+    entry = json.loads((server.home / "services.json").read_text())
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(server.post, "/api/a/main", {})
+        until(lambda: server.service("a")["leases"] == 1)
+        server.write("services.json", {"_": ""})
+        assert server.post("/api/a/main", {}).detail["code"] == "unknown_app"
+        assert server.service("a")["state"] == "stopping"
+        server.write("services.json", entry)
+        assert call.result().status == 200
+    assert server.post("/api/a/main", {}).status == 200
+    assert server.log().count("a: started") == 2
+    assert server.stop() == 0
+
+
+def test_what_a_process_was_started_with_waits_for_its_restart(make_server: Make) -> None:
+    server = make_server({"a": fake("ready", env={"MINE": "old"})})
+    server.write(
+        "func/a.py",
+        "from onegai.sdk import config, service\nme = service('a')\n"
+        "def main(args): return [me.get('/env').json()['MINE'], config('a').get('speed')]\n",
+    )
+    server.start()
+    assert server.post("/api/a/main").result == ["old", None]
+    pid, port = server.service("a")["pid"], free_port()
+    server.write("services.local.json", {"a": {"env": {"MINE": "new"}, "port": port, "title": "T"}})
+    server.write("config.json", config(apps={"a": {"speed": 2}}))
+    assert server.post("/api/a/main").result == ["old", 2]
+    assert server.get("/app/list").result[0]["title"] == "T"
+    status = server.service("a")
+    assert (status["pid"], status["port"] != port) == (pid, True)
+    assert status["problems"] == [
+        "port, env changed since it was started: restart it, and that takes effect"
+    ]
+    server.post("/service/start", {"app": "a", "restart": True})
+    status = server.service("a")
+    assert (status["port"], status["problems"]) == (port, [])
+    assert server.post("/api/a/main").result == ["new", 2]
+
+
+def test_the_password_changes_at_once_and_the_port_at_the_next_start(make_server: Make) -> None:
+    server = make_server().start()
+    server.write("config.json", config(password="another one", port=58999))
+    assert server.get("/app/list").status == 401
+    assert server.get("/app/list", Authorization="Bearer another one").status == 200
+    server.write("config.json", config(port=58999, cors_origins=["http://obs.example"]))
+    answer = server.get("/app/list", Origin="http://obs.example")
+    assert answer.status == 200
+    assert answer.headers["access-control-allow-origin"] == "http://obs.example"
+    assert problems(server) == []  # --port 0 of this start wins over the file
+    server.write("config.json", config(disable_docs=1))
+    listed = problems(server)
+    assert [(item["file"], item["key"]) for item in listed] == [("config.json", "disable_docs")]
+    assert "restart the server" in listed[0]["reason"]
+    assert server.get("/docs").status == 200
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "line"),
+    [
+        ("services.json", '{\n  "a": {,}\n}', 2),
+        ("services.json", None, None),
+        ("services.local.json", "[]", None),
+        ("config.json", '{\n "password": "x"', 2),
+        ("config.json", '{"password": ""}', None),
+        ("config.json", '{"password": "other one", "apps": []}', None),
+        ("config.json", None, None),
+    ],
+)
+def test_a_broken_file_keeps_its_last_good_version(
+    make_server: Make, name: str, text: str | None, line: int | None
+) -> None:
+    server = make_server({"a": fake("ready")})
+    server.write("services.local.json", {"a": {"title": "mine"}})
+    with_handles(server, "a")
+    server.start()
+    assert server.post("/api/a/main", {}).status == 200
+    good = (server.home / name).read_text()
+    if text is None:
+        (server.home / name).unlink()
+    else:
+        server.write(name, text)
+    assert server.post("/api/a/main", {}).status == 200
+    assert server.get("/app/list").result[0]["title"] == "mine"
+    (problem,) = problems(server)
+    assert (problem["file"], problem["line"]) == (name, line)
+    assert "last good version stays in use" in problem["reason"]
+    if text is not None:
+        assert (server.home / name).read_text() == text
+    server.write(name, good)
+    assert problems(server) == []
+    assert server.log().count("a: started") == 1
+
+
+def test_a_broken_entry_keeps_its_last_good_version(make_server: Make) -> None:
+    server = make_server({"a": fake("ready")})
+    with_handles(server, "a")
+    server.start()
+    server.write("services.local.json", {"a": {"vram": "lots"}, "b": {"type": "webapi"}})
+    assert server.post("/api/a/main", {}).status == 200
+    listed = {app["app"]: app for app in server.get("/app/list").result}
+    assert listed["a"]["state"] == "ready"
+    assert "last good version" in listed["a"]["problems"][0]["reason"]
+    assert listed["b"]["state"] == "failed"
+    assert server.post("/api/b/main", {}).detail["code"] == "broken_entry"
+
+
+def test_a_weak_password_is_not_taken_on_an_open_host(make_server: Make) -> None:
+    server = make_server()
+    jsonfile.write(server.home / "config.json", config(host="0.0.0.0", password="long enough too"))
+    server.start()
+    server.write("config.json", config(host="127.0.0.1", password="short"))
+    assert server.get("/app/list", Authorization="Bearer short").status == 401
+    answer = server.get("/service/status", Authorization="Bearer long enough too")
+    assert "shorter than 12" in answer.result["problems"][0]["reason"]

@@ -1,0 +1,94 @@
+"""What docs/ shows works as it stands there: every function, request, script and file."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from harness import PASSWORD, ROOT, Server, copy_recipes, free_port
+from manual import Page, promised_output, read_page
+
+Make = Callable[..., Server]
+
+
+def home_of(page: Page, server: Server) -> Server:
+    """A home with the page's files, entries on free ports, and settings."""
+    copy_recipes(server.home)
+    for entry in page.services.values():
+        if "port" in entry:
+            entry["port"] = free_port()
+    server.write("services.local.json", page.services)
+    config = {"username": "onegai", "password": PASSWORD, **page.config}
+    server.write("config.json", config)
+    for name, content in page.files.items():
+        server.write(name, content)
+    return server
+
+
+def follow(page: Page, server: Server) -> None:
+    """Send every request of the page, in order."""
+    for shown in page.exchanges:
+        answer = server.request(shown.method, shown.path, shown.body)
+        shown.check(answer.status, answer.headers["content-type"], answer.body)
+
+
+def test_functions(make_server: Make) -> None:
+    page = read_page(ROOT / "docs" / "functions.md")
+    assert {f"func/{app}.py" for app in page.services} == {
+        name for name in page.files if name.startswith("func/")
+    }
+    assert len(page.exchanges) > 25
+    server = home_of(page, make_server()).start()
+    assert [p["file"] for p in server.get("/service/status").result["problems"]] == []
+    follow(page, server)
+    [script] = page.scripts
+    assert len(promised_output(script)) == script.count("print(")
+    assert run_script(server, script) == promised_output(script)  # beside the server
+    server.stop()
+    assert run_script(server, script) == promised_output(script)  # without one
+
+
+def run_script(server: Server, script: str) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=server.home,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "ONEGAI_HOME": str(server.home)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_own_app(make_server: Make) -> None:
+    page = read_page(ROOT / "docs" / "plugins.md")
+    assert {Path(name).parts[0] for name in page.files} == set("install run func api tests".split())
+    server = home_of(page, make_server()).start()
+    follow(page, server)
+    drawn = server.post("/api/banner/raw", {"text": "Onegai"}).body.decode()
+    assert len(drawn.splitlines()) >= 5
+    assert "___" in drawn
+    assert server.get("/api/banner/show?text=Onegai").body.decode() == drawn
+    assert server.get("/service/status").result["problems"] == []
+    done = subprocess.run(
+        ["bash", "tests/test_banner.sh"],
+        cwd=server.home,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "ONEGAI_URL": server.url,
+            "ONEGAI_USERNAME": "onegai",
+            "ONEGAI_PASSWORD": PASSWORD,
+            "ONEGAI_PYTHON": sys.executable,
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
