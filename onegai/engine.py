@@ -336,16 +336,23 @@ class Engine:
     async def status(self) -> StatusReport:
         """All services, the machine's memory, and everything that is wrong."""
         memory = await self._supervisor.memory()
-        gpus = memory.gpus
+        services = [self._with_calls(status) for status in self._supervisor.statuses(memory)]
+        gpus = None
+        if memory.gpus is not None:
+            gpus = [
+                GpuStatus(
+                    index=gpu.index,
+                    name=gpu.name,
+                    total=gpu.total,
+                    free=gpu.free,
+                    others=self._supervisor.used_by_others(gpu, services),
+                )
+                for gpu in memory.gpus
+            ]
         return StatusReport(
-            services=[self._with_calls(status) for status in self._supervisor.statuses()],
+            services=services,
             memory=MemoryStatus(
-                gpus=None
-                if gpus is None
-                else [
-                    GpuStatus(index=gpu.index, name=gpu.name, total=gpu.total, free=gpu.free)
-                    for gpu in gpus
-                ],
+                gpus=gpus,
                 ram_total=memory.ram_total,
                 ram_free=memory.ram_free,
                 fake=memory.fake,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,6 +24,18 @@ class Gpu:
     name: str
     total: int
     free: int
+    by_pid: Mapping[int, int] | None = None
+    """What each process has; None: the driver does not say (on WSL2, for one)."""
+
+
+def vram_of(pids: Collection[int], gpus: Iterable[Gpu]) -> int | None:
+    """What these processes have on these GPUs, MiB; None where one of them does not say."""
+    total = 0
+    for gpu in gpus:
+        if gpu.by_pid is None:
+            return None
+        total += sum(gpu.by_pid.get(pid, 0) for pid in pids)
+    return total
 
 
 @dataclass(frozen=True)
@@ -49,15 +61,36 @@ class Probe(Protocol):
 
 
 class MachineProbe:
-    """NVML through nvidia-ml-py, then nvidia-smi; RAM by psutil."""
+    """NVML through nvidia-ml-py, then nvidia-smi; RAM by psutil.
+
+    NVML stays open from the first reading on, as opening it can take longer than all the rest.
+    """
+
+    def __init__(self) -> None:
+        self._open = False
 
     def read(self, _declared: Mapping[int, int]) -> Memory:
         """One reading of the real machine."""
         ram = psutil.virtual_memory()
-        gpus = _by_nvml()
+        gpus = self._by_nvml()
         if gpus is None:
             gpus = _by_nvidia_smi()
         return Memory(gpus, ram.total // MIB, ram.available // MIB)
+
+    def _by_nvml(self) -> tuple[Gpu, ...] | None:
+        """Empty: the driver's library is not there. None: it is there, and fails."""
+        import pynvml
+
+        try:
+            if not self._open:
+                pynvml.nvmlInit()
+                self._open = True
+            return tuple(_gpu(index) for index in range(pynvml.nvmlDeviceGetCount()))
+        except pynvml.NVMLError_LibraryNotFound:
+            return None if shutil.which("nvidia-smi") else ()
+        except pynvml.NVMLError:
+            self._open = False
+            return None
 
 
 class FakeProbe:
@@ -97,28 +130,25 @@ def machine_probe() -> Probe:
         ) from None
 
 
-def _by_nvml() -> tuple[Gpu, ...] | None:
-    """Empty: the driver's library is not there. None: it is there, and fails."""
+def _gpu(index: int) -> Gpu:
+    """One GPU by NVML, which must be open. Raises NVMLError."""
     import pynvml
 
+    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+    memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+    name = str(pynvml.nvmlDeviceGetName(handle))
     try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError_LibraryNotFound:
-        return None if shutil.which("nvidia-smi") else ()
+        users = [
+            *pynvml.nvmlDeviceGetComputeRunningProcesses(handle),
+            *pynvml.nvmlDeviceGetGraphicsRunningProcesses(handle),
+        ]
     except pynvml.NVMLError:
-        return None
-    try:
-        gpus = []
-        for index in range(pynvml.nvmlDeviceGetCount()):
-            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-            memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-            name = str(pynvml.nvmlDeviceGetName(handle))
-            gpus.append(Gpu(index, name, int(memory.total) // MIB, int(memory.free) // MIB))
-        return tuple(gpus)
-    except pynvml.NVMLError:
-        return None
-    finally:
-        pynvml.nvmlShutdown()
+        users = None
+    by_pid: dict[int, int] | None = None
+    if users is not None and all(user.usedGpuMemory is not None for user in users):
+        # A process that computes and draws is in both lists, each time with all of its memory.
+        by_pid = {int(user.pid): int(user.usedGpuMemory) // MIB for user in users}
+    return Gpu(index, name, int(memory.total) // MIB, int(memory.free) // MIB, by_pid)
 
 
 def _by_nvidia_smi() -> tuple[Gpu, ...] | None:

@@ -64,6 +64,9 @@ class ServiceStatus(BaseModel):
     start_seconds: float | None = Field(default=None, description="how long the last start took")
     vram: int = Field(default=0, description="declared need, MiB")
     ram: int = Field(default=0, description="declared need, MiB")
+    vram_used: int | None = Field(
+        default=None, description="VRAM of its processes, MiB; None: the driver does not say"
+    )
     rss: int | None = Field(default=None, description="resident memory of its processes, MiB")
     outdated: list[str] = Field(
         default=[], description="keys that changed since it was started, and wait for its restart"
@@ -96,6 +99,11 @@ class GpuStatus(BaseModel):
     name: str
     total: int
     free: int
+    others: int = Field(
+        default=0,
+        description="used by programs that are no services (a game, OBS); where the driver does "
+        "not say whose memory it is, what is used beyond what the services declare",
+    )
 
 
 class MemoryStatus(BaseModel):

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from onegai import policy
 from onegai.catalog import AppSpec
@@ -136,11 +136,15 @@ class Admission:
 
     async def memory(self) -> Memory:
         """One reading of the machine, off the event loop."""
+        return await asyncio.to_thread(self._probe.read, self.declared())
+
+    def declared(self) -> dict[int, int]:
+        """Per GPU: MiB that the services there count for."""
         declared: dict[int, int] = {}
         for one in self._occupants():
             if one.gpu is not None:
                 declared[one.gpu] = declared.get(one.gpu, 0) + one.vram
-        return await asyncio.to_thread(self._probe.read, declared)
+        return declared
 
     async def plan(self, tenant: Tenant) -> tuple[Decision, Memory]:
         """What would be decided for the tenant now. Changes nothing."""

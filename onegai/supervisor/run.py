@@ -52,10 +52,9 @@ class Run:
         """Pid of the process that was started."""
         return self._child.pid if self._child else None
 
-    @property
-    def rss(self) -> int | None:
-        """Resident memory of all its processes, MiB. Some milliseconds of /proc."""
-        return tree.rss_mib(self._child.pids()) if self._child else None
+    def pids(self) -> list[int]:
+        """All its processes. Some milliseconds of /proc."""
+        return self._child.pids() if self._child else []
 
     @property
     def over(self) -> bool:

@@ -23,7 +23,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager, suppress
 from typing import Protocol
 
@@ -47,7 +47,9 @@ from onegai.errors import (
 from onegai.home import Home
 from onegai.installation import InstallState, check_installed, install_state
 from onegai.policy import Need, Occupant, Phase, Target
+from onegai.process import tree
 from onegai.process.logfile import LogFile
+from onegai.resources import Gpu, vram_of
 from onegai.schema import ServiceStatus, State
 from onegai.supervisor.admission import Admission
 from onegai.supervisor.backoff import Backoff
@@ -220,10 +222,11 @@ class Service:
             return self._failure
         return Unreachable(app=self.spec.app, reason=reason)
 
-    def status(self) -> ServiceStatus:
-        """A snapshot. Reads /proc for the memory, some milliseconds."""
+    def status(self, gpus: Collection[Gpu] = ()) -> ServiceStatus:
+        """A snapshot, with the memory that it has on these. Some milliseconds of /proc."""
         self._refresh_rest()
         run, gate = self._run, self._gate
+        pids = run.pids() if run else []
         return ServiceStatus(
             app=self.spec.app,
             state=self._state,
@@ -241,7 +244,8 @@ class Service:
             start_seconds=self._start_seconds,
             vram=self.spec.vram_mib,
             ram=self.spec.ram_mib,
-            rss=run.rss if run else None,
+            vram_used=vram_of(pids, gpus) if pids and gpus else None,
+            rss=tree.rss_mib(pids) if pids else None,
             outdated=self.outdated,
             problems=[*(run.problems if run else ()), *self._remarks()],
         )

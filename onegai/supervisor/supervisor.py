@@ -12,7 +12,7 @@ import aiohttp
 from onegai.catalog import AppSpec, Catalog
 from onegai.errors import AppError, NoService, UnknownApp
 from onegai.home import Home
-from onegai.resources import Memory, Probe
+from onegai.resources import Gpu, Memory, Probe
 from onegai.schema import Plan, ServiceStatus
 from onegai.supervisor.admission import Admission
 from onegai.supervisor.leases import Lease
@@ -99,9 +99,18 @@ class Supervisor:
     def __getitem__(self, app: str) -> Service:
         return self._services[app]
 
-    def statuses(self) -> list[ServiceStatus]:
-        """A snapshot of every service, by name. Some milliseconds of /proc."""
-        return [self._services[app].status() for app in sorted(self._services)]
+    def statuses(self, memory: Memory) -> list[ServiceStatus]:
+        """A snapshot of every service, by name, with what each has of it. Some ms of /proc."""
+        gpus = memory.gpus or ()
+        return [self._services[app].status(gpus) for app in sorted(self._services)]
+
+    def used_by_others(self, gpu: Gpu, statuses: Iterable[ServiceStatus]) -> int:
+        """What programs that are no services have of it, MiB; see GpuStatus.others."""
+        if gpu.by_pid is not None:
+            ours = sum(status.vram_used or 0 for status in statuses if status.gpu == gpu.index)
+        else:
+            ours = self._admission.declared().get(gpu.index, 0)
+        return max(gpu.total - gpu.free - ours, 0)
 
     def outdated(self) -> dict[str, list[str]]:
         """Per running app that has been changed: the keys that wait for its restart."""

@@ -27,8 +27,12 @@ def make_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
 
 @pytest.fixture(scope="session")
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with the shipped apps installed by their own recipes, on ports of their own."""
+    """A server with the shipped apps installed by their own recipes, on ports of their own.
+
+    Its GPU is a fake one of 12 GB, of which the apps need nothing as they are shipped.
+    """
     with new_server(tmp_path_factory.mktemp("shipped")) as server:
+        server.environment = {"ONEGAI_FAKE_GPU": "12"}
         copy_recipes(server.home)
         ports = {app: {"port": free_port()} for app in SHIPPED}
         server.write("services.local.json", ports)

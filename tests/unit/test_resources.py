@@ -1,7 +1,9 @@
 """The probes: unknown is not none, and a fake says that it is one."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pynvml
@@ -56,6 +58,64 @@ def test_ram_is_the_machine_s() -> None:
 @pytest.mark.usefixtures("path_folder", "no_nvml")
 def test_no_driver_is_no_gpu() -> None:
     assert MachineProbe().read({}).gpus == ()
+
+
+class Driver:
+    """Two GPUs as NVML tells of them; the second does not say whose memory it is."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.opened = 0
+        self.broken = False
+        monkeypatch.setattr(pynvml, "nvmlInit", self.open)
+        monkeypatch.setattr(pynvml, "nvmlDeviceGetCount", self.count)
+        monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByIndex", lambda index: index)
+        monkeypatch.setattr(pynvml, "nvmlDeviceGetMemoryInfo", self.memory)
+        monkeypatch.setattr(pynvml, "nvmlDeviceGetName", lambda index: f"card {index}")
+        compute, drawing = self.processes((11, 3000), (12, 500)), self.processes((12, 500))
+        for name, users in (("Compute", compute), ("Graphics", drawing)):
+            monkeypatch.setattr(pynvml, f"nvmlDeviceGet{name}RunningProcesses", users)
+
+    def open(self) -> None:
+        self.opened += 1
+
+    def count(self) -> int:
+        if self.broken:
+            raise pynvml.NVMLError_GpuIsLost
+        return 2
+
+    def memory(self, index: int) -> SimpleNamespace:
+        return SimpleNamespace(total=12288 * resources.MIB, free=(8000 + index) * resources.MIB)
+
+    @staticmethod
+    def processes(*users: tuple[int, int]) -> Callable[[int], list[SimpleNamespace]]:
+        return lambda index: [
+            SimpleNamespace(pid=pid, usedGpuMemory=None if index else mib * resources.MIB)
+            for pid, mib in users
+        ]
+
+
+@pytest.mark.usefixtures("path_folder")
+def test_nvml_is_opened_once_and_again_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver, probe = Driver(monkeypatch), MachineProbe()
+    expected = (
+        Gpu(0, "card 0", 12288, 8000, {11: 3000, 12: 500}),
+        Gpu(1, "card 1", 12288, 8001),
+    )
+    assert probe.read({}).gpus == expected == probe.read({}).gpus
+    assert driver.opened == 1
+    driver.broken = True
+    assert probe.read({}).gpus is None
+    driver.broken = False
+    assert probe.read({}).gpus == expected
+    assert driver.opened == 2
+
+
+def test_vram_of_processes() -> None:
+    known = Gpu(0, "a", 12288, 8000, {11: 3000, 12: 500})
+    assert resources.vram_of([11, 99], [known]) == 3000
+    assert resources.vram_of([11, 12], [known, known]) == 7000
+    assert resources.vram_of([11], [known, Gpu(1, "b", 12288, 8000)]) is None
+    assert resources.vram_of([11], []) == 0
 
 
 @pytest.mark.usefixtures("path_folder", "broken_nvml")
