@@ -297,7 +297,8 @@ class _Place:
         if measured:
             leaves = [one for one in here if one.app in gone or one.app in released]
             reserved = sum(one.vram for one in stays if one.phase is Phase.STARTING)
-            back = sum(_given_back(one) for one in leaves)
+            # At most: a parked one may have kept what it promised to release.
+            back = sum(one.need.vram for one in leaves)
             room = min(room, self._card.free - reserved + back)
         return room - self._headroom
 
@@ -323,15 +324,6 @@ class _Place:
         kept = here and self.has_room({*gone, *(one.app for one in here)})
         why: Literal["kept", "others"] = "kept" if kept else "others"
         return Refuse(why, "VRAM", self._vram, room, self._card.total, _names(here if kept else ()))
-
-
-def _given_back(one: Occupant) -> int:
-    """What the measured free memory rises by when it goes, at most.
-
-    One that starts may have taken nothing yet. One that is parked may have kept what it promised
-    to release.
-    """
-    return 0 if one.phase is Phase.STARTING else one.need.vram
 
 
 def _names(occupants: Iterable[Occupant]) -> tuple[str, ...]:

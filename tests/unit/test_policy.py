@@ -363,7 +363,9 @@ class World:
                     claimed.add(gpu)
                     assert busy or changing or gpu in claimed
                     self.paused |= {*busy, *idle}
-                case Refuse():
+                case Refuse(why):
+                    # There is nobody else on this machine, so it is never somebody else's fault.
+                    assert why in ("large", "kept")
                     self.queue.remove(app)
                     self.refused.append(app)
                     self.waiting.pop(app, None)
