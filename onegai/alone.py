@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from onegai.client import Answer, ServerError
 from onegai.engine import Engine
 from onegai.local import LocalEngine
 from onegai.schema import Job, JobEvent, JobState
+
+T = TypeVar("T")
 
 
 class Alone:
@@ -61,6 +63,11 @@ class Alone:
         found = self._local.run(self._engine.apps())
         return {info.app: info.model_dump(mode="json") for info in found}
 
+    def schema(self, app: str, function: str) -> dict[str, Any] | None:
+        """JSON Schema of a function's arguments; None where there is no such function."""
+        found = self._local.run(_now(self._engine.functions)).get(app, {}).get(function)
+        return found.schema() if found is not None else None
+
     def answer(self, app: str, function: str, arguments: Mapping[str, object]) -> Answer:
         """Call a function and give all that it answered."""
         outcome = self._local.run(self._engine.call(app, function, dict(arguments)))
@@ -75,6 +82,6 @@ class Alone:
         return Answer(outcome.body.content, outcome.body.media_type, envelope)
 
 
-async def _now(begin: Callable[[], Job]) -> Job:
+async def _now(begin: Callable[[], T]) -> T:
     """Run a plain function on the engine's loop."""
     return begin()

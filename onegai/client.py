@@ -82,6 +82,20 @@ class Client:
                 envelope = value
         return Answer(answer.data, media_type, envelope)
 
+    def schema(self, app: str, function: str) -> dict[str, Any] | None:
+        """JSON Schema of a function's arguments; None: no such function, or ``disable_docs``."""
+        try:
+            document = json.loads(self._request("GET", "/openapi.json").data)
+        except ServerError as error:
+            if error.status == 404:
+                return None
+            raise
+        operation = document["paths"].get(f"/api/{app}/{function}", {}).get("post")
+        if operation is None:
+            return None
+        schema = operation["requestBody"]["content"]["application/json"]["schema"]
+        return {**schema, "$defs": document["components"]["schemas"]}
+
     def install(self, app: str) -> Job:
         """Begin to install an app, or join the install that runs."""
         return Job.model_validate(self._result("POST", "/app/install", {"app": app}))
