@@ -64,6 +64,7 @@ def _say(home: Home, app: str, recipe: Recipe) -> None:
     if f"install/{app}.sh" in recipe.files:
         click.echo(f"  {COMMAND} install {app}")
     click.echo(f"  bash tests/test_{app}.sh")
-    click.echo(f"  {COMMAND} call {app} {recipe.call}".rstrip())
+    pipe = "base64 -w0 FILE | " if "input@-" in recipe.call else ""
+    click.echo(f"  {pipe}{COMMAND} call {app} {recipe.call}".rstrip())
     if recipe.note:
         click.echo(f"note: {recipe.note}")

@@ -21,12 +21,15 @@ _KEYS = "vram and ram are GB that must be free at start; README.md lists all key
 _NAME = re.compile(r"\{\{(\w+)\}\}")
 _VERSION = re.compile(r"[0-9][0-9A-Za-z.]*")
 _PYTHON = re.compile(r"3\.[0-9]+(\.[0-9]+)?")
+_PROJECT = frozenset({"pyproject.toml", "setup.py"})
 _INSIDE = re.compile(r"(?!/)(?!.*\.\.)[\w./ -]+")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """``files``: path below the home → text. ``call``: words after the app's name in a call."""
+    """``files``: path below the home → text. ``call``: words after the app's name in a call, as an
+    example; one of ``input@-`` is what base64 gives.
+    """
 
     entry: dict[str, Any]
     files: Mapping[str, str]
@@ -86,7 +89,7 @@ def _command(wanted: Wanted, port: int) -> Recipe:
     words = shlex.split(wanted.exec)
     names = argument_names(wanted.exec)
     fields = [f"    {name}: str = {_field(name)}" for name in names]
-    call = " ".join(f"{name}{'@FILE' if name == FILE_IN else '=…'}" for name in names)
+    call = " ".join(f"{name}{'@-' if name == FILE_IN else '=…'}" for name in names)
     has_output = f"{{{FILE_OUT}}}" in wanted.exec
     values = {
         "app": app,
@@ -154,7 +157,7 @@ def _steps(kind: str, repository: Repository) -> Iterable[str]:
         yield "app_venv # app_venv 3.10: with that Python"
     if "requirements.txt" in repository.files:
         yield "app_packages -r requirements.txt"
-    elif {"pyproject.toml", "setup.py"} & repository.files:
+    elif _PROJECT & repository.files:
         yield "app_packages ."
     elif kind == "webapi":
         yield "# app_packages: what the app needs"
@@ -162,9 +165,9 @@ def _steps(kind: str, repository: Repository) -> Iterable[str]:
         return
     version = facts.get("sdk_version", "")
     if _VERSION.fullmatch(version):
-        also = " spaces" if repository.mentions("spaces") else ""
+        also = " spaces" if repository.imports("spaces") else ""
         yield f"app_packages gradio=={version}{also} # which README.md asks for"
-    elif not {"pyproject.toml", "setup.py"} & repository.files:
+    elif not _PROJECT & repository.files and not repository.requires("gradio"):
         yield "app_packages gradio"
     yield "app_check 'import gradio'"
 

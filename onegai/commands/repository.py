@@ -26,13 +26,17 @@ class Repository:
     files: frozenset[str]
     facts: dict[str, str] = field(default_factory=dict)
     """The plain keys in the head of README.md, where a Hugging Face Space says what it is."""
-    texts: dict[str, str] = field(default_factory=dict)
+    requirements: str = ""
+    program: str = ""
     """What is in requirements.txt and in the app's file, as far as they are there."""
 
-    def mentions(self, word: str) -> bool:
-        """Does one of the texts have this word at the beginning of a line, or after import?"""
-        pattern = re.compile(rf"^(\s*(import|from)\s+)?{word}\b", re.MULTILINE | re.IGNORECASE)
-        return any(pattern.search(text) for text in self.texts.values())
+    def requires(self, package: str) -> bool:
+        """Does requirements.txt name it?"""
+        return _begins(self.requirements, rf"\s*{package}")
+
+    def imports(self, module: str) -> bool:
+        """Does the app's file import it?"""
+        return _begins(self.program, rf"\s*(import|from)\s+{module}")
 
 
 def check_url(url: str) -> None:
@@ -71,9 +75,9 @@ def look(url: str, app_file: str) -> Repository:
         facts: dict[str, str] = {}
         if "README.md" in files:
             facts = front_matter(shown("show", "HEAD:README.md"))
-        wanted = {"requirements.txt", facts.get("app_file", app_file)} & files
-        texts = {name: shown("show", f"HEAD:{name}") for name in sorted(wanted)}
-    return Repository(url, commit, files, facts, texts)
+        wanted = ("requirements.txt", facts.get("app_file", app_file))
+        texts = [shown("show", f"HEAD:{name}") if name in files else "" for name in wanted]
+    return Repository(url, commit, files, facts, *texts)
 
 
 def front_matter(text: str) -> dict[str, str]:
@@ -87,6 +91,11 @@ def front_matter(text: str) -> dict[str, str]:
             if found := _FACT.fullmatch(line):
                 facts[found[1]] = found[2]
     return {}
+
+
+def _begins(text: str, pattern: str) -> bool:
+    """Does a line begin so?"""
+    return re.search(rf"^{pattern}\b", text, re.MULTILINE | re.IGNORECASE) is not None
 
 
 def _git(*words: str, url: str) -> str:
