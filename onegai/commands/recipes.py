@@ -20,6 +20,8 @@ _RUNNER = "venv/bin/python {root}/onegai/runner {root}/run/run_%s.py --port {por
 _KEYS = "vram and ram are GB that must be free at start; README.md lists all keys"
 _NAME = re.compile(r"\{\{(\w+)\}\}")
 _VERSION = re.compile(r"[0-9][0-9A-Za-z.]*")
+_GRADIO_THAT_LASTS = (5, 49)
+"""The first that works with huggingface_hub 1; 4.x does not with Starlette 1, either."""
 _PYTHON = re.compile(r"3\.[0-9]+(\.[0-9]+)?")
 _PROJECT = frozenset({"pyproject.toml", "setup.py"})
 _INSIDE = re.compile(r"(?!/)(?!.*\.\.)[\w./ -]+")
@@ -155,21 +157,31 @@ def _steps(kind: str, repository: Repository) -> Iterable[str]:
         yield f"app_venv {python} # which README.md asks for"
     else:
         yield "app_venv # app_venv 3.10: with that Python"
+    version = facts.get("sdk_version", "")
+    old = kind == "gradio" and _is_old(version)
+    options = f"--exclude-newer {repository.day} " if old else ""
+    if old:
+        yield "# This Gradio fails with the packages of today: these are as old as the last commit."
     if "requirements.txt" in repository.files:
-        yield "app_packages -r requirements.txt"
+        yield f"app_packages {options}-r requirements.txt"
     elif _PROJECT & repository.files:
         yield "app_packages ."
     elif kind == "webapi":
         yield "# app_packages: what the app needs"
     if kind != "gradio":
         return
-    version = facts.get("sdk_version", "")
     if _VERSION.fullmatch(version):
         also = " spaces" if repository.imports("spaces") else ""
-        yield f"app_packages gradio=={version}{also} # which README.md asks for"
+        yield f"app_packages {options}gradio=={version}{also} # which README.md asks for"
     elif not _PROJECT & repository.files and not repository.requires("gradio"):
         yield "app_packages gradio"
     yield "app_check 'import gradio'"
+
+
+def _is_old(version: str) -> bool:
+    """It asks for no newest version of what it needs, and breaks with newer ones."""
+    numbers = re.match(r"(\d+)\.(\d+)", version)
+    return numbers is not None and (int(numbers[1]), int(numbers[2])) < _GRADIO_THAT_LASTS
 
 
 def _gradio_start(repository: Repository) -> str:

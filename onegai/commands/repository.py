@@ -19,10 +19,11 @@ _FACT = re.compile(r"(\w+):\s*['\"]?([^'\"#]*?)['\"]?\s*(#.*)?")
 
 @dataclass(frozen=True)
 class Repository:
-    """``commit`` is the newest one; ``files`` are those of the top folder."""
+    """``commit`` is the newest one, ``day`` its date; ``files`` are those of the top folder."""
 
     url: str
     commit: str
+    day: str
     files: frozenset[str]
     facts: dict[str, str] = field(default_factory=dict)
     """The plain keys in the head of README.md, where a Hugging Face Space says what it is."""
@@ -70,14 +71,14 @@ def look(url: str, app_file: str) -> Repository:
         def shown(*words: str) -> str:
             return _git("-C", folder, *words, url=url)
 
-        commit = shown("rev-parse", "HEAD").strip()
+        commit, day = shown("log", "-1", "--format=%H %cs").split()
         files = frozenset(shown("ls-tree", "-z", "--name-only", "HEAD").split("\0"))
         facts: dict[str, str] = {}
         if "README.md" in files:
             facts = front_matter(shown("show", "HEAD:README.md"))
         wanted = ("requirements.txt", facts.get("app_file", app_file))
         texts = [shown("show", f"HEAD:{name}") if name in files else "" for name in wanted]
-    return Repository(url, commit, files, facts, *texts)
+    return Repository(url, commit, day, files, facts, *texts)
 
 
 def front_matter(text: str) -> dict[str, str]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import re
 import resource
 import shutil
 import socket
@@ -212,19 +215,20 @@ def test_folder_that_cannot_be_written(home: Home) -> None:
     assert set(files(home)) == {"services.json", "tests"}
 
 
-def test_several_at_once_get_ports_of_their_own(home: Home, root: Path) -> None:
-    apps = [f"x{number}" for number in range(4)]
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-m", "onegai", "new", app, *LIBRARY],
-            cwd=root,
-            stdout=subprocess.DEVNULL,
-        )
-        for app in apps
-    ]
-    assert [process.wait(60) for process in running] == [0] * 4
+def test_one_waits_for_another(home: Home, root: Path) -> None:
+    folder = os.open(home.root, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    words = [sys.executable, "-m", "onegai", "new", "x", *LIBRARY]
+    with subprocess.Popen(words, cwd=root, stdout=subprocess.DEVNULL) as process:
+        waiting = re.compile(rf"-> FLOCK .* {process.pid} ")
+        while not waiting.search(Path("/proc/locks").read_text()):
+            assert process.poll() is None
+        entry = {"type": "webapi", "exec": "x", "port": newfiles.free_port([])}
+        jsonfile.write(home.services_local, {"first": entry})
+        os.close(folder)
+        assert process.wait(60) == 0
     catalog = load_catalog(home, {})
-    assert sorted(catalog.specs) == apps
+    assert list(catalog.specs) == ["first", "x"]
     assert catalog.problems == ()
 
 
@@ -261,14 +265,19 @@ def test_space_says_what_it_needs(home: Home, tmp_path: Path) -> None:
     assert load_catalog(home, {}).specs["x"].exec == "venv/bin/python 'my app.py'"
     script = home.install_script("x").read_text()
     head = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=space, capture_output=True, text=True, check=True
+        ["git", "log", "-1", "--format=%H %cs"],
+        cwd=space,
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    assert f"app_git file://{space} {head.stdout.strip()} #" in script
+    commit, day = head.stdout.split()
+    assert f"app_git file://{space} {commit} #" in script
     words = [line.split(" #")[0] for line in script.splitlines() if line.startswith("app_")]
     assert words[1:] == [
         "app_venv 3.10",
-        "app_packages -r requirements.txt",
-        "app_packages gradio==4.44.1 spaces",
+        f"app_packages --exclude-newer {day} -r requirements.txt",
+        f"app_packages --exclude-newer {day} gradio==4.44.1 spaces",
         "app_check 'import gradio'",
     ]
 
@@ -279,6 +288,10 @@ def test_space_says_what_it_needs(home: Home, tmp_path: Path) -> None:
         ({"app__py": "x"}, ["app_packages gradio"]),
         ({"app__py": "x", "requirements__txt": "gradio\n"}, ["app_packages -r requirements.txt"]),
         ({"app__py": "x", "pyproject__toml": "x"}, ["app_packages ."]),
+        (
+            {"app__py": "x", "README__md": "---\nsdk_version: 5.49.1\n---\n"},
+            ["app_packages gradio==5.49.1"],
+        ),
         (
             {"app__py": "x", "README__md": "---\nsdk_version: 5; rm -rf\n---\n"},
             ["app_packages gradio"],
