@@ -64,6 +64,10 @@ class AsyncClient:
         """Call a function and give all that it answered; arguments may have any name."""
         return await self._send(wire.answer(app, function, arguments))
 
+    async def schema(self, app: str, function: str) -> dict[str, Any] | None:
+        """JSON Schema of a function's arguments; None: no such function, or ``disable_docs``."""
+        return await self._send(wire.schema(app, function))
+
     async def apps(self) -> dict[str, AppInfo]:
         """All apps by name."""
         return await self._send(wire.apps())

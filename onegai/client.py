@@ -64,6 +64,10 @@ class Client:
         """Call a function and give all that it answered; arguments may have any name."""
         return self._send(wire.answer(app, function, arguments))
 
+    def schema(self, app: str, function: str) -> dict[str, Any] | None:
+        """JSON Schema of a function's arguments; None: no such function, or ``disable_docs``."""
+        return self._send(wire.schema(app, function))
+
     def apps(self) -> dict[str, AppInfo]:
         """All apps by name."""
         return self._send(wire.apps())

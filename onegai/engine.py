@@ -392,6 +392,11 @@ class Engine:
             except TimeoutError:
                 raise CallTimeout(app=app, seconds=spec.call_timeout) from None
 
+    async def schema(self, app: str, function: str) -> dict[str, Any] | None:
+        """JSON Schema of a function's arguments; None where there is no such function."""
+        called = self.functions().get(app, {}).get(function)
+        return None if called is None else called.schema()
+
     async def answer(self, app: str, function: str, arguments: Mapping[str, Any]) -> Answer:
         """``call``, and its outcome as a server would answer it."""
         outcome = await self.call(app, function, dict(arguments))

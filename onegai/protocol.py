@@ -141,6 +141,10 @@ class Engine(Protocol):
         """Make the entries be these, and heed them, if ``if_match`` is their ETag or ``*``."""
         ...
 
+    async def schema(self, app: str, function: str) -> dict[str, Any] | None:
+        """JSON Schema of a function's arguments, models in ``$defs``; None: it is not known."""
+        ...
+
     async def answer(self, app: str, function: str, arguments: Mapping[str, Any]) -> Answer:
         """Call a function with JSON arguments, which may have any name."""
         ...

@@ -39,13 +39,14 @@ class Reply:
 
 @dataclass(frozen=True)
 class Request(Generic[T]):
-    """One request; ``read`` makes the result of a reply."""
+    """One request; ``read`` makes the result of a reply, with ``may_lack`` also of a 404."""
 
     method: str
     path: str
     read: Callable[[Reply], T]
     content: bytes | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    may_lack: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def credentials(username: str, password: str) -> dict[str, str]:
 
 def result(url: str, request: Request[T], reply: Reply) -> T:
     """What was asked for. Raises the server's error, and NoOneGAI."""
-    if reply.status >= 300:
+    if reply.status >= 300 and not (reply.status == 404 and request.may_lack):
         raise error(url, reply)
     try:
         return request.read(reply)
@@ -216,6 +217,22 @@ def answer(app: str, function: str, arguments: Mapping[str, Any]) -> Request[Ans
         return Answer.of(function, reply.content, reply.headers.get("Content-Type", ""))
 
     return _post(f"/api/{_part(app)}/{_part(function)}", read, **arguments)
+
+
+def schema(app: str, function: str) -> Request[dict[str, Any] | None]:
+    """The arguments of a function, from /openapi.json, which a server may not have."""
+
+    def read(reply: Reply) -> dict[str, Any] | None:
+        if reply.status == 404:
+            return None
+        document = json.loads(reply.content)
+        operation = document["paths"].get(f"/api/{app}/{function}", {}).get("post")
+        if operation is None:
+            return None
+        schema = operation["requestBody"]["content"]["application/json"]["schema"]
+        return {**schema, "$defs": document["components"]["schemas"]}
+
+    return Request("GET", "/openapi.json", read, may_lack=True)
 
 
 def config_document() -> Request[Document]:

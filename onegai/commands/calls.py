@@ -7,7 +7,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +52,8 @@ def call(
         _check_writable(output)
     progress = Progress(f"calling {app}/{function}", plain=False)
     with worker(Home.find(), server) as onegai, progress:
+        if arguments and (schema := onegai.schema(app, function)) is not None:
+            _check_names(f"{app}/{function}", arguments, schema)
         answer = onegai.answer(app, function, arguments)
     if output is not None:
         content = _bytes(answer)
@@ -83,6 +85,37 @@ def parse(words: Iterable[str]) -> dict[str, Any]:
             case _:
                 arguments[key] = _content(key, value)
     return arguments
+
+
+def argument_names(schema: Mapping[str, Any]) -> set[str] | None:
+    """What a JSON Schema of an object lets its keys be; None: anything."""
+    definitions: Mapping[str, Any] = schema.get("$defs", {})
+    names: set[str] = set()
+    pending = [schema]
+    while pending:
+        part = pending.pop()
+        if (reference := part.get("$ref")) is not None:
+            pending.append(definitions[reference.rpartition("/")[2]])
+            continue
+        choices = part.get("anyOf") or part.get("oneOf") or part.get("allOf")
+        if choices:
+            pending += choices
+        elif part.get("additionalProperties", "properties" not in part):
+            return None
+        names |= set(part.get("properties", ()))
+    return names
+
+
+def _check_names(function: str, arguments: Iterable[str], schema: Mapping[str, Any]) -> None:
+    """A function ignores keys that it does not know; a mistyped one had better be said."""
+    names = argument_names(schema)
+    unknown = [key for key in arguments if names is not None and key not in names]
+    if unknown:
+        raise Failure(
+            f"{function} has no argument {', '.join(map(repr, unknown))}",
+            f"it takes {', '.join(sorted(names or ())) or 'none'}",
+            status=WRONG,
+        )
 
 
 def _json(key: str, text: str) -> Any:

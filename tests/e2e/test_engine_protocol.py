@@ -276,6 +276,13 @@ class TestEngine:
         raw = await onegai.answer("voice", "raw", {"status": 0})
         assert (raw.content, raw.result, raw.envelope) == (b'{"status":0}', {"status": 0}, None)
 
+    async def test_schema(self, onegai: Engine) -> None:
+        schema = await onegai.schema("voice", "main")
+        assert schema is not None
+        assert (list(schema["properties"]), schema["required"]) == (["text", "speed"], ["text"])
+        assert await onegai.schema("voice", "sing") is None
+        assert await onegai.schema("nobody", "main") is None
+
     async def test_concurrent_calls(self, onegai: Engine) -> None:
         async with asyncio.timeout(SECONDS):
             answers = await asyncio.gather(
@@ -350,6 +357,12 @@ class TestClients:
         assert await onegai.call("voice", "audio") == WAV
         assert await onegai.raw("voice", "audio") == WAV
         assert await onegai.raw("voice", b=1) == b'{"b":1}'
+        await onegai.close()
+
+    async def test_server_without_docs(self, server: Server, client: Callable[..., Any]) -> None:
+        server.write("config.json", {"password": PASSWORD, "disable_docs": True})
+        onegai = client(server.start().url)
+        assert await onegai.schema("voice", "main") is None
         await onegai.close()
 
     async def test_wrong_password(self, server: Server, client: Callable[..., Any]) -> None:
