@@ -63,7 +63,7 @@ class Alone:
 
     def answer(self, app: str, function: str, arguments: Mapping[str, object]) -> Answer:
         """Call a function and give all that it answered."""
-        outcome = self._local.run(self._engine.call(app, function, dict(arguments)))
+        outcome = self._local.run(self._engine.call(app, function, dict(arguments), files="base64"))
         envelope = None
         if outcome.envelope:
             envelope = {

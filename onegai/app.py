@@ -7,8 +7,8 @@ from starlette.middleware.cors import CORSMiddleware
 
 from onegai import __version__
 from onegai.engine import Engine
-from onegai.guard import CredentialsGuard, JsonBodies, OriginGuard
-from onegai.routes import apps, calls, jobs, pages, services
+from onegai.guard import Bodies, CredentialsGuard, OriginGuard, SignedLinks
+from onegai.routes import apps, calls, files, jobs, pages, services
 from onegai.routes.envelope import handle_errors
 from onegai.routes.extensions import Extensions
 from onegai.settings import Settings
@@ -29,15 +29,16 @@ def create_app(engine: Engine, settings: Settings) -> FastAPI:
         apps.router(engine),
         services.router(engine),
         jobs.router(engine),
+        files.router(engine),
         *Extensions(engine).routers,
-        calls.router(engine),
+        calls.router(engine, max_text=settings.max_json),
         pages.router(app, engine, docs=not settings.disable_docs),
     )
     for router in routers:
         app.include_router(router)
     handle_errors(app, [route for router in routers for route in router.routes])
-    # The last one added is the outermost: origin, CORS, password, body.
-    app.add_middleware(JsonBodies, settings=settings)
+    # The last one added is the outermost: signed links, origin, CORS, password, body.
+    app.add_middleware(Bodies, settings=settings)
     app.add_middleware(CredentialsGuard, settings=settings)
     app.add_middleware(
         CORSMiddleware,
@@ -48,4 +49,5 @@ def create_app(engine: Engine, settings: Settings) -> FastAPI:
         expose_headers=["Location", "Retry-After"],
     )
     app.add_middleware(OriginGuard, settings=settings)
+    app.add_middleware(SignedLinks, links=engine.links)
     return app

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import mimetypes
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from typing import Any, Self
 
 from onegai.catalog import AppSpec, Catalog, load_catalog
 from onegai.errors import (
+    BadRequest,
     BrokenEntry,
     BrokenPlugin,
     CallTimeout,
@@ -23,7 +25,10 @@ from onegai.errors import (
     UnknownApp,
     UnknownFunction,
 )
-from onegai.functions import Function, Outcome
+from onegai.fetch import AddressRule, refuse_this_machine
+from onegai.files import File, Workspace, sweep
+from onegai.filestore import FileForm, FileStore
+from onegai.functions import Function, Keep, Outcome
 from onegai.home import Home
 from onegai.installation import (
     DiskUsage,
@@ -35,7 +40,8 @@ from onegai.installation import (
     remarks,
 )
 from onegai.installer import Installer
-from onegai.jobs import Jobs, Report, Work
+from onegai.jobs import CallResult, Jobs, Report, Work
+from onegai.links import Links
 from onegai.plugins import Plugins
 from onegai.process.logfile import LogFile
 from onegai.resources import Probe, machine_probe
@@ -53,6 +59,7 @@ from onegai.schema import (
 from onegai.sdk.context import CallContext, Services, Transport, open_transport
 from onegai.sdk.handles import declares_handle
 from onegai.settings import Settings
+from onegai.sources import Sources, roots
 from onegai.supervisor.leases import Lease
 from onegai.supervisor.readiness import CAP_FACTOR
 from onegai.supervisor.supervisor import Supervisor
@@ -85,9 +92,15 @@ class Engine:
         *,
         probe: Probe | None = None,
         problems: Iterable[Problem] = (),
+        refused: AddressRule = refuse_this_machine,
     ) -> None:
         self.home = home
         self.jobs = Jobs()
+        self.links = Links()
+        self.files = FileStore(home.files, self.links)
+        self._sources = Sources(
+            roots(settings.file_roots), settings.max_upload, self.file_of_job, refused
+        )
         self._settings = settings
         self._problems = list(problems)
         self._catalog: Catalog = load_catalog(home, settings.apps)
@@ -111,6 +124,8 @@ class Engine:
         self._loop = asyncio.get_running_loop()
         self._plugins = Plugins(self.home, self._catalog.specs)
         await self._installer.recover(self._catalog.specs)
+        await asyncio.to_thread(sweep, self.home.uploads)
+        await self._stack.enter_async_context(self.files)
         self._stack.callback(self._threads.shutdown, wait=False, cancel_futures=True)
         self.transport = await self._stack.enter_async_context(open_transport())
         await self._stack.enter_async_context(self._supervisor)
@@ -293,29 +308,109 @@ class Engine:
             if self._catalog.specs[app].active and plugin.functions
         }
 
-    async def call(self, app: str, function: str, given: Any) -> Outcome:
-        """Run a function with JSON arguments. Raises what is wrong with the call or the app."""
+    def function(self, app: str, name: str) -> Function:
+        """One function. Raises what is wrong with its app, or that there is no such function."""
         spec = self._active(app)
-        called = self._function(app, function)
+        found = self._function(app, name)
         check_installed(self.home, spec)
+        return found
+
+    def workspace(self) -> Workspace:
+        """A place for the files that come with a call."""
+        return Workspace(self.home.uploads)
+
+    async def call(
+        self,
+        app: str,
+        function: str,
+        given: Any,
+        *,
+        files: FileForm = "url",
+        workspace: Workspace | None = None,
+    ) -> Outcome:
+        """Run a function with JSON arguments. Raises what is wrong with the call or the app.
+
+        ``files``: how the files of its result stand in the JSON. ``workspace`` has the files that
+        came with the call, and is gone at its end.
+        """
+        called = self.function(app, function)
+        return await self._call(app, called, called.arguments(app, given), files, workspace)
+
+    def submit(
+        self,
+        app: str,
+        function: str,
+        given: Any,
+        *,
+        files: FileForm = "url",
+        workspace: Workspace | None = None,
+    ) -> Job:
+        """As ``call``, as a job: only wrong arguments are raised here."""
+        called = self.function(app, function)
         arguments = called.arguments(app, given)
-        context = self._context(app, spec.call_timeout)
+        place = workspace or self.workspace()
+
+        async def work(_report: Report) -> CallResult:
+            outcome = await self._call(app, called, arguments, files, place)
+            return await asyncio.to_thread(self._call_result, app, called, outcome)
+
+        return self.jobs.call(app, function, work, place.close)
+
+    def _call_result(self, app: str, function: Function, outcome: Outcome) -> CallResult:
+        body = outcome.file or outcome.body
+        suffix = mimetypes.guess_extension(body.media_type.partition(";")[0]) or ""
+        file = File(body.content, f"{app}-{function.name}{suffix}", body.media_type)
+        kept = self.files.keep(file, body.media_type)
+        detail = outcome.detail_json if outcome.envelope else None
+        return CallResult(kept, detail, base64=outcome.file is not None)
+
+    def file_of_job(self, job_id: str) -> File:
+        """The result of a job as a file. Raises UnknownJob, JobNotDone, BadRequest, UnknownFile."""
+        answer = self.jobs.answer(job_id)
+        if answer is None:
+            job = self.jobs.get(job_id)
+            reason = f"the job {job_id} gave no result"
+            if job.error is not None:
+                reason += f": {job.error['message']}"
+            raise BadRequest(reason=reason, do="name a job that called a function and is done")
+        kept = self.files.find(answer.kept.id, answer.kept.name)
+        return File(self.files.path(kept), kept.name, kept.media_type)
+
+    async def _call(
+        self,
+        app: str,
+        called: Function,
+        arguments: Any,
+        files: FileForm,
+        workspace: Workspace | None,
+    ) -> Outcome:
+        spec = self._active(app)
+        context = self._context(app, spec.call_timeout, workspace)
+
+        def keep(file: File) -> dict[str, Any]:
+            return self.files.entry(file, files)
+
         with context.active():
             try:
                 async with asyncio.timeout(spec.call_timeout):
+                    if called.takes_files:
+                        await context.fetch_files(arguments)
                     if spec.has_service and not declares_handle(self._plugins[app].module, app):
                         context.pinned[app] = await self._supervisor.lease(app)
-                    return await self._run(app, called, arguments)
+                    return await self._run(app, called, arguments, keep)
             except TimeoutError:
                 raise CallTimeout(app=app, seconds=spec.call_timeout) from None
 
-    async def _run(self, app: str, function: Function, arguments: Any) -> Outcome:
+    async def _run(
+        self, app: str, function: Function, arguments: Any, keep: Keep | None = None
+    ) -> Outcome:
         try:
             if function.is_async:
-                return function.outcome(await function.call(arguments))
+                result = await function.call(arguments)
+                return await asyncio.to_thread(function.outcome, result, keep)
             surroundings = contextvars.copy_context()
             return await self._loop.run_in_executor(
-                self._threads, lambda: surroundings.run(_call_in_thread, function, arguments)
+                self._threads, lambda: surroundings.run(_call_in_thread, function, arguments, keep)
             )
         except OneGAIError:
             raise
@@ -353,11 +448,13 @@ class Engine:
         spec = self._active(app)
         return self._context(app, spec.call_timeout)
 
-    def _context(self, app: str, seconds: float) -> CallContext:
+    def _context(self, app: str, seconds: float, workspace: Workspace | None = None) -> CallContext:
         return CallContext(
             app=app,
             services=self._supervisor,
             transport=self.transport,
+            sources=self._sources,
+            workspace=workspace or self.workspace(),
             loop=self._loop,
             deadline=time.monotonic() + seconds,
             seconds=seconds,
@@ -441,9 +538,9 @@ class Engine:
         )
 
 
-def _call_in_thread(function: Function, arguments: Any) -> Outcome:
+def _call_in_thread(function: Function, arguments: Any, keep: Keep | None) -> Outcome:
     try:
-        return function.outcome(function.call(arguments))
+        return function.outcome(function.call(arguments), keep)
     except StopIteration as error:
         # A future cannot carry it (PEP 479 has the same reason).
         raise RuntimeError("StopIteration") from error

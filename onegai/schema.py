@@ -127,11 +127,15 @@ class Job(BaseModel):
     id: str
     kind: str = Field(description="what is done, for example install")
     app: str
+    function: str = Field(default="", description="what is called, for a job of kind call")
     state: JobState
     created: float
     started: float | None = None
     ended: float | None = None
     result: Any = None
+    result_url: str | None = Field(
+        default=None, description="where the result of a call is, for an hour after its end"
+    )
     error: dict[str, Any] | None = Field(
         default=None, description="for a failed job: message, HTTP status, code, src, hint, log"
     )

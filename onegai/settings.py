@@ -7,9 +7,10 @@ import json
 import os
 import secrets
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from onegai import jsonfile
 from onegai.errors import ConfigError
@@ -34,7 +35,17 @@ class Settings(BaseModel):
     cors_origins: tuple[str, ...] = ()
     vram_headroom: float = Field(default=0.0, ge=0)
     max_json: int = Field(default=32 * MIB, gt=0)
+    max_upload: int = Field(default=2048 * MIB, gt=0)
+    file_roots: tuple[str, ...] = ()
     apps: dict[str, dict[str, Any]] = {}
+
+    @field_validator("file_roots")
+    @classmethod
+    def _whole_paths(cls, roots: tuple[str, ...]) -> tuple[str, ...]:
+        for root in roots:
+            if not Path(root).expanduser().is_absolute():
+                raise ValueError(f"{root!r} must be a whole path, from / or ~ on")
+        return roots
 
     @property
     def open_to_network(self) -> bool:
@@ -42,9 +53,7 @@ class Settings(BaseModel):
         return not is_loopback(self.host)
 
 
-LATER = frozenset(
-    {"openai_key", "stop_children", "remote_edit", "max_upload", "file_roots", "loapi"}
-)
+LATER = frozenset({"openai_key", "stop_children", "remote_edit", "loapi"})
 """Keys of the contract that are accepted and do nothing yet."""
 
 

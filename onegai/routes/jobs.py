@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Response
 
 from onegai.engine import Engine
-from onegai.routes.envelope import envelope
+from onegai.filestore import FileForm
+from onegai.routes.apps import ended
+from onegai.routes.envelope import encoded_envelope, envelope
+from onegai.routes.files import file_answer
 from onegai.routes.stream import event, event_stream
+from onegai.schema import Job
 
 
 def router(engine: Engine) -> APIRouter:
@@ -19,9 +25,25 @@ def router(engine: Engine) -> APIRouter:
     async def list_jobs() -> Response:
         return envelope(engine.jobs.all())
 
-    @routes.get("/{job}", summary="One job")
-    async def get_job(job: str) -> Response:
-        return envelope(engine.jobs.get(job))
+    @routes.get("/{job}", summary="One job; with files=signed its result_url needs no password")
+    async def get_job(job: str, files: FileForm = "url") -> Response:
+        return envelope(with_links(engine, engine.jobs.get(job), files))
+
+    async def result(job: str) -> Response:
+        answer = engine.jobs.answer(job)
+        if answer is None:
+            return ended(engine.jobs.get(job))
+        kept = engine.files.find(answer.kept.id, answer.kept.name)
+        if answer.detail is None:
+            return file_answer(engine, kept)
+        content = await asyncio.to_thread(engine.files.path(kept).read_bytes)
+        if answer.base64:
+            content = b'"' + base64.b64encode(content) + b'"'
+        return encoded_envelope(content, answer.detail)
+
+    summary = "What the call would have answered, for an hour after its end"
+    routes.get("/{job}/result", summary=summary)(result)
+    routes.head("/{job}/result", include_in_schema=False)(result)
 
     @routes.get("/{job}/events", summary="Its events until it ends; resumes by Last-Event-ID")
     async def events(job: str, last_event_id: Annotated[int, Header()] = 0) -> Response:
@@ -33,3 +55,10 @@ def router(engine: Engine) -> APIRouter:
         return envelope(await engine.jobs.cancel(job))
 
     return routes
+
+
+def with_links(engine: Engine, job: Job, files: FileForm) -> Job:
+    """The job with the links to files that were asked for."""
+    if job.result_url is None or files != "signed":
+        return job
+    return job.model_copy(update={"result_url": engine.links.signed(job.result_url)})
