@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-import mimetypes
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +25,7 @@ from onegai.errors import (
     UnknownFunction,
 )
 from onegai.fetch import AddressRule, refuse_this_machine
-from onegai.files import File, Workspace, sweep
+from onegai.files import File, Workspace, suffix_of, sweep
 from onegai.filestore import FileForm, FileStore
 from onegai.functions import Function, Keep, Outcome
 from onegai.home import Home
@@ -358,8 +357,8 @@ class Engine:
 
     def _call_result(self, app: str, function: Function, outcome: Outcome) -> CallResult:
         body = outcome.file or outcome.body
-        suffix = mimetypes.guess_extension(body.media_type.partition(";")[0]) or ""
-        file = File(body.content, f"{app}-{function.name}{suffix}", body.media_type)
+        name = f"{app}-{function.name}{suffix_of(body.media_type)}"
+        file = File(body.content, name, body.media_type)
         kept = self.files.keep(file, body.media_type)
         detail = outcome.detail_json if outcome.envelope else None
         return CallResult(kept, detail, base64=outcome.file is not None)

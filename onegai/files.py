@@ -37,6 +37,16 @@ FORMS = (
     '{"base64": "…", "name": "…"}, {"job": "…"}, or a multipart part'
 )
 _NAME_LENGTH = 120
+_SUFFIXES = {
+    "audio/wav": ".wav",
+    "audio/flac": ".flac",
+    "audio/ogg": ".ogg",
+    "audio/mp4": ".m4a",
+    "application/ogg": ".ogg",
+    "video/ogg": ".ogv",
+    "image/webp": ".webp",
+}
+"""What Python's own table lacks or, before 3.14, has otherwise."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,7 +138,7 @@ class File:
             return safe_name(self._given_name)
         if self._path is not None:
             return safe_name(self._path.name)
-        return "file" + (mimetypes.guess_extension(self.media_type) or "")
+        return "file" + suffix_of(self.media_type)
 
     @property
     def media_type(self) -> str:
@@ -307,6 +317,14 @@ def find(
         inside = vars(value).items() if hasattr(value, "__dict__") else ()
     for key, one in inside:
         yield from find(one, kinds, (*at, str(key)))
+
+
+def suffix_of(media_type: str) -> str:
+    """The usual suffix of a file of this type, with its dot; empty where there is none."""
+    kind = media_type.partition(";")[0].strip().lower()
+    if kind == BINARY:
+        return ""
+    return _SUFFIXES.get(kind) or mimetypes.guess_extension(kind) or ""
 
 
 def safe_name(name: str) -> str:
