@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from onegai.client import Answer, ServerError
 from onegai.engine import Engine
+from onegai.files import file_fields
 from onegai.local import LocalEngine
 from onegai.schema import Job, JobEvent, JobState
+
+T = TypeVar("T")
 
 
 class Alone:
@@ -61,6 +64,11 @@ class Alone:
         found = self._local.run(self._engine.apps())
         return {info.app: info.model_dump(mode="json") for info in found}
 
+    def file_arguments(self, app: str, function: str) -> frozenset[str]:
+        """The arguments of a function that are files."""
+        found = self._local.run(_now(self._engine.functions)).get(app, {}).get(function)
+        return file_fields(found.schema()) if found else frozenset()
+
     def answer(self, app: str, function: str, arguments: Mapping[str, object]) -> Answer:
         """Call a function and give all that it answered."""
         outcome = self._local.run(self._engine.call(app, function, dict(arguments), files="base64"))
@@ -75,6 +83,6 @@ class Alone:
         return Answer(outcome.body.content, outcome.body.media_type, envelope)
 
 
-async def _now(begin: Callable[[], Job]) -> Job:
+async def _now(begin: Callable[[], T]) -> T:
     """Run a plain function on the engine's loop."""
     return begin()

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import urllib3
 
+from onegai.files import file_fields
 from onegai.schema import Envelope, Job, JobState, ServiceStatus
 
 
@@ -81,6 +82,15 @@ class Client:
             if isinstance(value, dict) and value.keys() == Envelope.model_fields.keys():
                 envelope = value
         return Answer(answer.data, media_type, envelope)
+
+    def file_arguments(self, app: str, function: str) -> frozenset[str]:
+        """The arguments of a function that are files; none where the server does not tell."""
+        try:
+            document = json.loads(self._request("GET", "/openapi.json").data)
+            body = document["paths"][f"/api/{app}/{function}"]["post"]["requestBody"]
+            return file_fields(body["content"]["application/json"]["schema"])
+        except (ServerError, ValueError, KeyError, TypeError):
+            return frozenset()
 
     def install(self, app: str) -> Job:
         """Begin to install an app, or join the install that runs."""

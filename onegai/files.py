@@ -10,6 +10,7 @@ import base64
 import binascii
 import dataclasses
 import errno
+import json
 import mimetypes
 import os
 import re
@@ -248,6 +249,12 @@ class File:
                 },
             ],
         }
+
+
+def file_fields(schema: Mapping[str, Any]) -> frozenset[str]:
+    """The arguments of a function's JSON Schema that are files or have some in them."""
+    fields = schema.get("properties", {})
+    return frozenset(name for name, field in fields.items() if MARK in json.dumps(field))
 
 
 def as_argument(file: File) -> dict[str, str]:

@@ -65,6 +65,10 @@ class Worker(Protocol):
         """AppInfo of all apps by name, as objects of JSON."""
         ...
 
+    def file_arguments(self, app: str, function: str) -> frozenset[str]:
+        """The arguments of a function that are files."""
+        ...
+
     def answer(self, app: str, function: str, arguments: Mapping[str, Any]) -> Answer:
         """Call a function and give all that it answered."""
         ...

@@ -197,6 +197,17 @@ class Server:
         return path.read_text() if path.exists() else ""
 
 
+def form(*parts: tuple[str, str | None, bytes]) -> tuple[bytes, str]:
+    """A body and its content type; a part is a name, a file name or None, and its content."""
+    body = b""
+    for name, file_name, content in parts:
+        head = f'--xYx\r\nContent-Disposition: form-data; name="{name}"'
+        if file_name is not None:
+            head += f'; filename="{file_name}"\r\nContent-Type: application/x-given'
+        body += head.encode() + b"\r\n\r\n" + content + b"\r\n"
+    return body + b"--xYx--\r\n", "multipart/form-data; boundary=xYx"
+
+
 def strays(home: Path) -> list[str]:
     """Processes that carry the home's tag, as "pid command"."""
     found = []

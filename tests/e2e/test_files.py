@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from harness import PASSWORD, Answer, Server, new_server, until
+from harness import PASSWORD, Answer, Server, form, new_server, until
 
 WAV = b"RIFF\x24\0\0\0WAVEfmt "
 MIB = 1 << 20
@@ -167,17 +167,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture
 def roots(server: Server) -> Path:
     return server.home.parent / "roots"
-
-
-def form(*parts: tuple[str, str | None, bytes]) -> tuple[bytes, str]:
-    """A body and its content type; a part is a name, a file name or None, and its content."""
-    body = b""
-    for name, file_name, content in parts:
-        head = f'--xYx\r\nContent-Disposition: form-data; name="{name}"'
-        if file_name is not None:
-            head += f'; filename="{file_name}"\r\nContent-Type: application/x-given'
-        body += head.encode() + b"\r\n\r\n" + content + b"\r\n"
-    return body + b"--xYx--\r\n", "multipart/form-data; boundary=xYx"
 
 
 def send_form(server: Server, path: str, *parts: tuple[str, str | None, bytes]) -> Answer:
