@@ -65,6 +65,7 @@ class Workspace:
 
     def __init__(self, parent: Path) -> None:
         self.folder = parent / f"{os.getpid()}-{secrets.token_hex(8)}"
+        self.closed = False
 
     def __enter__(self) -> Self:
         return self
@@ -81,6 +82,7 @@ class Workspace:
 
     def close(self) -> None:
         """Remove the folder; twice is harmless."""
+        self.closed = True
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -106,6 +108,7 @@ class File:
         self._given_name = name
         self._content: bytes | None = None
         self._path: Path | None = None
+        self._copy: Path | None = None
         self._fill(content)
 
     @classmethod
@@ -168,12 +171,14 @@ class File:
     def path(self) -> Path:
         """Where it lies, for programs that want a path; not to be kept beyond the call."""
         self._check()
-        if self._path is None:
+        if self._path is not None:
+            return self._path
+        if self._copy is None or not self._copy.exists():
             path = self._new_path()
             with full_disk(path):
                 path.write_bytes(self._content or b"")
-            self._path, self._content = path, None
-        return self._path
+            self._copy = path
+        return self._copy
 
     def read(self) -> bytes:
         """All of it."""
@@ -211,7 +216,7 @@ class File:
 
     def _new_path(self) -> Path:
         name = self._given_name or self.name
-        if self._workspace is not None:
+        if self._workspace is not None and not self._workspace.closed:
             return self._workspace.new(name)
         folder = tempfile.mkdtemp(prefix="onegai-")
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
@@ -332,6 +337,14 @@ def suffix_of(media_type: str) -> str:
     if kind == BINARY:
         return ""
     return _SUFFIXES.get(kind) or mimetypes.guess_extension(kind) or ""
+
+
+def pending(arguments: Any, workspace: Workspace) -> list[tuple[str, File]]:
+    """The files that are to be fetched, with their places; all files get the workspace."""
+    found = list(find(arguments, File))
+    for _place, file in found:
+        file.use(workspace)
+    return [(place, file) for place, file in found if file.source is not None]
 
 
 def safe_name(name: str) -> str:

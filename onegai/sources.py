@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from onegai.errors import BadArguments, FileTooLarge, PathRefused
 from onegai.fetch import MIB, AddressRule, Unfetchable, fetch, refuse_this_machine
-from onegai.files import FORMS, File, JobResult, Workspace, find, from_base64
+from onegai.files import FORMS, File, JobResult, Workspace, from_base64, pending
 
 PATH_LENGTH = 4096
 """Of the longest path there can be; a longer text is base64."""
@@ -43,15 +43,12 @@ class Sources:
         Raises BadArguments with the field's name, PathRefused, AddressRefused, FileTooLarge,
         DiskFull, and what is wrong with a job.
         """
-        tasks = []
+        tasks = [
+            asyncio.create_task(self._arrive(field or "args", file, workspace, own_paths))
+            for field, file in pending(arguments, workspace)
+        ]
         try:
-            for field, file in find(arguments, File):
-                file.use(workspace)
-                if file.source is not None:
-                    work = self._arrive(field or "args", file, workspace, own_paths)
-                    tasks.append(asyncio.create_task(work))
-            if tasks:
-                await asyncio.gather(*tasks)
+            await asyncio.gather(*tasks)
         finally:
             for task in tasks:
                 task.cancel()

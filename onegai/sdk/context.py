@@ -15,7 +15,7 @@ import aiohttp
 import urllib3
 
 from onegai.errors import AppError, CallTimeout, SdkMisuse
-from onegai.files import Workspace
+from onegai.files import Workspace, pending
 from onegai.sources import Sources
 
 
@@ -100,6 +100,8 @@ class CallContext:
 
     def fetch_files_now(self, arguments: Any) -> None:
         """The same from any other thread. Raises SdkMisuse where that would wait for itself."""
+        if not pending(arguments, self.workspace):
+            return
         with suppress(RuntimeError):
             asyncio.get_running_loop()
             raise SdkMisuse(

@@ -162,7 +162,13 @@ for given in (Path("own.wav"), "own.wav", whole, b"RIFFxxxxWAVE", File(b"RIFFxxx
     print(ears.main({"audio": given}), ears.main(ears.Sound(audio=given)))
 print(ears.main(audio={"base64": "aGk=", "name": "x.txt"}, more=[Path("own.wav"), "data:,a"]))
 print(ears.inner({"audio": "own.wav"}))
-print(asyncio.run(asyncio.wait_for(ears.later(audio="own.wav"), 20)))
+
+
+async def awaited(call, given):
+    return await asyncio.wait_for(call(given), 20)
+
+
+print(asyncio.run(awaited(ears.later, {"audio": "own.wav"})))
 
 
 def refused(call, given):
@@ -176,7 +182,7 @@ refused(ears.main, {"audio": Path("none.wav")})
 refused(ears.main, {"audio": "."})
 refused(ears.main, {"audio": {"job": "x"}})
 refused(ears.main, {"audio": "http://127.0.0.1:9/"})
-refused(lambda given: asyncio.run(asyncio.wait_for(ears.wrong(given), 20)), {"audio": "own.wav"})
+refused(lambda given: asyncio.run(awaited(ears.wrong, given)), {"audio": "own.wav"})
 print(list(Path("data/uploads").iterdir()))
 """
 

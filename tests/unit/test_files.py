@@ -66,6 +66,10 @@ def test_bytes_get_a_path_in_the_workspace_of_their_call(tmp_path: Path) -> None
         assert one.path != two.path
     assert list((tmp_path / "uploads").iterdir()) == []
     workspace.close()
+    # Whoever made the file may use it in the next call, too, or without any.
+    assert one.read() == one.path.read_bytes() == WAV
+    assert not one.path.is_relative_to(tmp_path)
+    assert list((tmp_path / "uploads").iterdir()) == []
 
 
 def test_only_workspaces_of_processes_that_are_gone_are_swept(tmp_path: Path) -> None:
