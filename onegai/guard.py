@@ -117,6 +117,11 @@ class Bodies:
             await self._app(scope, receive, send)
             return
         if _is_upload(scope):
+            if self._announced_too_large(scope):
+                if "expect" not in _head(scope).headers:
+                    await self._read_on(receive)
+                await _refuse(scope, receive, send, self._too_large())
+                return
             await self._app(scope, self._counted(receive), send)
             return
         try:
@@ -159,24 +164,37 @@ class Bodies:
             raise WrongContentType(got=kind or "none", read=read)
         return b"".join(pieces)
 
+    def _announced_too_large(self, scope: Scope) -> bool:
+        length = _head(scope).headers.get("content-length", "")
+        return length.isdecimal() and int(length) > self._upload_limit
+
+    def _too_large(self) -> FileTooLarge:
+        return FileTooLarge(what="the upload", limit_mib=round(self._upload_limit / MIB, 1))
+
     def _counted(self, receive: Receive) -> Receive:
         """Raises FileTooLarge in the route that reads, beyond the limit."""
         size = 0
 
         async def counting() -> Message:
             nonlocal size
-            while True:
-                message = await receive()
-                if message["type"] != "http.request":
-                    return message
-                size += len(message.get("body", b""))
-                if size <= self._upload_limit:
-                    return message
-                if size > self._upload_limit + _READ_ON or not message.get("more_body"):
-                    limit = round(self._upload_limit / MIB, 1)
-                    raise FileTooLarge(what="the upload", limit_mib=limit)
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size <= self._upload_limit:
+                return message
+            if message.get("more_body"):
+                await self._read_on(receive)
+            raise self._too_large()
 
         return counting
+
+    async def _read_on(self, receive: Receive) -> None:
+        """Drop what is still being sent, up to _READ_ON."""
+        size = 0
+        while size <= _READ_ON:
+            message = await receive()
+            size += len(message.get("body", b""))
+            if not message.get("more_body"):
+                return
 
 
 def _is_upload(scope: Scope) -> bool:

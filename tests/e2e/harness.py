@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -172,12 +172,12 @@ class Server:
         auth: bool = True,
         timeout: float = 60,
     ) -> Answer:
-        """Objects are sent as JSON, bytes as they are; a header's _ becomes -."""
+        """Objects are sent as JSON, bytes and generators of them as they are; a header's _ is -."""
         sent = {key.replace("_", "-"): value for key, value in (headers or {}).items()}
         if auth:
             token = base64.b64encode(f"onegai:{PASSWORD}".encode()).decode()
             sent.setdefault("Authorization", f"Basic {token}")
-        if body is not None and not isinstance(body, bytes):
+        if body is not None and not isinstance(body, bytes | Generator):
             body = json.dumps(body).encode()
             sent.setdefault("Content-Type", "application/json")
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)

@@ -449,10 +449,26 @@ def test_too_large(server: Server) -> None:
     assert (answer.status, answer.detail["code"]) == (413, "file_too_large")
     assert "3.0 MiB" in answer.result
     assert "max_upload" in answer.detail["hint"]
+    body, kind = form(("audio", "x", bytes(LIMIT + 1)))
+    pieces = (body[at : at + MIB] for at in range(0, len(body), MIB))
+    answer = server.post("/api/files/main", pieces, Content_Type=kind)  # its length is not told
+    assert (answer.status, answer.detail["code"]) == (413, "file_too_large")
     answer = send_form(server, "/api/files/main", ("text", None, b"x" * (MIB + 1)))
     assert (answer.status, answer.detail["code"]) == (413, "body_too_large")
     assert uploads(server) == []
     assert send_form(server, "/api/files/main", ("audio", "x", bytes(LIMIT - 999))).status == 200
+
+
+def test_an_upload_that_is_announced_too_large_is_not_asked_for(server: Server) -> None:
+    token = base64.b64encode(f"onegai:{PASSWORD}".encode()).decode()
+    head = (
+        f"POST /api/files/main HTTP/1.1\r\nHost: x\r\nAuthorization: Basic {token}\r\n"
+        "Content-Type: multipart/form-data; boundary=x\r\nExpect: 100-continue\r\n"
+        f"Content-Length: {LIMIT * 1000}\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as client:
+        client.sendall(head.encode())
+        assert client.recv(100).startswith(b"HTTP/1.1 413 ")
 
 
 def test_a_client_that_leaves_in_the_middle_leaves_nothing(server: Server) -> None:
