@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from harness import PASSWORD, Answer, Server, form, new_server, until
+from harness import PASSWORD, Answer, Server, fake, form, new_server, until
 
 WAV = b"RIFF\x24\0\0\0WAVEfmt "
 MIB = 1 << 20
@@ -125,6 +125,19 @@ def inside(args: dict) -> str:
     return files.main({"audio": args["path"]})["audio"]["name"]
 """
 
+EARS = """
+from pydantic import BaseModel
+from onegai.sdk import File
+
+
+class Sound(BaseModel):
+    audio: File
+
+
+def main(args: Sound) -> int:
+    return args.audio.size
+"""
+
 
 @pytest.fixture(scope="module")
 def listener() -> Iterator[socket.socket]:
@@ -148,7 +161,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     os.mkfifo(roots / "pipe")
     (folder / "rootslike").mkdir()
     (folder / "rootslike" / "a.wav").write_bytes(WAV)
-    with new_server(folder / "home", {"files": {"type": "inline"}}) as made:
+    services = {"files": {"type": "inline"}, "ears": fake("ready")}
+    with new_server(folder / "home", services) as made:
+        made.write("func/ears.py", EARS)
         made.write("func/files.py", FUNC)
         made.write("func/__init__.py", "")
         made.write(
@@ -404,6 +419,13 @@ def own_address() -> str:
         except OSError:
             return "127.0.0.1"
         return str(probe.getsockname()[0])
+
+
+def test_files_are_there_before_the_service_is_started(server: Server) -> None:
+    answer = server.post("/api/ears/main", {"audio": "/etc/passwd"})
+    assert (answer.status, server.service("ears")["state"]) == (403, "stopped")
+    answer = server.post("/api/ears/main", {"audio": "data:,abc"})
+    assert (answer.result, server.service("ears")["state"]) == (3, "ready")
 
 
 # --- forms that are wrong ------------------------------------------------------------------------

@@ -10,9 +10,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 from onegai import fetch as module
-from onegai.errors import AddressRefused, FileTooLarge
+from onegai.errors import AddressRefused, BadArguments, FileTooLarge
 from onegai.fetch import (
     Address,
     AddressRule,
@@ -22,6 +23,8 @@ from onegai.fetch import (
     own_addresses,
     refuse_this_machine,
 )
+from onegai.files import File, Workspace
+from onegai.sources import Sources
 
 OWN = frozenset({ipaddress.ip_address("192.168.1.5"), ipaddress.ip_address("2001:db8::5")})
 
@@ -94,6 +97,8 @@ class Elsewhere(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.server.asked.append((self.path, dict(self.headers)))  # type: ignore[attr-defined]
         kind, _, rest = self.path[1:].partition("/")
+        if kind == "together":
+            self.server.together.wait(10)  # type: ignore[attr-defined]
         if kind == "to":
             status, headers, body = 302, {"Location": rest}, b""
         elif kind == "times":
@@ -119,6 +124,7 @@ class Local(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Elsewhere)
         self.asked: list[tuple[str, dict[str, str]]] = []
         self.until = threading.Event()
+        self.together = threading.Barrier(2)
 
     @property
     def url(self) -> str:
@@ -305,3 +311,36 @@ async def test_nobody_listens(local: Local, rule: AddressRule, target: Path) -> 
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/"
         with pytest.raises(Unfetchable, match=r"127\.0\.0\.1: "):
             await fetch(url, target, field="f", limit=1000, refused=refused)
+
+
+class Sound(BaseModel):
+    audio: File
+    more: list[File] = []
+
+
+async def test_all_files_of_a_call_are_fetched_at_once(
+    local: Local, rule: AddressRule, tmp_path: Path
+) -> None:
+    sources = Sources((), 1000, File, rule)
+    with Workspace(tmp_path / "uploads") as workspace:
+        given = Sound.model_validate(
+            {"audio": f"{local.url}/together/1.csv", "more": [f"{local.url}/together/2.csv"]}
+        )
+        await sources.resolve(given, workspace)
+        assert [(file.name, file.read()) for file in (given.audio, *given.more)] == [
+            ("1.csv", b"a,b"),
+            ("2.csv", b"a,b"),
+        ]
+        assert given.audio.media_type == "text/csv"
+
+
+async def test_the_first_that_cannot_be_fetched_ends_the_others(
+    local: Local, rule: AddressRule, tmp_path: Path
+) -> None:
+    sources = Sources((), 1000, File, rule)
+    with Workspace(tmp_path / "uploads") as workspace:
+        given = Sound.model_validate(
+            {"audio": f"{local.url}/endless", "more": ["data:,a", f"{local.url}/missing"]}
+        )
+        with pytest.raises(BadArguments, match=r"more\.1: 127\.0\.0\.1 answered 404"):
+            await sources.resolve(given, workspace)
