@@ -11,14 +11,22 @@ from typing import Any, NoReturn
 
 from onegai.errors import BadArguments, FileTooLarge, PathRefused
 from onegai.fetch import MIB, AddressRule, Unfetchable, fetch, refuse_this_machine
-from onegai.files import FORMS, File, JobResult, Workspace, from_base64, pending
+from onegai.files import (
+    FORMS,
+    File,
+    JobResult,
+    Workspace,
+    from_base64,
+    pending,
+    safe_name,
+)
 
 PATH_LENGTH = 4096
 """Of the longest path there can be; a longer text is base64."""
 
 
 class _Unusable(Exception):
-    """Why an argument gives no file; ``place`` is added by whoever knows it."""
+    """Why an argument gives no file."""
 
 
 @dataclass(frozen=True)
@@ -60,17 +68,23 @@ class Sources:
             if isinstance(source, str) and _is_url(source):
                 path = await asyncio.to_thread(workspace.new, "fetched")
                 got = await fetch(source, path, field=field, limit=self.limit, refused=self.refused)
+                # Under its name: some programs go by the suffix of a path.
+                path = path.rename(path.with_name(safe_name(got.name)))
                 file.arrive(path, got.name, got.media_type)
             elif isinstance(source, JobResult):
-                found = await asyncio.to_thread(self._of_job, source)
+                found = await asyncio.to_thread(self._of_job, source.job, workspace)
                 file.arrive(found.path, found.name, found.media_type)
             elif source is not None:
                 file.arrive(await asyncio.to_thread(self._local, field, source, own_paths))
         except (_Unusable, Unfetchable) as error:
             _refuse(field, str(error))
 
-    def _of_job(self, source: JobResult) -> File:
-        return self.of_job(source.job)
+    def _of_job(self, job: str, workspace: Workspace) -> File:
+        """Its file under its name, which stays for the call when the job's own is removed."""
+        found = self.of_job(job)
+        path = workspace.new(found.name)
+        path.hardlink_to(found.path)
+        return File(path, found.name, found.media_type)
 
     def _local(self, field: str, source: str | Path, own_paths: bool) -> bytes | Path:
         """The path that is meant, or the bytes that its base64 stands for."""

@@ -699,6 +699,9 @@ def test_the_result_of_a_job_is_a_file_for_another(server: Server) -> None:
     job = ended(server, "/api/files/wav")
     found = heard(server, {"job": job["id"]})["audio"]
     assert (found["name"], found["media_type"], found["size"]) == ("files-wav.wav", "audio/wav", 16)
+    assert found["path"].startswith(str(server.home / "data" / "uploads"))
+    assert found["path"].endswith("/files-wav.wav")
+    assert server.get(f"/job/{job['id']}/result").body == WAV
     job = ended(server, "/api/files/text")
     assert heard(server, {"job": job["id"]})["audio"]["size"] == len('"ね"'.encode())
 

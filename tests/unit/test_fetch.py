@@ -332,6 +332,7 @@ async def test_all_files_of_a_call_are_fetched_at_once(
             ("2.csv", b"a,b"),
         ]
         assert given.audio.media_type == "text/csv"
+        assert given.audio.path.name == "1.csv"
 
 
 async def test_the_first_that_cannot_be_fetched_ends_the_others(
