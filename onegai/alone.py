@@ -54,5 +54,5 @@ class Alone:
         return self._local.run(self._engine.schema(app, function))
 
     def answer(self, app: str, function: str, arguments: Mapping[str, Any]) -> Answer:
-        """Call a function and give all that it answered."""
-        return self._local.run(self._engine.answer(app, function, arguments))
+        """Call a function and give all that it answered; files with their bytes, not as links."""
+        return self._local.run(self._engine.answer(app, function, arguments, files="base64"))

@@ -6,8 +6,8 @@ from fastapi import FastAPI
 
 from onegai import __version__
 from onegai.engine import Engine
-from onegai.guard import Cors, CredentialsGuard, JsonBodies, OriginGuard
-from onegai.routes import apps, calls, editing, jobs, pages, services
+from onegai.guard import Bodies, Cors, CredentialsGuard, OriginGuard, SignedLinks
+from onegai.routes import apps, calls, editing, files, jobs, pages, services
 from onegai.routes.envelope import handle_errors
 from onegai.routes.extensions import Extensions
 from onegai.settings import Settings
@@ -32,8 +32,9 @@ def create_app(engine: Engine, settings: Settings) -> FastAPI:
         services.router(engine),
         editing.router(engine),
         jobs.router(engine),
+        files.router(engine),
         *Extensions(engine).routers,
-        calls.router(engine),
+        calls.router(engine, max_text=settings.max_json),
         pages.router(app, engine, docs=not settings.disable_docs),
     )
     for router in routers:
@@ -44,9 +45,10 @@ def create_app(engine: Engine, settings: Settings) -> FastAPI:
         engine.refresh()
         return engine.settings
 
-    # The last one added is the outermost: origin, CORS, password, body.
-    app.add_middleware(JsonBodies, settings=settings)
+    # The last one added is the outermost: signed links, origin, CORS, password, body.
+    app.add_middleware(Bodies, settings=settings)
     app.add_middleware(CredentialsGuard, settings=lambda: engine.settings)
     app.add_middleware(Cors, settings=lambda: engine.settings)
     app.add_middleware(OriginGuard, settings=refreshed)
+    app.add_middleware(SignedLinks, links=engine.links)
     return app

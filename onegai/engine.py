@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextvars
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
+from dataclasses import replace
 from typing import Any, Self
 
 from onegai import editing, effects
 from onegai.catalog import AppSpec, Catalog
 from onegai.errors import (
+    BadRequest,
     BrokenEntry,
     BrokenPlugin,
     CallTimeout,
@@ -24,7 +27,10 @@ from onegai.errors import (
     UnknownApp,
     UnknownFunction,
 )
-from onegai.functions import Function, Outcome, enveloped
+from onegai.fetch import AddressRule, refuse_this_machine
+from onegai.files import File, Workspace, suffix_of, sweep
+from onegai.filestore import FileStore
+from onegai.functions import Function, Keep, Outcome, enveloped, json_bytes
 from onegai.home import Home
 from onegai.homefiles import HomeFiles
 from onegai.installation import (
@@ -37,7 +43,8 @@ from onegai.installation import (
     remarks,
 )
 from onegai.installer import Installer
-from onegai.jobs import Jobs, Report, Work
+from onegai.jobs import CallResult, Jobs, Report, Work
+from onegai.links import Links
 from onegai.plugins import Plugins
 from onegai.process.logfile import LogFile
 from onegai.protocol import Answer, output_of, raise_failure
@@ -46,6 +53,7 @@ from onegai.schema import (
     AppInfo,
     Applied,
     Document,
+    FileForm,
     FunctionInfo,
     GpuStatus,
     Job,
@@ -59,6 +67,7 @@ from onegai.schema import (
 from onegai.sdk.context import CallContext, Services, Transport, open_transport
 from onegai.sdk.handles import declares_handle
 from onegai.settings import Settings
+from onegai.sources import Sources, roots
 from onegai.supervisor.leases import Lease
 from onegai.supervisor.readiness import CAP_FACTOR
 from onegai.supervisor.supervisor import Supervisor
@@ -92,11 +101,17 @@ class Engine:
         probe: Probe | None = None,
         problems: Iterable[Problem] = (),
         arguments: Mapping[str, Any] | None = None,
+        refused: AddressRule = refuse_this_machine,
     ) -> None:
         """``settings`` and their ``problems`` were made by ``arguments``, which win over files."""
         self.home = home
         self._jobs = Jobs()
-        self._files = HomeFiles(home, settings, problems, arguments)
+        self._home_files = HomeFiles(home, settings, problems, arguments)
+        self.links = Links()
+        self.files = FileStore(home.files, self.links)
+        self._sources = Sources(
+            roots(settings.file_roots), settings.max_upload, self.file_of_job, refused
+        )
         self._plugins: Plugins
         self._problem_sources: list[Callable[[], Iterable[Problem]]] = []
         self._editing = asyncio.Lock()
@@ -118,6 +133,8 @@ class Engine:
         self._loop = asyncio.get_running_loop()
         self._plugins = Plugins(self.home, self._catalog.specs)
         await self._installer.recover(self._catalog.specs)
+        await asyncio.to_thread(sweep, self.home.uploads)
+        await self._stack.enter_async_context(self.files)
         self._stack.callback(self._threads.shutdown, wait=False, cancel_futures=True)
         self.transport = await self._stack.enter_async_context(open_transport())
         await self._stack.enter_async_context(self._supervisor)
@@ -130,16 +147,17 @@ class Engine:
     @property
     def settings(self) -> Settings:
         """The settings in effect."""
-        return self._files.settings
+        return self._home_files.settings
 
     @property
     def _catalog(self) -> Catalog:
-        return self._files.catalog
+        return self._home_files.catalog
 
     def refresh(self) -> None:
         """Read config.json and the entries again if one of the files has changed."""
-        if self._files.refresh():
+        if self._home_files.refresh():
             log.info("config.json or services.json has changed: read again")
+            self._sources = replace(self._sources, roots=roots(self.settings.file_roots))
             self._plugins.adopt(self._catalog.specs)
             self._supervisor.adopt(self._catalog, self.settings.vram_headroom)
 
@@ -167,10 +185,10 @@ class Engine:
         """Make config.json hold this, and heed it. Raises as ``editing.replace_config``."""
         async with self._editing:
             change = await asyncio.to_thread(
-                editing.replace_config, self.home, content, if_match, self._files.check
+                editing.replace_config, self.home, content, if_match, self._home_files.check
             )
             self.refresh()
-            return effects.of_config(change, self._files, self._supervisor.outdated())
+            return effects.of_config(change, self._home_files, self._supervisor.outdated())
 
     async def replace_services(self, content: Mapping[str, Any], if_match: str | None) -> Applied:
         """Make the entries be these, and heed them. Raises as ``editing.replace_services``."""
@@ -179,7 +197,7 @@ class Engine:
                 editing.replace_services, self.home, content, if_match, self.settings.apps
             )
             self.refresh()
-            return effects.of_services(change, self._files, self._supervisor.outdated())
+            return effects.of_services(change, self._home_files, self._supervisor.outdated())
 
     # --- apps ------------------------------------------------------------------------------
 
@@ -346,7 +364,7 @@ class Engine:
         """What is wrong with config.json, services.json and the func files."""
         plugins = [plugin.problem for plugin in self._plugins.all().values() if plugin.problem]
         others = [problem for source in self._problem_sources for problem in source()]
-        return [*self._files.problems, *plugins, *others]
+        return [*self._home_files.problems, *plugins, *others]
 
     def watch_problems(self, source: Callable[[], Iterable[Problem]]) -> None:
         """Have ``problems`` ask this, too: for what lies above the engine (api files)."""
@@ -376,19 +394,109 @@ class Engine:
             if self._catalog.specs[app].active and plugin.functions
         }
 
-    async def call(self, app: str, function: str, given: Any) -> Outcome:
-        """Run a function with JSON arguments. Raises what is wrong with the call or the app."""
+    def function(self, app: str, name: str) -> Function:
+        """One function. Raises what is wrong with its app, or that there is no such function."""
         spec = self._active(app)
-        called = self._function(app, function)
+        found = self._function(app, name)
         check_installed(self.home, spec)
-        arguments = called.arguments(app, given)
-        context = self._context(app, spec.call_timeout)
+        return found
+
+    def workspace(self) -> Workspace:
+        """A place for the files that come with a call."""
+        return Workspace(self.home.uploads)
+
+    async def call(
+        self,
+        app: str,
+        function: str,
+        given: Any,
+        *,
+        files: FileForm = "url",
+        workspace: Workspace | None = None,
+    ) -> Outcome:
+        """Run a function with JSON arguments. Raises what is wrong with the call or the app.
+
+        ``files``: how the files of its result stand in the JSON. ``workspace`` has the files that
+        came with the call, and is gone at its end.
+        """
+        called = self.function(app, function)
+        return await self._call(app, called, called.arguments(app, given), files, workspace)
+
+    async def submit(
+        self,
+        app: str,
+        function: str,
+        arguments: Any,
+        *,
+        files: FileForm = "url",
+        workspace: Workspace | None = None,
+    ) -> Job:
+        """As ``call``, as a job: only wrong arguments are raised here."""
+        called = self.function(app, function)
+        checked = called.arguments(app, arguments)
+        place = workspace or self.workspace()
+
+        async def work(_report: Report) -> CallResult:
+            outcome = await self._call(app, called, checked, files, place)
+            return await asyncio.to_thread(self._call_result, app, called, outcome)
+
+        return self._jobs.call(app, function, work, place.close)
+
+    def _call_result(self, app: str, function: Function, outcome: Outcome) -> CallResult:
+        body = outcome.file or outcome.body
+        name = f"{app}-{function.name}{suffix_of(body.media_type)}"
+        file = File(body.content, name, body.media_type)
+        kept = self.files.keep(file, body.media_type)
+        detail = outcome.detail_json if outcome.envelope else None
+        return CallResult(kept, detail, base64=outcome.file is not None)
+
+    def call_result(self, job_id: str) -> CallResult | None:
+        """What a call gave; None for a job of another kind. Raises its error, and JobNotDone."""
+        found = self._jobs.answer(job_id)
+        if found is None:
+            raise_failure(self._jobs.get(job_id))
+        return found
+
+    def content(self, result: CallResult) -> bytes:
+        """What the direct answer would have had, or had in its envelope. Raises UnknownFile."""
+        kept = self.files.find(result.kept.id, result.kept.name)
+        content = self.files.path(kept).read_bytes()
+        return b'"' + base64.b64encode(content) + b'"' if result.base64 else content
+
+    def file_of_job(self, job_id: str) -> File:
+        """The result of a job as a file. Raises UnknownJob, JobNotDone, BadRequest, UnknownFile."""
+        answer = self._jobs.answer(job_id)
+        if answer is None:
+            job = self._jobs.get(job_id)
+            reason = f"the job {job_id} gave no result"
+            if job.error is not None:
+                reason += f": {job.error['message']}"
+            raise BadRequest(reason=reason, do="name a job that called a function and is done")
+        kept = self.files.find(answer.kept.id, answer.kept.name)
+        return File(self.files.path(kept), kept.name, kept.media_type)
+
+    async def _call(
+        self,
+        app: str,
+        called: Function,
+        arguments: Any,
+        files: FileForm,
+        workspace: Workspace | None,
+    ) -> Outcome:
+        spec = self._active(app)
+        context = self._context(app, spec.call_timeout, workspace)
+
+        def keep(file: File) -> dict[str, Any]:
+            return self.files.entry(file, files)
+
         with context.active():
             try:
                 async with asyncio.timeout(spec.call_timeout):
+                    if called.takes_files:
+                        await context.fetch_files(arguments)
                     if spec.has_service and not declares_handle(self._plugins[app].module, app):
                         context.pinned[app] = await self._supervisor.lease(app)
-                    return await self._run(app, called, arguments)
+                    return await self._run(app, called, arguments, keep)
             except TimeoutError:
                 raise CallTimeout(app=app, seconds=spec.call_timeout) from None
 
@@ -397,21 +505,37 @@ class Engine:
         called = self.functions().get(app, {}).get(function)
         return None if called is None else called.schema()
 
-    async def answer(self, app: str, function: str, arguments: Mapping[str, Any]) -> Answer:
+    async def answer(
+        self, app: str, function: str, arguments: Mapping[str, Any], *, files: FileForm = "url"
+    ) -> Answer:
         """``call``, and its outcome as a server would answer it."""
-        outcome = await self.call(app, function, dict(arguments))
+        outcome = await self.call(app, function, dict(arguments), files=files)
         content = outcome.body.content
         if outcome.envelope:
             content = enveloped(content, outcome.detail_json)
         return Answer.of(function, content, outcome.body.media_type)
 
-    async def _run(self, app: str, function: Function, arguments: Any) -> Outcome:
+    async def result(self, job: Job) -> Answer:
+        """What a job has answered, for an hour after its end. Raises its error, and JobNotDone."""
+        found = self.call_result(job.id)
+        if found is None:
+            content = enveloped(json_bytes(self._jobs.get(job.id)), b"{}")
+            return Answer.of("", content, "application/json")
+        content = await asyncio.to_thread(self.content, found)
+        if found.detail is None:
+            return Answer.of(job.function, content, found.kept.media_type)
+        return Answer.of(job.function, enveloped(content, found.detail), "application/json")
+
+    async def _run(
+        self, app: str, function: Function, arguments: Any, keep: Keep | None = None
+    ) -> Outcome:
         try:
             if function.is_async:
-                return function.outcome(await function.call(arguments))
+                result = await function.call(arguments)
+                return await asyncio.to_thread(function.outcome, result, keep)
             surroundings = contextvars.copy_context()
             return await self._loop.run_in_executor(
-                self._threads, lambda: surroundings.run(_call_in_thread, function, arguments)
+                self._threads, lambda: surroundings.run(_call_in_thread, function, arguments, keep)
             )
         except OneGAIError:
             raise
@@ -449,11 +573,13 @@ class Engine:
         spec = self._active(app)
         return self._context(app, spec.call_timeout)
 
-    def _context(self, app: str, seconds: float) -> CallContext:
+    def _context(self, app: str, seconds: float, workspace: Workspace | None = None) -> CallContext:
         return CallContext(
             app=app,
             services=self._supervisor,
             transport=self.transport,
+            sources=self._sources,
+            workspace=workspace or self.workspace(),
             loop=self._loop,
             deadline=time.monotonic() + seconds,
             seconds=seconds,
@@ -537,9 +663,9 @@ class Engine:
         )
 
 
-def _call_in_thread(function: Function, arguments: Any) -> Outcome:
+def _call_in_thread(function: Function, arguments: Any, keep: Keep | None) -> Outcome:
     try:
-        return function.outcome(function.call(arguments))
+        return function.outcome(function.call(arguments), keep)
     except StopIteration as error:
         # A future cannot carry it (PEP 479 has the same reason).
         raise RuntimeError("StopIteration") from error

@@ -17,7 +17,16 @@ from pydantic import BaseModel
 
 from onegai.errors import NoOneGAI, OneGAIError, Relayed, ServerUnreachable
 from onegai.protocol import Answer
-from onegai.schema import AppInfo, Applied, Document, Job, JobEvent, ServiceStatus, StatusReport
+from onegai.schema import (
+    AppInfo,
+    Applied,
+    Document,
+    FileForm,
+    Job,
+    JobEvent,
+    ServiceStatus,
+    StatusReport,
+)
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
@@ -210,13 +219,24 @@ def log_follow(app: str, tail: int) -> Stream[str]:
     return Stream(f"{_log_path(app, tail)}&follow=1", lambda event: str(event.data["line"]))
 
 
-def answer(app: str, function: str, arguments: Mapping[str, Any]) -> Request[Answer]:
+def answer(
+    app: str, function: str, arguments: Mapping[str, Any], files: FileForm = "url"
+) -> Request[Answer]:
     """Call a function."""
+    return _post(_call_path(app, function, files), _answer_of(function), **arguments)
 
-    def read(reply: Reply) -> Answer:
-        return Answer.of(function, reply.content, reply.headers.get("Content-Type", ""))
 
-    return _post(f"/api/{_part(app)}/{_part(function)}", read, **arguments)
+def submit(
+    app: str, function: str, arguments: Mapping[str, Any], files: FileForm = "url"
+) -> Request[Job]:
+    """Call a function as a job."""
+    post = _post(_call_path(app, function, files), _one(Job), **arguments)
+    return replace(post, headers={**post.headers, "Prefer": "respond-async"})
+
+
+def answer_of(job: Job) -> Request[Answer]:
+    """What a job has answered."""
+    return Request("GET", f"/job/{_part(job.id)}/result", _answer_of(job.function))
 
 
 def schema(app: str, function: str) -> Request[dict[str, Any] | None]:
@@ -274,6 +294,15 @@ def _replace(path: str, content: Mapping[str, Any], if_match: str | None) -> Req
 
 def _document(reply: Reply) -> Document:
     return Document(content=json.loads(reply.content)["result"], etag=reply.headers["ETag"])
+
+
+def _answer_of(function: str) -> Callable[[Reply], Answer]:
+    return lambda reply: Answer.of(function, reply.content, reply.headers.get("Content-Type", ""))
+
+
+def _call_path(app: str, function: str, files: FileForm) -> str:
+    path = f"/api/{_part(app)}/{_part(function)}"
+    return path if files == "url" else f"{path}?files={files}"
 
 
 def _one(model: type[M]) -> Callable[[Reply], M]:

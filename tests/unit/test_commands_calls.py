@@ -44,12 +44,17 @@ def test_arguments() -> None:
 def test_file_arguments(tmp_path: Path, form: str, content: bytes, value: str) -> None:
     path = tmp_path / "a file=@b"
     path.write_bytes(content)
-    assert calls.parse([form.format(path)]) == {"x": value}
+    given = calls.parse([form.format(path)])
+    assert calls.sent(given, ()) == {"x": value}
+    encoded = base64.b64encode(content).decode()
+    assert calls.sent(given, {"x"}) == {"x": {"base64": encoded, "name": "a file=@b"}}
 
 
 def test_stdin_argument(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"from a pipe")))
-    assert calls.parse(["x@-"]) == {"x": "from a pipe"}
+    given = calls.parse(["x@-"])
+    assert calls.sent(given, ()) == {"x": "from a pipe"}
+    assert calls.sent(given, {"x"}) == {"x": {"base64": "ZnJvbSBhIHBpcGU=", "name": ""}}
 
 
 @pytest.mark.parametrize(
