@@ -1,19 +1,17 @@
 """whisper: writes down what is said (Whisper base, Japanese, English and 97 more languages)."""
 
+import base64
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from onegai.sdk import service
+from onegai.sdk import File, service
 
 whisper = service("whisper")
 
 
 class Speech(BaseModel):
-    audio: str = Field(
-        min_length=1,
-        description="a sound file (wav, mp3, ogg, flac, m4a, webm …) as base64 or data: URL",
-    )
+    audio: File = Field(description="a sound file: wav, mp3, ogg, flac, m4a, webm …")
     language: str = Field(
         default="auto",
         pattern="^(auto|[a-z]{2,3})$",
@@ -27,5 +25,7 @@ class Speech(BaseModel):
 
 def main(args: Speech) -> tuple[str, dict[str, Any]]:
     """Write down what is said. The detail has language, duration and the segments' seconds."""
-    heard = whisper.post("/main", json=args.model_dump()).json()
+    audio = base64.b64encode(args.audio.read()).decode()
+    how = args.model_dump(exclude={"audio"})
+    heard = whisper.post("/main", json={"audio": audio, **how}).json()
     return heard.pop("text"), heard

@@ -7,6 +7,8 @@
 #   app_venv [PYTHON]          makes apps/APP/venv and activates it: OneGAI's own Python, or the one named (3.10, say)
 #   app_pip [--copy] [--build] LOCK   installs install/LOCK into it: exactly what is listed, by hash
 #                              --copy: own copies, for apps that edit packages in place · --build: allow source packages
+#   app_packages WORD...       installs what pip would, by the same words: names, -r FILE, paths from apps/APP. Not locked:
+#                              --exclude-newer 2024-10-01 takes what was new on that day, for apps that are no longer tended
 #   app_git URL [REF]          puts a Git repository into apps/APP, at a branch, a tag or a commit; without its history
 #   app_download URL FILE [SHA256]   fetches a large file to apps/APP/FILE; goes on where it, or an earlier run, broke off
 #   app_check CODE             runs Python code in the venv, offline: is what was installed really there?
@@ -222,6 +224,12 @@ app_pip() {
     say "installing packages of $APP"
     attempt "$UV" pip install --python "$APP_DIR/venv/bin/python" --require-hashes --no-deps \
         "${options[@]+"${options[@]}"}" -r "$ONEGAI_ROOT/install/$lock" || _explain_and_exit "installing packages of $APP"
+}
+
+app_packages() {
+    say "installing packages of $APP"
+    attempt env -C "$APP_DIR" "$UV" pip install --python "$APP_DIR/venv/bin/python" "$@" ||
+        _explain_and_exit "installing packages of $APP"
 }
 
 app_git() {

@@ -49,6 +49,10 @@ class Alone:
         """All apps by name."""
         return self._local.run(self._engine.apps())
 
+    def schema(self, app: str, function: str) -> dict[str, Any] | None:
+        """JSON Schema of a function's arguments; None where there is no such function."""
+        return self._local.run(self._engine.schema(app, function))
+
     def answer(self, app: str, function: str, arguments: Mapping[str, Any]) -> Answer:
-        """Call a function and give all that it answered."""
-        return self._local.run(self._engine.answer(app, function, arguments))
+        """Call a function and give all that it answered; files with their bytes, not as links."""
+        return self._local.run(self._engine.answer(app, function, arguments, files="base64"))

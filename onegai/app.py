@@ -6,8 +6,8 @@ from fastapi import FastAPI
 
 from onegai import __version__
 from onegai.engine import Engine
-from onegai.guard import Cors, CredentialsGuard, JsonBodies, OriginGuard
-from onegai.routes import apps, calls, editing, jobs, pages, services
+from onegai.guard import Bodies, Cors, CredentialsGuard, OriginGuard, SignedLinks
+from onegai.routes import apps, calls, editing, files, jobs, pages, services
 from onegai.routes.envelope import handle_errors
 from onegai.routes.extensions import Extensions
 from onegai.settings import Settings
@@ -27,26 +27,34 @@ def create_app(engine: Engine, settings: Settings) -> FastAPI:
         openapi_url=None,
         redirect_slashes=False,
     )
+    # Extensions win over functions. Functions come before the rest, as they must be quick.
+    extensions = Extensions(engine).routers
+    for router in extensions:
+        app.include_router(router)
+    call = calls.route(engine, max_text=settings.max_json)
+    app.router.routes.append(call)
     routers = (
         apps.router(engine),
         services.router(engine),
         editing.router(engine),
         jobs.router(engine),
-        *Extensions(engine).routers,
-        calls.router(engine),
+        files.router(engine),
         pages.router(app, engine, docs=not settings.disable_docs),
     )
     for router in routers:
         app.include_router(router)
-    handle_errors(app, [route for router in routers for route in router.routes])
+    handle_errors(
+        app, [call, *(route for router in (*extensions, *routers) for route in router.routes)]
+    )
 
     def refreshed() -> Settings:
         engine.refresh()
         return engine.settings
 
-    # The last one added is the outermost: origin, CORS, password, body.
-    app.add_middleware(JsonBodies, settings=settings)
+    # The last one added is the outermost: signed links, origin, CORS, password, body.
+    app.add_middleware(Bodies, settings=settings)
     app.add_middleware(CredentialsGuard, settings=lambda: engine.settings)
     app.add_middleware(Cors, settings=lambda: engine.settings)
     app.add_middleware(OriginGuard, settings=refreshed)
+    app.add_middleware(SignedLinks, links=engine.links)
     return app

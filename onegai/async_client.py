@@ -11,7 +11,16 @@ import aiohttp
 from onegai import wire
 from onegai.errors import OneGAIError
 from onegai.protocol import Answer, output_of
-from onegai.schema import AppInfo, Applied, Document, Job, JobEvent, ServiceStatus, StatusReport
+from onegai.schema import (
+    AppInfo,
+    Applied,
+    Document,
+    FileForm,
+    Job,
+    JobEvent,
+    ServiceStatus,
+    StatusReport,
+)
 
 T = TypeVar("T")
 
@@ -60,9 +69,25 @@ class AsyncClient:
         """Call a function and give its bytes."""
         return (await self.answer(app, function, arguments)).content
 
-    async def answer(self, app: str, function: str, arguments: Mapping[str, Any]) -> Answer:
+    async def answer(
+        self, app: str, function: str, arguments: Mapping[str, Any], *, files: FileForm = "url"
+    ) -> Answer:
         """Call a function and give all that it answered; arguments may have any name."""
-        return await self._send(wire.answer(app, function, arguments))
+        return await self._send(wire.answer(app, function, arguments, files))
+
+    async def submit(
+        self, app: str, function: str, arguments: Mapping[str, Any], *, files: FileForm = "url"
+    ) -> Job:
+        """Begin a call as a job; ``result`` gives what it answered."""
+        return await self._send(wire.submit(app, function, arguments, files))
+
+    async def result(self, job: Job) -> Answer:
+        """What a call that was submitted has answered; raises its error."""
+        return await self._send(wire.answer_of(job))
+
+    async def schema(self, app: str, function: str) -> dict[str, Any] | None:
+        """JSON Schema of a function's arguments; None: no such function, or ``disable_docs``."""
+        return await self._send(wire.schema(app, function))
 
     async def apps(self) -> dict[str, AppInfo]:
         """All apps by name."""

@@ -273,7 +273,7 @@ def _merged_files(
             continue
         for app, entry in entries.items():
             origin[app] = name
-            if (reason := _bad_name(app)) is not None:
+            if (reason := bad_name(app)) is not None:
                 refuse(Problem(app=app, file=name, reason=reason))
             elif not isinstance(entry, dict):
                 refuse(Problem(app=app, file=name, reason="the entry must be an object, {...}"))
@@ -304,7 +304,8 @@ def _lay_over(
     return own
 
 
-def _bad_name(app: str) -> str | None:
+def bad_name(app: str) -> str | None:
+    """Why no app can have this name; None if it can."""
     if not APP_NAME.fullmatch(app):
         return "an app's name is a-z, then a-z, 0-9 and _, at most 64 characters"
     if app in RESERVED:

@@ -9,7 +9,7 @@ from typing import NoReturn
 import click
 
 from onegai import __version__
-from onegai.commands import apps, calls, config, doctor, services
+from onegai.commands import apps, calls, config, doctor, new, services
 from onegai.commands.backend import FAILED, WRONG, Failure, shown
 from onegai.home import Home
 
@@ -59,6 +59,7 @@ def version() -> None:
 
 
 for command in (
+    new.new,
     *(apps.install, apps.update, apps.uninstall),
     *(services.start, services.stop, services.restart, services.ps, services.logs),
     calls.call,

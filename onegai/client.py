@@ -11,7 +11,16 @@ import urllib3
 from onegai import wire
 from onegai.errors import OneGAIError
 from onegai.protocol import Answer, output_line, raise_failure
-from onegai.schema import AppInfo, Applied, Document, Job, JobEvent, ServiceStatus, StatusReport
+from onegai.schema import (
+    AppInfo,
+    Applied,
+    Document,
+    FileForm,
+    Job,
+    JobEvent,
+    ServiceStatus,
+    StatusReport,
+)
 
 T = TypeVar("T")
 KEPT_CONNECTIONS = 16
@@ -60,9 +69,25 @@ class Client:
         """Call a function and give its bytes."""
         return self.answer(app, function, arguments).content
 
-    def answer(self, app: str, function: str, arguments: Mapping[str, Any]) -> Answer:
+    def answer(
+        self, app: str, function: str, arguments: Mapping[str, Any], *, files: FileForm = "url"
+    ) -> Answer:
         """Call a function and give all that it answered; arguments may have any name."""
-        return self._send(wire.answer(app, function, arguments))
+        return self._send(wire.answer(app, function, arguments, files))
+
+    def submit(
+        self, app: str, function: str, arguments: Mapping[str, Any], *, files: FileForm = "url"
+    ) -> Job:
+        """Begin a call as a job; ``result`` gives what it answered."""
+        return self._send(wire.submit(app, function, arguments, files))
+
+    def result(self, job: Job) -> Answer:
+        """What a call that was submitted has answered; raises its error."""
+        return self._send(wire.answer_of(job))
+
+    def schema(self, app: str, function: str) -> dict[str, Any] | None:
+        """JSON Schema of a function's arguments; None: no such function, or ``disable_docs``."""
+        return self._send(wire.schema(app, function))
 
     def apps(self) -> dict[str, AppInfo]:
         """All apps by name."""

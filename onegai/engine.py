@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 import time
-from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, nullcontext
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
+from dataclasses import replace
 from typing import Any, Self
 
 from onegai import editing, effects
+from onegai.calling import Calls
 from onegai.catalog import AppSpec, Catalog
 from onegai.errors import (
     BrokenEntry,
     BrokenPlugin,
-    CallTimeout,
-    FunctionFailed,
     Inactive,
     NoService,
-    OneGAIError,
     UnknownApp,
     UnknownFunction,
 )
+from onegai.fetch import AddressRule, refuse_this_machine
+from onegai.files import Workspace, sweep
+from onegai.filestore import FileStore
 from onegai.functions import Function, Outcome, enveloped
 from onegai.home import Home
 from onegai.homefiles import HomeFiles
@@ -39,6 +38,7 @@ from onegai.installation import (
 )
 from onegai.installer import Installer
 from onegai.jobs import Jobs, Report, Work
+from onegai.links import Links
 from onegai.plugins import Plugins
 from onegai.process.logfile import LogFile
 from onegai.protocol import Answer, output_of, raise_failure
@@ -47,6 +47,7 @@ from onegai.schema import (
     AppInfo,
     Applied,
     Document,
+    FileForm,
     FunctionInfo,
     GpuStatus,
     Job,
@@ -59,17 +60,12 @@ from onegai.schema import (
     StatusReport,
 )
 from onegai.sdk.context import CallContext, Services, Transport, open_transport
-from onegai.sdk.handles import declares_handle
 from onegai.settings import Settings
+from onegai.sources import Sources, roots
 from onegai.supervisor.leases import Lease
-from onegai.supervisor.readiness import CAP_FACTOR
 from onegai.supervisor.supervisor import Supervisor
-from onegai.turns import Turns
 
 log = logging.getLogger(__name__)
-
-MOST_THREADS = 512
-"""For sync functions, made as they are needed: each app's ``concurrency`` is what limits them."""
 
 SIZE_SECONDS = 60.0
 
@@ -95,11 +91,20 @@ class Engine:
         probe: Probe | None = None,
         problems: Iterable[Problem] = (),
         arguments: Mapping[str, Any] | None = None,
+        refused: AddressRule = refuse_this_machine,
     ) -> None:
         """``settings`` and their ``problems`` were made by ``arguments``, which win over files."""
         self.home = home
         self._jobs = Jobs()
-        self._files = HomeFiles(home, settings, problems, arguments)
+        self._home_files = HomeFiles(home, settings, problems, arguments)
+        self.links = Links()
+        self.files = FileStore(home.files, self.links)
+        self.calls = Calls(
+            home, self._jobs, self.files, lambda: self._sources, lambda: self._catalog
+        )
+        self._sources = Sources(
+            roots(settings.file_roots), settings.max_upload, self.calls.file_of_job, refused
+        )
         self._plugins: Plugins
         self._problem_sources: list[Callable[[], Iterable[Problem]]] = []
         self._editing = asyncio.Lock()
@@ -110,20 +115,19 @@ class Engine:
             self._catalog,
             probe or machine_probe(),
             settings.vram_headroom,
-            self,
+            self.calls,
         )
-        self._threads = ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="call")
-        self._turns: defaultdict[str, Turns] = defaultdict(Turns)
         self.transport: Transport
-        self._loop: asyncio.AbstractEventLoop
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        self._loop = asyncio.get_running_loop()
         self._plugins = Plugins(self.home, self._catalog.specs)
         await self._installer.recover(self._catalog.specs)
-        self._stack.callback(self._threads.shutdown, wait=False, cancel_futures=True)
+        await asyncio.to_thread(sweep, self.home.uploads)
+        await self._stack.enter_async_context(self.files)
+        self._stack.callback(self.calls.close)
         self.transport = await self._stack.enter_async_context(open_transport())
+        self.calls.open(self._plugins, self._supervisor, self.transport)
         await self._stack.enter_async_context(self._supervisor)
         await self._stack.enter_async_context(self._jobs)
         return self
@@ -134,16 +138,17 @@ class Engine:
     @property
     def settings(self) -> Settings:
         """The settings in effect."""
-        return self._files.settings
+        return self._home_files.settings
 
     @property
     def _catalog(self) -> Catalog:
-        return self._files.catalog
+        return self._home_files.catalog
 
     def refresh(self) -> None:
         """Read config.json and the entries again if one of the files has changed."""
-        if self._files.refresh():
+        if self._home_files.refresh():
             log.info("config.json or services.json has changed: read again")
+            self._sources = replace(self._sources, roots=roots(self.settings.file_roots))
             self._plugins.adopt(self._catalog.specs)
             self._supervisor.adopt(self._catalog, self.settings.vram_headroom)
 
@@ -171,10 +176,10 @@ class Engine:
         """Make config.json hold this, and heed it. Raises as ``editing.replace_config``."""
         async with self._editing:
             change = await asyncio.to_thread(
-                editing.replace_config, self.home, content, if_match, self._files.check
+                editing.replace_config, self.home, content, if_match, self._home_files.check
             )
             self.refresh()
-            return effects.of_config(change, self._files, self._supervisor.outdated())
+            return effects.of_config(change, self._home_files, self._supervisor.outdated())
 
     async def replace_services(self, content: Mapping[str, Any], if_match: str | None) -> Applied:
         """Make the entries be these, and heed them. Raises as ``editing.replace_services``."""
@@ -183,7 +188,7 @@ class Engine:
                 editing.replace_services, self.home, content, if_match, self.settings.apps
             )
             self.refresh()
-            return effects.of_services(change, self._files, self._supervisor.outdated())
+            return effects.of_services(change, self._home_files, self._supervisor.outdated())
 
     # --- apps ------------------------------------------------------------------------------
 
@@ -361,7 +366,7 @@ class Engine:
         )
 
     def _with_calls(self, status: ServiceStatus) -> ServiceStatus:
-        turns = self._turns[status.app]
+        turns = self.calls.turns(status.app)
         status.calls, status.queued = turns.running, turns.queued
         return status
 
@@ -369,7 +374,7 @@ class Engine:
         """What is wrong with config.json, services.json and the func files."""
         plugins = [plugin.problem for plugin in self._plugins.all().values() if plugin.problem]
         others = [problem for source in self._problem_sources for problem in source()]
-        return [*self._files.problems, *plugins, *others]
+        return [*self._home_files.problems, *plugins, *others]
 
     def watch_problems(self, source: Callable[[], Iterable[Problem]]) -> None:
         """Have ``problems`` ask this, too: for what lies above the engine (api files)."""
@@ -399,138 +404,68 @@ class Engine:
             if self._catalog.specs[app].active and plugin.functions
         }
 
-    async def call(self, app: str, function: str, given: Any) -> Outcome:
-        """Run a function with JSON arguments. Raises what is wrong with the call or the app."""
+    def function(self, app: str, name: str) -> Function:
+        """One function. Raises what is wrong with its app, or that there is no such function."""
         spec = self._active(app)
-        called = self._function(app, function)
+        found = self._function(app, name)
         check_installed(self.home, spec)
-        arguments = called.arguments(app, given)
-        context = self._context(app, spec.call_timeout)
-        with ExitStack() as held:
-            place = held.enter_context(self._turns[app].place(spec))
-            held.callback(context.release)
-            try:
-                async with asyncio.timeout(spec.call_timeout):
-                    if spec.has_service:
-                        await self._lease_for(context)
-                    await place.turn()
-                    return await self._run(app, called, arguments, context, held)
-            except TimeoutError:
-                raise CallTimeout(app=app, seconds=spec.call_timeout) from None
+        return found
 
-    async def answer(self, app: str, function: str, arguments: Mapping[str, Any]) -> Answer:
+    async def call(
+        self,
+        app: str,
+        function: str,
+        given: Any,
+        *,
+        files: FileForm = "url",
+        workspace: Workspace | None = None,
+    ) -> Outcome:
+        """Run a function with JSON arguments. Raises what is wrong with the call or the app.
+
+        ``files``: how the files of its result stand in the JSON. ``workspace`` has the files that
+        came with the call, and is gone at its end.
+        """
+        called = self.function(app, function)
+        arguments = called.arguments(app, given)
+        return await self.calls.call(self._active(app), called, arguments, files, workspace)
+
+    async def submit(
+        self,
+        app: str,
+        function: str,
+        arguments: Any,
+        *,
+        files: FileForm = "url",
+        workspace: Workspace | None = None,
+    ) -> Job:
+        """As ``call``, as a job: only wrong arguments are raised here."""
+        called = self.function(app, function)
+        checked = called.arguments(app, arguments)
+        return self.calls.submit(self._active(app), called, checked, files, workspace)
+
+    async def schema(self, app: str, function: str) -> dict[str, Any] | None:
+        """JSON Schema of a function's arguments; None where there is no such function."""
+        called = self.functions().get(app, {}).get(function)
+        return None if called is None else called.schema()
+
+    async def answer(
+        self, app: str, function: str, arguments: Mapping[str, Any], *, files: FileForm = "url"
+    ) -> Answer:
         """``call``, and its outcome as a server would answer it."""
-        outcome = await self.call(app, function, dict(arguments))
+        outcome = await self.call(app, function, dict(arguments), files=files)
         content = outcome.body.content
         if outcome.envelope:
             content = enveloped(content, outcome.detail_json)
         return Answer.of(function, content, outcome.body.media_type)
 
-    async def _lease_for(self, context: CallContext) -> None:
-        """Have the app's service ready for its own function.
-
-        A function with a handle leases for each request; so that it is not evicted in between, the
-        first of these leases is had here. One without a handle holds it as long as it runs.
-        """
-        app = context.app
-        lease = await self._supervisor.lease(app)
-        leases = (
-            context.offered if declares_handle(self._plugins[app].module, app) else context.pinned
-        )
-        leases[app] = lease
-
-    async def _run(
-        self,
-        app: str,
-        function: Function,
-        arguments: Any,
-        context: CallContext,
-        held: ExitStack,
-    ) -> Outcome:
-        """Run it. What is ``held`` stays so until a thread that cannot be stopped has ended."""
-        try:
-            if function.is_async:
-                with context.active():
-                    return function.outcome(await function.call(arguments))
-            return await self._in_thread(function, arguments, context, held)
-        except OneGAIError:
-            raise
-        except asyncio.CancelledError as error:
-            if (task := asyncio.current_task()) is None or task.cancelling():
-                raise
-            raise self._failed(app, function, error) from None
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - the function is the user's code
-            raise self._failed(app, function, error) from None
-
-    async def _in_thread(
-        self, function: Function, arguments: Any, context: CallContext, held: ExitStack
-    ) -> Outcome:
-        with context.active():
-            surroundings = contextvars.copy_context()
-        thread = self._threads.submit(surroundings.run, _call_in_thread, function, arguments)
-        try:
-            return await asyncio.wrap_future(thread)
-        except asyncio.CancelledError:
-            if not thread.cancel() and not thread.done():
-                # Its next use of a handle fails, and then it ends.
-                context.deadline = 0
-                rest = held.pop_all()
-                thread.add_done_callback(
-                    lambda _thread: self._loop.call_soon_threadsafe(rest.close)
-                )
-            raise
-
-    def _failed(self, app: str, function: Function, error: BaseException) -> FunctionFailed:
-        """The error to answer with; the traceback goes to the log only."""
-        log.error("%s/%s failed", app, function.name, exc_info=error)
-        return FunctionFailed(
-            app=app,
-            function=function.name,
-            reason=f"{type(error).__name__}: {error}",
-            log=self.home.relative(self.home.logs / "onegai.log"),
-        )
-
-    async def load(self, spec: AppSpec, url: str) -> None:
-        """The app's ``load``, if it has one, before its service counts as ready."""
-        await self._hook("load", spec, url)
-
-    async def unload(self, spec: AppSpec, url: str) -> None:
-        """The app's ``unload``, if it has one."""
-        await self._hook("unload", spec, url)
-
-    def can_unload(self, app: str) -> bool:
-        """Has the app's func file an ``unload``?"""
-        return "unload" in self._plugins[app].functions
-
-    async def _hook(self, name: str, spec: AppSpec, url: str) -> None:
-        """Run a function against the service without a lease, in the time that a start may take."""
-        function = self._plugins[spec.app].functions.get(name)
-        if function is None:
-            return
-        seconds = spec.start_timeout * CAP_FACTOR
-        context = self._context(spec.app, seconds)
-        context.granted[spec.app] = url
-        arguments = function.arguments(spec.app, {})
-        with ExitStack() as held:
-            held.callback(context.release)
-            async with asyncio.timeout(seconds):
-                await self._run(spec.app, function, arguments, context, held)
+    async def result(self, job: Job) -> Answer:
+        """What a job has answered, for an hour after its end. Raises its error, and JobNotDone."""
+        return await self.calls.answer_of(job)
 
     def call_context(self, app: str) -> CallContext:
         """The surroundings of one call of a function of ``app``. From any thread."""
         spec = self._active(app)
-        return self._context(app, spec.call_timeout)
-
-    def _context(self, app: str, seconds: float) -> CallContext:
-        return CallContext(
-            app=app,
-            services=self._supervisor,
-            transport=self.transport,
-            loop=self._loop,
-            deadline=time.monotonic() + seconds,
-            seconds=seconds,
-            settings=self._catalog.own_settings,
-        )
+        return self.calls.context(spec, spec.call_timeout)
 
     # --- looking things up -----------------------------------------------------------------
 
@@ -607,11 +542,3 @@ class Engine:
                 *remarks(self.home, spec),
             ],
         )
-
-
-def _call_in_thread(function: Function, arguments: Any) -> Outcome:
-    try:
-        return function.outcome(function.call(arguments))
-    except StopIteration as error:
-        # A future cannot carry it (PEP 479 has the same reason).
-        raise RuntimeError("StopIteration") from error

@@ -6,20 +6,21 @@ they can be translated without touching the places that raise.
 
     OneGAIError
     ├── InputError              the request is wrong
-    │   ├── BadJson 400
-    │   ├── BodyTooLarge 413 · WrongContentType 415
+    │   ├── BadJson 400 · BadMultipart 400
+    │   ├── BodyTooLarge 413 · FileTooLarge 413 · WrongContentType 415
     │   ├── BadRequest 422 · BadArguments 422
     │   └── IfMatchMissing 428
     ├── AccessError             the caller may not
     │   ├── Unauthorized 401
-    │   └── ForbiddenOrigin 403 · RemoteEditOff 403
+    │   ├── ForbiddenOrigin 403 · SignatureRefused 403
+    │   └── PathRefused 403 · AddressRefused 403 · RemoteEditOff 403
     ├── NotFoundError           there is no such thing
     │   ├── UnknownRoute 404 · MethodNotAllowed 405
-    │   └── UnknownApp 404 · UnknownFunction 404 · UnknownJob 404
+    │   └── UnknownApp 404 · UnknownFunction 404 · UnknownJob 404 · UnknownFile 404
     ├── ConflictError           it exists, but not in a state that allows this
     │   ├── BrokenEntry 409 · BrokenPlugin 409 · Inactive 409 · NoService 409
     │   ├── NotInstalled 409 · InstallBroken 409 · Installing 409 · NoInstallScript 409
-    │   ├── InstalledByHand 409 · Busy 409 · NotRemovable 409
+    │   ├── InstalledByHand 409 · Busy 409 · NotRemovable 409 · JobNotDone 409
     │   ├── PortTaken 409 · Stopped 409 · ShuttingDown 503
     │   ├── UnreadableFile 409 · LostUpdate 412
     │   ├── NotEnoughMemory 503 · NoGpu 503 · TooLarge 409 · KeptInTheWay 409 · Deadlock 409
@@ -36,6 +37,7 @@ they can be translated without touching the places that raise.
     ├── Relayed 502             what another OneGAI answered, or a job's record says; its own status
     ├── ServerUnreachable 502   no server answers at an address
     ├── NoOneGAI 502            something else than OneGAI answers there
+    ├── DiskFull 507            there is no room for a file
     ├── SdkMisuse 500           a func file uses a handle in a way that cannot work
     └── InternalError 500       our own fault
 """
@@ -114,12 +116,31 @@ class BodyTooLarge(InputError):
     hint = "send less, or raise max_json in config.json"
 
 
+class BadMultipart(InputError):
+    """The body is not the multipart/form-data that its header says."""
+
+    code = "bad_multipart"
+    text = "the multipart/form-data body cannot be read: {reason}"
+    hint = (
+        "let the client make the Content-Type header itself, for example curl -F audio=@voice.wav"
+    )
+
+
+class FileTooLarge(InputError):
+    """A file, or a whole upload, is over ``max_upload``."""
+
+    code = "file_too_large"
+    status = 413
+    text = "{what} is larger than {limit_mib} MiB"
+    hint = "send less, or raise max_upload in config.json"
+
+
 class WrongContentType(InputError):
-    """Only JSON bodies are read (a web page can send the other types without asking)."""
+    """A body of another type than JSON (/api takes multipart/form-data, too)."""
 
     code = "wrong_content_type"
     status = 415
-    text = "the body has content type {got}, and only application/json is read"
+    text = "the body has content type {got}, and only {read} is read"
     hint = "send the header Content-Type: application/json"
 
 
@@ -172,6 +193,30 @@ class RemoteEditOff(AccessError):
     hint = "edit the file itself, or set remote_edit to 1 in config.json first; nothing was written"
 
 
+class SignatureRefused(AccessError):
+    """A signed link that has expired, or that nobody signed."""
+
+    code = "signature_refused"
+    text = "this signed link has expired, or is not one of this server's"
+    hint = "ask for a new one (?files=signed), or use the link without its query and the password"
+
+
+class PathRefused(AccessError):
+    """A file argument names a path outside ``file_roots``."""
+
+    code = "path_refused"
+    text = "{field}: {path} is not below a folder of file_roots"
+    hint = "add its folder to file_roots in config.json, or send the file"
+
+
+class AddressRefused(AccessError):
+    """A file argument's URL leads to this machine itself."""
+
+    code = "address_refused"
+    text = "{field}: {host} is {address}, an address of this machine, and is not fetched from"
+    hint = "send the file itself, or name its path (see file_roots)"
+
+
 class NotFoundError(OneGAIError):
     """There is no such thing."""
 
@@ -217,6 +262,14 @@ class UnknownJob(NotFoundError):
     code = "unknown_job"
     text = "there is no job {job!r}"
     hint = "see GET /job for the jobs of this server's run"
+
+
+class UnknownFile(NotFoundError):
+    """No such file, or not any more."""
+
+    code = "unknown_file"
+    text = "there is no file {name!r}; the files that calls give are kept for an hour"
+    hint = "call the function again"
 
 
 class ConflictError(OneGAIError):
@@ -303,6 +356,14 @@ class Busy(ConflictError):
     code = "busy"
     text = "the {kind} of {app} is under way (job {job})"
     hint = "wait for it, or end it with DELETE /job/{job}"
+
+
+class JobNotDone(ConflictError):
+    """The job has no result yet."""
+
+    code = "job_not_done"
+    text = "the job {job} is {state}, so it has no result yet"
+    hint = "wait for its end: GET /job/{job}/events"
 
 
 class NotRemovable(ConflictError):
@@ -621,6 +682,15 @@ class NoOneGAI(OneGAIError):
     status = 502
     text = "{url}: what answers there is no OneGAI (HTTP {http_status})"
     hint = "correct the address"
+
+
+class DiskFull(OneGAIError):
+    """A file of a call cannot be written."""
+
+    code = "disk_full"
+    status = 507
+    text = "there is no room left on the disk of {folder}"
+    hint = "free some space; large apps are shown by: bash run.sh du"
 
 
 class SdkMisuse(OneGAIError):

@@ -7,9 +7,9 @@ required parameter is named ``args``; a module's ``__all__`` wins over that rule
 from __future__ import annotations
 
 import base64
+import dataclasses
 import inspect
 import json
-import mimetypes
 import sys
 import time
 import typing
@@ -24,13 +24,17 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import to_json, to_jsonable_python
 
 from onegai.errors import BadArguments
-from onegai.runner import media
+from onegai.files import MARK, File, as_argument, find
 
 Form = Literal["main", "raw", "other"]
 """How the result leaves: main in an envelope, raw bare; others by what they return."""
 
 
+Keep = Callable[[File], dict[str, Any]]
+"""Keeps a file of a result, and gives what stands for it in JSON."""
+
 _JSON = "application/json"
+_FILES = (File, bytes, bytearray, Path)
 _QUALIFIERS = (typing.Required, typing.NotRequired)
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -58,6 +62,7 @@ class Outcome:
     """What a call gave, as objects and encoded (what has no JSON form is the function's fault).
 
     With ``envelope``, ``body`` is the value's JSON and goes into one; else it is all there is.
+    ``file`` are the bytes that stand as base64 in that JSON, where they are the whole result.
     """
 
     value: Any
@@ -65,6 +70,7 @@ class Outcome:
     envelope: bool
     body: Binary
     detail_json: bytes = b"{}"
+    file: Binary | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,8 @@ class Function:
     adapter: TypeAdapter[Any]
     form: Form
     derived: bool = False
+    takes_files: bool = False
+    """Is there a File in its arguments?"""
 
     @property
     def is_async(self) -> bool:
@@ -110,25 +118,39 @@ class Function:
             do = f"{app}/{self.name} takes {', '.join(fields)}" if fields else "see /docs"
             raise BadArguments(reason=reason, do=do, detail={"errors": errors}) from None
 
-    def outcome(self, result: Any) -> Outcome:
-        """Sort a result into value and detail by the rules of docs/functions."""
+    def outcome(self, result: Any, keep: Keep | None = None) -> Outcome:
+        """Sort a result into value and detail by the rules of docs/functions.
+
+        Files inside of it go through ``keep``; without it they are base64.
+        """
         value, detail = _sort(result)
+        file = None
         if self.form == "main" and isinstance(value, Binary):
+            file = value
             detail = {"media_type": value.media_type, "size": len(value.content), **detail}
             value = base64.b64encode(value.content).decode()
         if self.form == "raw" or isinstance(value, Binary):
-            return Outcome(value, detail, envelope=False, body=_bare(value))
-        body = Binary(json_bytes(value), _JSON)
-        return Outcome(value, detail, envelope=True, body=body, detail_json=json_bytes(detail))
+            return Outcome(value, detail, envelope=False, body=_bare(value, keep))
+        body = Binary(json_bytes(value, keep), _JSON)
+        return Outcome(value, detail, True, body, json_bytes(detail, keep), file)
 
 
-def json_bytes(value: Any) -> bytes:
-    """JSON of results: models, dataclasses, paths and dates too; bytes as base64; NaN as null."""
+def json_bytes(value: Any, keep: Keep | None = None) -> bytes:
+    """JSON of results: models, dataclasses, paths and dates too; NaN as null.
+
+    Files, bytes and paths of files go through ``keep``; without it bytes are base64.
+    """
+
+    def plain(value: Any) -> Any:
+        return _plain(value, keep)
+
     try:
         text = json.dumps(
-            value, default=_plain, ensure_ascii=False, allow_nan=False, separators=(",", ":")
+            value, default=plain, ensure_ascii=False, allow_nan=False, separators=(",", ":")
         )
     except (ValueError, TypeError):
+        if keep is not None and any(find(value, _FILES)):
+            value = _without_files(value, keep)
         return to_json(value, bytes_mode="base64", inf_nan_mode="null", fallback=str)
     return text.encode("utf-8", "replace")
 
@@ -139,10 +161,34 @@ def enveloped(result: bytes, detail: bytes) -> bytes:
     return b"".join((head, result, b',"detail":', detail, b"}"))
 
 
-def _plain(value: Any) -> Any:
+def _without_files(value: Any, keep: Keep) -> Any:
+    """As ``_plain``, all the way down: for what the json module gives up at."""
+    if isinstance(value, Mapping):
+        return {key: _without_files(one, keep) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_files(one, keep) for one in value]
+    if any(find(value, _FILES)):
+        plain = _plain(value, keep)
+        return plain if isinstance(value, _FILES) else _without_files(plain, keep)
+    return value
+
+
+def _plain(value: Any, keep: Keep | None) -> Any:
     """What the json module does not know, in terms that it knows."""
+    if isinstance(value, File):
+        return keep(value) if keep else as_argument(value)
     if isinstance(value, bytes | bytearray):
-        return base64.b64encode(value).decode()
+        return keep(File(bytes(value))) if keep else base64.b64encode(value).decode()
+    if isinstance(value, Path):
+        return keep(File(value)) if keep and value.is_file() else str(value)
+    if keep is not None and any(find(value, _FILES)):
+        # One step down; what lies there comes here again.
+        if isinstance(value, BaseModel):
+            return value.model_dump()
+        if isinstance(value, set | frozenset):
+            return list(value)
+        if dataclasses.is_dataclass(value):
+            return dict(vars(value))
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     if hasattr(value, "tolist"):
@@ -212,7 +258,7 @@ def _function(name: str, call: Callable[..., Any]) -> Function:
         raise BadFunction(
             f"{name}: the type of args is not usable: {reason}", _line(call)
         ) from None
-    return Function(name, call, adapter, form)
+    return Function(name, call, adapter, form, takes_files=MARK in json.dumps(schema))
 
 
 def _usable(hint: Any) -> Any:
@@ -245,13 +291,13 @@ def _line(call: Callable[..., Any]) -> int | None:
     return code.co_firstlineno if code is not None else None
 
 
-def _bare(value: Any) -> Binary:
+def _bare(value: Any, keep: Keep | None) -> Binary:
     """Bytes as they are, text as text/plain, everything else as JSON."""
     if isinstance(value, Binary):
         return value
     if isinstance(value, str):
         return Binary(value.encode("utf-8", "replace"), "text/plain; charset=utf-8")
-    return Binary(json_bytes(value), _JSON)
+    return Binary(json_bytes(value, keep), _JSON)
 
 
 def _sort(result: Any) -> tuple[Any, Mapping[str, Any]]:
@@ -259,16 +305,15 @@ def _sort(result: Any) -> tuple[Any, Mapping[str, Any]]:
         first, second = result
         if isinstance(second, dict):
             return _sort(first)[0], second
-        if isinstance(first, bytes | bytearray | Path) and isinstance(second, str):
-            return Binary(_content(first), second), {}
-    if isinstance(result, bytes | bytearray | Path):
-        content = _content(result)
-        media_type = media.sniff(content)
-        if media_type == media.BINARY and isinstance(result, Path):
-            media_type = mimetypes.guess_type(result.name)[0] or media.BINARY
-        return Binary(content, media_type), {}
+        if isinstance(first, _FILES) and isinstance(second, str):
+            return Binary(_file(first).read(), second), {}
+    if isinstance(result, _FILES):
+        file = _file(result)
+        return Binary(file.read(), file.media_type), {}
     return result, {}
 
 
-def _content(value: bytes | bytearray | Path) -> bytes:
-    return value.read_bytes() if isinstance(value, Path) else bytes(value)
+def _file(value: File | bytes | bytearray | Path) -> File:
+    if isinstance(value, File):
+        return value
+    return File(value if isinstance(value, Path) else bytes(value))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 
 from starlette.middleware.cors import CORSMiddleware
@@ -11,21 +12,30 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from onegai import auth
 from onegai.errors import (
     BodyTooLarge,
+    FileTooLarge,
     ForbiddenOrigin,
     OneGAIError,
+    SignatureRefused,
     Unauthorized,
     WrongContentType,
 )
+from onegai.links import Links
 from onegai.routes.envelope import error_answer
-from onegai.settings import Settings
+from onegai.settings import MIB, Settings
 
 WRONG_PASSWORD_SECONDS = 1.0
 _READ_ON = 64 << 20
 """Bytes of a body that is too large that are read and dropped, so that its sender, who may not
 look before all is sent, gets the answer."""
+_JSON = "application/json"
+_MULTIPART = "multipart/form-data"
 _POLICY_VIOLATION = 1008
 """WebSocket close code (RFC 6455, 7.4.1)."""
 
+
+_SIGNED = "onegai.signed"
+"""Key of a scope: the request is for a file, and its link is signed."""
+_SIGNABLE = re.compile(r"/file/[^/]+/[^/]+|/job/[^/]+/result")
 
 Current = Callable[[], Settings]
 """Gives the settings as they are now."""
@@ -56,8 +66,35 @@ class Cors:
         await self._cors(scope, receive, send)
 
 
+class SignedLinks:
+    """Lets reading of files through where the link is signed; outermost of the guards.
+
+    Such a link is for pages that have no password, of whatever site: ``<audio src>``.
+    """
+
+    def __init__(self, app: ASGIApp, links: Links) -> None:
+        self._app = app
+        self._links = links
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on, marked if the link is right, or answer 403 for one that is not."""
+        if (
+            scope["type"] == "http"
+            and scope["method"] in ("GET", "HEAD")
+            and _SIGNABLE.fullmatch(scope["path"])
+        ):
+            query = scope.get("query_string", b"").decode("latin-1")
+            right = self._links.check(scope["path"], query)
+            if right is False:
+                await _refuse(scope, receive, send, SignatureRefused())
+                return
+            if right:
+                scope = {**scope, _SIGNED: True}
+        await self._app(scope, receive, send)
+
+
 class OriginGuard:
-    """Refuses pages of other sites; outermost, so that nothing else answers them."""
+    """Refuses pages of other sites; outside of all that answers."""
 
     def __init__(self, app: ASGIApp, settings: Current) -> None:
         self._app = app
@@ -65,7 +102,7 @@ class OriginGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on, or answer 403."""
-        if scope["type"] in ("http", "websocket"):
+        if scope["type"] in ("http", "websocket") and _SIGNED not in scope:
             origin = auth.foreign_origin(_head(scope), self._settings())
             if origin is not None:
                 await _refuse(scope, receive, send, ForbiddenOrigin(origin=origin))
@@ -82,7 +119,7 @@ class CredentialsGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on, or answer 401."""
-        if scope["type"] in ("http", "websocket"):
+        if scope["type"] in ("http", "websocket") and _SIGNED not in scope:
             head = _head(scope)
             reason = auth.refusal(head, self._settings())
             if reason is not None:
@@ -93,17 +130,29 @@ class CredentialsGuard:
         await self._app(scope, receive, send)
 
 
-class JsonBodies:
-    """Reads the body of a request: JSON only, ``max_json`` bytes at most."""
+class Bodies:
+    """Reads the body of a request: JSON only, ``max_json`` bytes at most.
+
+    A call may also have multipart/form-data, of ``max_upload`` bytes at most; the route reads it.
+    """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
         self._limit = settings.max_json
+        self._upload_limit = settings.max_upload
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on with the whole body in one message, or answer 413 or 415."""
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
             await self._app(scope, receive, send)
+            return
+        if _is_upload(scope):
+            if self._announced_too_large(scope):
+                if "expect" not in _head(scope).headers:
+                    await self._read_on(receive)
+                await _refuse(scope, receive, send, self._too_large())
+                return
+            await self._app(scope, self._counted(receive), send)
             return
         try:
             body = await self._read(scope, receive)
@@ -121,7 +170,6 @@ class JsonBodies:
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
         """The whole body; None when the client left before it was sent."""
-        headers = _head(scope).headers
         too_large = BodyTooLarge(limit_mib=round(self._limit / (1 << 20), 1))
         pieces, size = [], 0
         while True:
@@ -140,10 +188,56 @@ class JsonBodies:
                 break
         if size > self._limit:
             raise too_large
-        kind = headers.get("content-type", "none").partition(";")[0].strip().lower()
-        if size and kind != "application/json":
-            raise WrongContentType(got=kind)
+        kind = _kind(scope)
+        if size and kind != _JSON:
+            read = f"{_JSON} (or {_MULTIPART})" if _is_call(scope) else _JSON
+            raise WrongContentType(got=kind or "none", read=read)
         return b"".join(pieces)
+
+    def _announced_too_large(self, scope: Scope) -> bool:
+        length = _head(scope).headers.get("content-length", "")
+        return length.isdecimal() and int(length) > self._upload_limit
+
+    def _too_large(self) -> FileTooLarge:
+        return FileTooLarge(what="the upload", limit_mib=round(self._upload_limit / MIB, 1))
+
+    def _counted(self, receive: Receive) -> Receive:
+        """Raises FileTooLarge in the route that reads, beyond the limit."""
+        size = 0
+
+        async def counting() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size <= self._upload_limit:
+                return message
+            if message.get("more_body"):
+                await self._read_on(receive)
+            raise self._too_large()
+
+        return counting
+
+    async def _read_on(self, receive: Receive) -> None:
+        """Drop what is still being sent, up to _READ_ON."""
+        size = 0
+        while size <= _READ_ON:
+            message = await receive()
+            size += len(message.get("body", b""))
+            if not message.get("more_body"):
+                return
+
+
+def _is_upload(scope: Scope) -> bool:
+    return _is_call(scope) and _kind(scope) == _MULTIPART
+
+
+def _is_call(scope: Scope) -> bool:
+    return scope["method"] == "POST" and str(scope["path"]).startswith("/api/")
+
+
+def _kind(scope: Scope) -> str:
+    """The media type of the body, without its parameters."""
+    return _head(scope).headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def _head(scope: Scope) -> auth.Head:

@@ -67,6 +67,16 @@ class Home:
         return self.root / "data" / "logs"
 
     @property
+    def uploads(self) -> Path:
+        """data/uploads: the files of calls that run; each call removes its own."""
+        return self.root / "data" / "uploads"
+
+    @property
+    def files(self) -> Path:
+        """data/files: the files that calls gave, for as long as they are kept."""
+        return self.root / "data" / "files"
+
+    @property
     def server_file(self) -> Path:
         """data/server.json: pid and URL of the server that runs for this home."""
         return self.root / "data" / "server.json"

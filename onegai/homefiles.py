@@ -37,6 +37,7 @@ class HomeFiles:
         self._next = settings
         self.catalog = Catalog({})
         self._home = home
+        self._files = (home.config, home.services, home.services_local)
         self._arguments = dict(arguments or {})
         self._good: dict[Path, dict[str, Any]] = {}
         self._config_problems = list(problems)
@@ -82,8 +83,7 @@ class HomeFiles:
         return now
 
     def _stamps_now(self) -> dict[Path, Stamp | None]:
-        home = self._home
-        return {path: stamp(path) for path in (home.config, home.services, home.services_local)}
+        return {path: stamp(path) for path in self._files}
 
     def _read_config(self) -> None:
         name = self._home.relative(self._home.config)

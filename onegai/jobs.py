@@ -8,10 +8,12 @@ import secrets
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
+from dataclasses import dataclass
 from typing import Any, Self
 
-from onegai.errors import Busy, InternalError, OneGAIError, UnknownJob
+from onegai.errors import Busy, InternalError, JobNotDone, OneGAIError, UnknownJob
 from onegai.events import Ring
+from onegai.filestore import Kept
 from onegai.schema import Job, JobEvent, JobState
 
 log = logging.getLogger(__name__)
@@ -24,14 +26,33 @@ Report = Callable[[str], None]
 Work = Callable[[Report], Awaitable[Any]]
 
 
+@dataclass(frozen=True)
+class CallResult:
+    """What a call gave: a file, and how the direct answer would have carried it.
+
+    ``detail`` is JSON, None for an answer without an envelope. ``base64``: the envelope has the
+    file as base64; otherwise the file is the JSON that stands in it.
+    """
+
+    kept: Kept
+    detail: bytes | None
+    base64: bool
+
+
 class _Record:
     """One job with what is needed to follow and to cancel it."""
 
-    def __init__(self, kind: str, app: str, variant: object) -> None:
+    def __init__(self, kind: str, app: str, variant: object, function: str = "") -> None:
         self.variant = variant
         self.job = Job(
-            id=secrets.token_hex(8), kind=kind, app=app, state=JobState.QUEUED, created=time.time()
+            id=secrets.token_hex(8),
+            kind=kind,
+            app=app,
+            function=function,
+            state=JobState.QUEUED,
+            created=time.time(),
         )
+        self.answer: CallResult | None = None
         self.lines: deque[str] = deque(maxlen=LOG_LINES)
         self.ring = Ring()
         self.ended = asyncio.Event()
@@ -58,6 +79,13 @@ class _Record:
         """A task that is cancelled before it begins runs not even its ``finally``."""
         if not self.job.state.ended:
             self.set(JobState.CANCELLED)
+
+    def done(self, result: Any) -> None:
+        if isinstance(result, CallResult):
+            self.answer = result
+            self.set(JobState.DONE, result_url=f"/job/{self.job.id}/result")
+        else:
+            self.set(JobState.DONE, result=result)
 
     def fail(self, error: OneGAIError) -> None:
         self.set(
@@ -101,12 +129,25 @@ class Jobs:
         """Begin work in the background, or join what ``running`` finds. Raises Busy."""
         if (joined := self.running(kind, app, excluding=excluding, variant=variant)) is not None:
             return joined
-        record = _Record(kind, app, variant)
-        self._records[record.job.id] = record
-        self._forget_old()
-        record.task = self._tasks.create_task(_run(record, work), name=f"{kind} of {app}")
-        record.task.add_done_callback(lambda _task: record.settle())
+        return self._begin(_Record(kind, app, variant), work).snapshot()
+
+    def call(self, app: str, function: str, work: Work, cleanup: Callable[[], None]) -> Job:
+        """Begin a call in the background; its work gives a CallResult. It joins no other.
+
+        ``cleanup`` is called at its end, also where that comes before its beginning.
+        """
+        record = self._begin(_Record("call", app, None, function), work)
+        assert record.task is not None
+        record.task.add_done_callback(lambda _task: cleanup())
         return record.snapshot()
+
+    def _begin(self, record: _Record, work: Work) -> _Record:
+        job = record.job
+        self._records[job.id] = record
+        self._forget_old()
+        record.task = self._tasks.create_task(_run(record, work), name=f"{job.kind} of {job.app}")
+        record.task.add_done_callback(lambda _task: record.settle())
+        return record
 
     def running(
         self, kind: str, app: str, *, excluding: Collection[str] = (), variant: object = None
@@ -132,6 +173,16 @@ class Jobs:
     def get(self, job_id: str) -> Job:
         """One job. Raises UnknownJob."""
         return self._record(job_id).snapshot()
+
+    def answer(self, job_id: str) -> CallResult | None:
+        """What a call gave; None where the job gave none: it was no call, or it failed.
+
+        Raises UnknownJob, and JobNotDone for one that has not ended.
+        """
+        record = self._record(job_id)
+        if not record.job.state.ended:
+            raise JobNotDone(job=job_id, state=record.job.state.value)
+        return record.answer
 
     async def wait(self, job_id: str) -> Job:
         """The job once it has ended, in whatever way."""
@@ -174,4 +225,4 @@ async def _run(record: _Record, work: Work) -> None:
         log.exception("job %s failed", record.job.id)
         record.fail(InternalError(reason=f"{type(error).__name__}: {error}"))
     else:
-        record.set(JobState.DONE, result=result)
+        record.done(result)

@@ -22,11 +22,13 @@ from onegai import jsonfile, wire
 from onegai.borrowing import BorrowedServices
 from onegai.catalog import load_catalog
 from onegai.engine import Engine
-from onegai.errors import HomeLocked, SdkMisuse
+from onegai.errors import HomeLocked, SdkMisuse, UnknownJob
+from onegai.files import File, Workspace
 from onegai.home import Home
 from onegai.sdk.context import CallContext, Hold, Services, open_transport
 from onegai.sdk.handles import declares_handle
 from onegai.settings import load_settings
+from onegai.sources import Sources
 
 T = TypeVar("T")
 A_YEAR = 365 * 24 * 3600.0
@@ -123,6 +125,8 @@ class LocalEngine:
             app=app,
             services=services,
             transport=self._transport,
+            sources=Sources((), self._settings.max_upload, _no_job),
+            workspace=Workspace(self._home.uploads),
             loop=self._loop,
             deadline=time.monotonic() + seconds,
             seconds=seconds,
@@ -162,6 +166,11 @@ class LocalEngine:
 
 async def _lease(services: Services, app: str) -> Hold:
     return await services.lease(app)
+
+
+def _no_job(job: str) -> File:
+    """Jobs are the server's, and this process has none."""
+    raise UnknownJob(job=job)
 
 
 class _Waiting:

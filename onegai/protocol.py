@@ -14,6 +14,7 @@ from onegai.schema import (
     Applied,
     Document,
     Envelope,
+    FileForm,
     Job,
     JobEvent,
     JobState,
@@ -141,8 +142,30 @@ class Engine(Protocol):
         """Make the entries be these, and heed them, if ``if_match`` is their ETag or ``*``."""
         ...
 
-    async def answer(self, app: str, function: str, arguments: Mapping[str, Any]) -> Answer:
-        """Call a function with JSON arguments, which may have any name."""
+    async def schema(self, app: str, function: str) -> dict[str, Any] | None:
+        """JSON Schema of a function's arguments, models in ``$defs``; None: it is not known."""
+        ...
+
+    async def answer(
+        self, app: str, function: str, arguments: Mapping[str, Any], *, files: FileForm = "url"
+    ) -> Answer:
+        """Call a function with JSON arguments, which may have any name.
+
+        ``files``: how files stand in what it answers.
+        """
+        ...
+
+    async def submit(
+        self, app: str, function: str, arguments: Mapping[str, Any], *, files: FileForm = "url"
+    ) -> Job:
+        """As ``answer``, as a job: only what is wrong with the arguments is raised here."""
+        ...
+
+    async def result(self, job: Job) -> Answer:
+        """What a call that was submitted has answered, for an hour after its end.
+
+        Raises its error, and JobNotDone.
+        """
         ...
 
 

@@ -10,6 +10,10 @@ from pydantic import BaseModel, Field, WithJsonSchema
 Switch = Annotated[bool, WithJsonSchema({"enum": [0, 1, False, True]})]
 """On or off; people write 1 and 0."""
 
+FileForm = Literal["url", "base64", "signed"]
+"""How files stand in an answer: with a URL, with their bytes too, with a URL that needs no
+password."""
+
 
 class State(StrEnum):
     """States of a service; the service's owner task is the only writer."""
@@ -172,11 +176,15 @@ class Job(BaseModel):
     id: str
     kind: str = Field(description="what is done, for example install")
     app: str
+    function: str = Field(default="", description="what is called, for a job of kind call")
     state: JobState
     created: float
     started: float | None = None
     ended: float | None = None
     result: Any = None
+    result_url: str | None = Field(
+        default=None, description="where the result of a call is, for an hour after its end"
+    )
     error: dict[str, Any] | None = Field(
         default=None, description="for a failed job: message, HTTP status, code, src, hint, log"
     )

@@ -7,9 +7,10 @@ import json
 import os
 import secrets
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from onegai import jsonfile
 from onegai.errors import ConfigError
@@ -45,9 +46,23 @@ class Settings(BaseModel):
     )
     vram_headroom: float = Field(default=0.0, ge=0, description="GB that stay free on the GPU")
     max_json: int = Field(default=32 * MIB, gt=0, description="bytes of a request body of JSON")
+    max_upload: int = Field(
+        default=2048 * MIB, gt=0, description="bytes of a form with files, and of a fetched file"
+    )
+    file_roots: tuple[str, ...] = Field(
+        default=(), description="folders from which a call may name files by path"
+    )
     apps: dict[str, dict[str, Any]] = Field(
         default={}, description="per app: any key of its entry, and settings of its own"
     )
+
+    @field_validator("file_roots")
+    @classmethod
+    def _whole_paths(cls, roots: tuple[str, ...]) -> tuple[str, ...]:
+        for root in roots:
+            if not Path(root).expanduser().is_absolute():
+                raise ValueError(f"{root!r} must be a whole path, from / or ~ on")
+        return roots
 
     @property
     def open_to_network(self) -> bool:
@@ -58,10 +73,10 @@ class Settings(BaseModel):
 FILE_ONLY = frozenset({"apps", "remote_edit"})
 """Settings that no environment variable can give."""
 
-AT_START = frozenset({"host", "port", "disable_docs", "max_json"})
+AT_START = frozenset({"host", "port", "disable_docs", "max_json", "max_upload"})
 """Settings that are read when the server starts; a change of one waits for the next start."""
 
-LATER = frozenset({"openai_key", "stop_children", "max_upload", "file_roots", "loapi"})
+LATER = frozenset({"openai_key", "stop_children", "loapi"})
 """Keys of the contract that are accepted and do nothing yet."""
 
 

@@ -17,7 +17,16 @@ from pydantic import BaseModel
 
 from onegai.errors import NoOneGAI, OneGAIError, Relayed, ServerUnreachable
 from onegai.protocol import Answer
-from onegai.schema import AppInfo, Applied, Document, Job, JobEvent, ServiceStatus, StatusReport
+from onegai.schema import (
+    AppInfo,
+    Applied,
+    Document,
+    FileForm,
+    Job,
+    JobEvent,
+    ServiceStatus,
+    StatusReport,
+)
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
@@ -39,13 +48,14 @@ class Reply:
 
 @dataclass(frozen=True)
 class Request(Generic[T]):
-    """One request; ``read`` makes the result of a reply."""
+    """One request; ``read`` makes the result of a reply, with ``may_lack`` also of a 404."""
 
     method: str
     path: str
     read: Callable[[Reply], T]
     content: bytes | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    may_lack: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,7 +107,7 @@ def credentials(username: str, password: str) -> dict[str, str]:
 
 def result(url: str, request: Request[T], reply: Reply) -> T:
     """What was asked for. Raises the server's error, and NoOneGAI."""
-    if reply.status >= 300:
+    if reply.status >= 300 and not (reply.status == 404 and request.may_lack):
         raise error(url, reply)
     try:
         return request.read(reply)
@@ -209,13 +219,40 @@ def log_follow(app: str, tail: int) -> Stream[str]:
     return Stream(f"{_log_path(app, tail)}&follow=1", lambda event: str(event.data["line"]))
 
 
-def answer(app: str, function: str, arguments: Mapping[str, Any]) -> Request[Answer]:
+def answer(
+    app: str, function: str, arguments: Mapping[str, Any], files: FileForm = "url"
+) -> Request[Answer]:
     """Call a function."""
+    return _post(_call_path(app, function, files), _answer_of(function), **arguments)
 
-    def read(reply: Reply) -> Answer:
-        return Answer.of(function, reply.content, reply.headers.get("Content-Type", ""))
 
-    return _post(f"/api/{_part(app)}/{_part(function)}", read, **arguments)
+def submit(
+    app: str, function: str, arguments: Mapping[str, Any], files: FileForm = "url"
+) -> Request[Job]:
+    """Call a function as a job."""
+    post = _post(_call_path(app, function, files), _one(Job), **arguments)
+    return replace(post, headers={**post.headers, "Prefer": "respond-async"})
+
+
+def answer_of(job: Job) -> Request[Answer]:
+    """What a job has answered."""
+    return Request("GET", f"/job/{_part(job.id)}/result", _answer_of(job.function))
+
+
+def schema(app: str, function: str) -> Request[dict[str, Any] | None]:
+    """The arguments of a function, from /openapi.json, which a server may not have."""
+
+    def read(reply: Reply) -> dict[str, Any] | None:
+        if reply.status == 404:
+            return None
+        document = json.loads(reply.content)
+        operation = document["paths"].get(f"/api/{app}/{function}", {}).get("post")
+        if operation is None:
+            return None
+        schema = operation["requestBody"]["content"]["application/json"]["schema"]
+        return {**schema, "$defs": document["components"]["schemas"]}
+
+    return Request("GET", "/openapi.json", read, may_lack=True)
 
 
 def config_document() -> Request[Document]:
@@ -257,6 +294,15 @@ def _replace(path: str, content: Mapping[str, Any], if_match: str | None) -> Req
 
 def _document(reply: Reply) -> Document:
     return Document(content=json.loads(reply.content)["result"], etag=reply.headers["ETag"])
+
+
+def _answer_of(function: str) -> Callable[[Reply], Answer]:
+    return lambda reply: Answer.of(function, reply.content, reply.headers.get("Content-Type", ""))
+
+
+def _call_path(app: str, function: str, files: FileForm) -> str:
+    path = f"/api/{_part(app)}/{_part(function)}"
+    return path if files == "url" else f"{path}?files={files}"
 
 
 def _one(model: type[M]) -> Callable[[Reply], M]:

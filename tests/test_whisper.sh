@@ -19,7 +19,7 @@ with wave.open(silence, "wb") as out:
 with Client(*(os.environ[f"ONEGAI_{key}"] for key in ("URL", "USERNAME", "PASSWORD"))) as client:
     speech = client.raw("hibari", text="The train to London leaves at noon.", seed=1)
     heard, nothing = (
-        client.call("whisper", audio=base64.b64encode(content).decode(), language="en")
+        client.call("whisper", audio={"base64": base64.b64encode(content).decode()}, language="en")
         for content in (speech, silence.getvalue())
     )
 assert "train to london leaves at noon" in heard.lower(), heard

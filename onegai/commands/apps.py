@@ -52,11 +52,19 @@ def uninstall(app: str, purge: bool, server: str | None) -> None:
 @click.command()
 @server_option
 def du(server: str | None) -> None:
-    """Show how much disk each app takes."""
+    """Show how much disk each app takes.
+
+    SHARED is the part that uv's cache or another app holds too (hard links): it takes no more room,
+    and an uninstall does not free it.
+    """
     with worker(Home.find(), server) as onegai, Progress("measuring", plain=False):
-        found = [(info.size or 0, app) for app, info in onegai.apps().items()]
-    rows = [(app, size(mib)) for mib, app in sorted(found, reverse=True) if mib]
-    click.echo(table(("APP", "DISK"), [*rows, ("all", size(sum(mib for mib, _ in found)))]))
+        infos = onegai.apps()
+    found = sorted(
+        ((info.size or 0, info.shared or 0, app) for app, info in infos.items()), reverse=True
+    )
+    rows = [(app, size(mib), size(shared)) for mib, shared, app in found if mib]
+    sums = (sum(mib for mib, _, _ in found), sum(shared for _, shared, _ in found))
+    click.echo(table(("APP", "DISK", "SHARED"), [*rows, ("all", *map(size, sums))]))
 
 
 @click.command()

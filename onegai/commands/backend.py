@@ -70,6 +70,10 @@ class Worker(Protocol):
         """All apps by name."""
         ...
 
+    def schema(self, app: str, function: str) -> dict[str, Any] | None:
+        """JSON Schema of a function's arguments; None where there is no such function."""
+        ...
+
     def answer(self, app: str, function: str, arguments: Mapping[str, Any]) -> Answer:
         """Call a function and give all that it answered."""
         ...

@@ -7,7 +7,8 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,8 @@ def call(
     \b
     key=text     a text
     key:=JSON    a number, true, a list, …
-    key=@FILE    what is in the file (- for stdin): text, or base64 where it is binary
+    key=@FILE    the file (- for stdin); for an argument that is no file what is in it:
+                 text, or base64 where it is binary
     key@FILE     the same
 
     FUNCTION is main; with -o it is raw, whose answer is bare bytes.
@@ -50,9 +52,14 @@ def call(
     arguments = parse(words[1:] if named else words)
     if output is not None:
         _check_writable(output)
+    from onegai.files import file_fields
+
     progress = Progress(f"calling {app}/{function}", plain=False)
     with worker(Home.find(), server) as onegai, progress:
-        answer = onegai.answer(app, function, arguments)
+        schema = onegai.schema(app, function) if arguments else None
+        if schema is not None:
+            _check_names(f"{app}/{function}", arguments, schema)
+        answer = onegai.answer(app, function, sent(arguments, file_fields(schema or {})))
     if output is not None:
         content = _bytes(answer)
         _write(output, content)
@@ -64,8 +71,16 @@ def call(
         _print(answer)
 
 
+@dataclass(frozen=True)
+class Content:
+    """What is in a file that an argument names."""
+
+    content: bytes
+    name: str
+
+
 def parse(words: Iterable[str]) -> dict[str, Any]:
-    """The arguments that the words say. Raises Failure."""
+    """The arguments that the words say; those of files as Content. Raises Failure."""
     arguments: dict[str, Any] = {}
     for word in words:
         if (found := _ARGUMENT.fullmatch(word)) is None:
@@ -85,6 +100,37 @@ def parse(words: Iterable[str]) -> dict[str, Any]:
     return arguments
 
 
+def argument_names(schema: Mapping[str, Any]) -> set[str] | None:
+    """What a JSON Schema of an object lets its keys be; None: anything."""
+    definitions: Mapping[str, Any] = schema.get("$defs", {})
+    names: set[str] = set()
+    pending = [schema]
+    while pending:
+        part = pending.pop()
+        if (reference := part.get("$ref")) is not None:
+            pending.append(definitions[reference.rpartition("/")[2]])
+            continue
+        choices = part.get("anyOf") or part.get("oneOf") or part.get("allOf")
+        if choices:
+            pending += choices
+        elif part.get("additionalProperties", "properties" not in part):
+            return None
+        names |= set(part.get("properties", ()))
+    return names
+
+
+def _check_names(function: str, arguments: Iterable[str], schema: Mapping[str, Any]) -> None:
+    """A function ignores keys that it does not know; a mistyped one had better be said."""
+    names = argument_names(schema)
+    unknown = [key for key in arguments if names is not None and key not in names]
+    if unknown:
+        raise Failure(
+            f"{function} has no argument {', '.join(map(repr, unknown))}",
+            f"it takes {', '.join(sorted(names or ())) or 'none'}",
+            status=WRONG,
+        )
+
+
 def _json(key: str, text: str) -> Any:
     try:
         return json.loads(text)
@@ -94,8 +140,27 @@ def _json(key: str, text: str) -> Any:
         ) from None
 
 
-def _content(key: str, name: str) -> str:
-    """A file as text; as base64 where it is none."""
+def sent(arguments: Mapping[str, Any], files: Collection[str]) -> dict[str, Any]:
+    """The arguments as JSON; a Content is a file where its name is one of ``files``, else text."""
+    return {
+        key: _as_json(value, key in files) if isinstance(value, Content) else value
+        for key, value in arguments.items()
+    }
+
+
+def _as_json(given: Content, is_file: bool) -> Any:
+    """Text that is no UTF-8 is base64."""
+    encoded = base64.b64encode(given.content).decode()
+    if is_file:
+        return {"base64": encoded, "name": given.name}
+    try:
+        text = given.content.decode()
+    except UnicodeDecodeError:
+        return encoded
+    return encoded if "\0" in text else text
+
+
+def _content(key: str, name: str) -> Content:
     try:
         content = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
     except (OSError, ValueError) as error:
@@ -105,11 +170,7 @@ def _content(key: str, name: str) -> str:
             f"a text that begins with @ is written {key}:='\"@…\"'",
             status=WRONG,
         ) from None
-    try:
-        text = content.decode()
-    except UnicodeDecodeError:
-        text = "\0"
-    return base64.b64encode(content).decode() if "\0" in text else text
+    return Content(content, "" if name == "-" else Path(name).name)
 
 
 def _check_writable(output: str) -> None:

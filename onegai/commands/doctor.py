@@ -38,7 +38,7 @@ ON_WINDOWS_DISK = "move the folder to your Linux home: models load many times fa
 class Finding:
     """One line of the report; ``do`` says what to do about it."""
 
-    mark: Literal["ok", "warn", "fail"]
+    mark: Literal["ok", "note", "warn", "fail"]
     what: str
     do: str = ""
 
@@ -204,13 +204,15 @@ def func_files(home: Home, catalog: Catalog) -> Iterator[Finding]:
 
 
 def installs(home: Home, catalog: Catalog) -> Iterator[Finding]:
-    """What did not end well."""
-    from onegai.installation import InstallState, install_state
+    """What did not end well, and what is unusual."""
+    from onegai.installation import InstallState, install_state, remarks
 
     for spec in catalog.specs.values():
         if install_state(home, spec) is InstallState.BROKEN:
             do = f"{COMMAND} install {spec.app} starts clean"
             yield Finding("warn", f"the last install of {spec.app} did not finish", do)
+        for remark in remarks(home, spec):
+            yield Finding("note", in_words(remark), "nothing to do if it is meant so")
 
 
 def server_and_ports(home: Home, settings: Settings | None, catalog: Catalog) -> Iterator[Finding]:

@@ -18,7 +18,7 @@ import click
 
 HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
 ERASE_LINE, ERASE_BELOW, HOME = "\r\x1b[2K", "\x1b[J", "\x1b[H"
-_COLOURS = {"ok": "32", "warn": "33", "fail": "31"}
+_COLOURS = {"ok": "32", "note": "36", "warn": "33", "fail": "31"}
 _FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
 
@@ -29,7 +29,7 @@ def is_live(stream: IO[str]) -> bool:
 
 
 def coloured(word: str) -> str:
-    """ok, warn or fail in its colour, where colours are shown."""
+    """ok, note, warn or fail in its colour, where colours are shown."""
     return f"\x1b[{_COLOURS[word]}m{word}\x1b[0m" if is_live(sys.stdout) else word
 
 

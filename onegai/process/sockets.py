@@ -41,6 +41,11 @@ def listeners(pids: Iterable[int]) -> set[Listener]:
     return {listener for inode, listener in _all_listeners() if inode in ours}
 
 
+def listening_ports() -> set[int]:
+    """The ports that anybody listens on, whatever the address."""
+    return {listener.port for _inode, listener in _all_listeners()}
+
+
 def port_holder(port: int) -> str:
     """Who listens on a port, in words: pid and command where this user may see them."""
     wanted = {inode for inode, listener in _all_listeners() if listener.port == port}

@@ -2,28 +2,124 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from typing import Any
+from collections.abc import Coroutine
+from contextlib import ExitStack
+from typing import Any, get_args
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
+from pydantic import TypeAdapter, ValidationError
+from starlette.requests import ClientDisconnect
+from starlette.routing import Route
 
 from onegai.engine import Engine
-from onegai.errors import BadArguments, BadJson
+from onegai.errors import BadArguments, BadJson, BadRequest
+from onegai.files import Workspace
+from onegai.functions import Outcome
+from onegai.routes.apps import accepted
 from onegai.routes.envelope import encoded_envelope
+from onegai.routes.forms import as_arguments, read_parts
+from onegai.routes.jobs import with_links
+from onegai.schema import FileForm
+
+WATCH_SECONDS = 0.1
+"""From when on it is watched whether the client is still there; most calls end sooner."""
 
 
-def router(engine: Engine) -> APIRouter:
-    """The route. It is not in the schema by itself: each function is, see routes.openapi."""
-    routes = APIRouter(prefix="/api", tags=["functions"])
+class _Gone(Exception):
+    """The client has left."""
 
-    @routes.post("/{app}/{function}", include_in_schema=False)
-    async def call(app: str, function: str, request: Request) -> Response:
-        outcome = await engine.call(app, function, parse_object(await request.body()))
+
+def route(engine: Engine, *, max_text: int) -> Route:
+    """The route, without what FastAPI puts around one: it is the one that must be quick.
+
+    It is not in the schema: each function is, see routes.openapi. ``max_text`` is the most bytes
+    of a form's texts.
+    """
+
+    async def call(request: Request) -> Response:
+        app, function = request.path_params["app"], request.path_params["function"]
+        files = _file_form(request)
+        with ExitStack() as until_answered:
+            workspace = engine.calls.workspace()
+            until_answered.callback(workspace.close)
+            try:
+                given = await _given(app, function, request, workspace)
+                if _wants_job(request):
+                    job = await engine.submit(
+                        app, function, given, files=files, workspace=workspace
+                    )
+                    until_answered.pop_all()  # now the job's end removes the workspace
+                    answer = accepted(with_links(engine, job, files))
+                    answer.headers["Preference-Applied"] = "respond-async"
+                    return answer
+                calling = engine.call(app, function, given, files=files, workspace=workspace)
+                outcome = await _while_there(request, calling)
+            except (ClientDisconnect, _Gone):
+                return Response(status_code=400)
         if outcome.envelope:
             return encoded_envelope(outcome.body.content, outcome.detail_json)
         return Response(outcome.body.content, media_type=outcome.body.media_type)
 
-    return routes
+    async def _given(app: str, function: str, request: Request, workspace: Workspace) -> Any:
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "multipart/form-data":
+            return parse_object(await request.body())
+        schema = engine.function(app, function).schema()
+        parts = await read_parts(request, workspace, max_text)
+        return as_arguments(parts, schema)
+
+    return Route("/api/{app}/{function}", call, methods=["POST"])
+
+
+async def _while_there(request: Request, calling: Coroutine[Any, Any, Outcome]) -> Outcome:
+    """The outcome of a call, which is cancelled when the client hangs up. Raises _Gone then."""
+    call = asyncio.ensure_future(calling)
+    try:
+        await asyncio.wait({call}, timeout=WATCH_SECONDS)
+        if not call.done():
+            watch = asyncio.ensure_future(_left(request))
+            try:
+                await asyncio.wait({call, watch}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                watch.cancel()
+            if not call.done():
+                raise _Gone
+        return call.result()
+    finally:
+        if not call.done():
+            call.cancel()
+            await asyncio.wait({call})
+
+
+async def _left(request: Request) -> None:
+    """Return when the client has hung up. Its whole body must have been read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+_FILE_FORM: TypeAdapter[FileForm] = TypeAdapter(FileForm)
+
+
+def _file_form(request: Request) -> FileForm:
+    """``?files=``. Raises BadRequest."""
+    given = request.query_params.get("files", "url")
+    try:
+        return _FILE_FORM.validate_python(given)
+    except ValidationError:
+        forms = ", ".join(get_args(FileForm))
+        raise BadRequest(
+            reason=f"files: must be one of {forms}",
+            do="see /docs",
+            detail={"errors": [{"field": "files", "message": f"must be one of {forms}"}]},
+        ) from None
+
+
+def _wants_job(request: Request) -> bool:
+    """RFC 7240: preferences are a list, each with parameters perhaps."""
+    preferences = ",".join(request.headers.getlist("prefer")).split(",")
+    return any(one.partition(";")[0].strip().lower() == "respond-async" for one in preferences)
 
 
 def parse_object(body: bytes) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from starlette.routing import BaseRoute, Match, Route
 from onegai.errors import (
     BadJson,
     BadRequest,
+    FileTooLarge,
     InternalError,
     MethodNotAllowed,
     OneGAIError,
@@ -43,6 +44,9 @@ def error_answer(error: OneGAIError) -> Response:
         answer.headers["WWW-Authenticate"] = 'Basic realm="OneGAI", charset="UTF-8"'
     if isinstance(error, QueueFull):
         answer.headers["Retry-After"] = str(error.retry_after)
+    if isinstance(error, FileTooLarge):
+        # What is still being sent is not read, so the connection cannot be used again.
+        answer.headers["Connection"] = "close"
     if isinstance(error, MethodNotAllowed):
         answer.headers["Allow"] = str(error.params["allowed"])
     return answer

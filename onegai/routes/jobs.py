@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Response
 
 from onegai.engine import Engine
-from onegai.routes.envelope import envelope
+from onegai.routes.envelope import encoded_envelope, envelope
+from onegai.routes.files import file_answer
 from onegai.routes.stream import event, event_stream
+from onegai.schema import FileForm, Job
 
 
 def router(engine: Engine) -> APIRouter:
@@ -19,9 +22,22 @@ def router(engine: Engine) -> APIRouter:
     async def list_jobs() -> Response:
         return envelope(await engine.jobs())
 
-    @routes.get("/{job}", summary="One job")
-    async def get_job(job: str) -> Response:
-        return envelope(await engine.job(job))
+    @routes.get("/{job}", summary="One job; with files=signed its result_url needs no password")
+    async def get_job(job: str, files: FileForm = "url") -> Response:
+        return envelope(with_links(engine, await engine.job(job), files))
+
+    async def result(job: str) -> Response:
+        found = engine.calls.result(job)
+        if found is None:
+            return envelope(await engine.job(job))
+        if found.detail is None:
+            return file_answer(engine, engine.files.find(found.kept.id, found.kept.name))
+        content = await asyncio.to_thread(engine.calls.content, found)
+        return encoded_envelope(content, found.detail)
+
+    summary = "What the call would have answered, for an hour after its end"
+    routes.get("/{job}/result", summary=summary)(result)
+    routes.head("/{job}/result", include_in_schema=False)(result)
 
     @routes.get("/{job}/events", summary="Its events until it ends; resumes by Last-Event-ID")
     async def events(job: str, last_event_id: Annotated[int, Header()] = 0) -> Response:
@@ -33,3 +49,10 @@ def router(engine: Engine) -> APIRouter:
         return envelope(await engine.cancel(job))
 
     return routes
+
+
+def with_links(engine: Engine, job: Job, files: FileForm) -> Job:
+    """The job with the links to files that were asked for."""
+    if job.result_url is None or files != "signed":
+        return job
+    return job.model_copy(update={"result_url": engine.links.signed(job.result_url)})

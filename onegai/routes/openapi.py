@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from onegai.engine import Engine
+from onegai.files import MARK
 from onegai.functions import Function
-from onegai.schema import Envelope
+from onegai.schema import Envelope, FileForm
 
 _ENVELOPE = {"$ref": "#/components/schemas/Envelope"}
+_OPTIONS = [
+    {
+        "name": "files",
+        "in": "query",
+        "description": "files in the result: a url, also base64, or a url that needs no password",
+        "schema": {"type": "string", "enum": list(get_args(FileForm)), "default": "url"},
+    },
+    {
+        "name": "Prefer",
+        "in": "header",
+        "description": "respond-async: answer 202 with a job at once",
+        "schema": {"type": "string"},
+    },
+]
 
 
 def describe(app: FastAPI, engine: Engine) -> dict[str, Any]:
@@ -45,6 +60,9 @@ def _operation(app: str, function: Function, schemas: dict[str, Any]) -> dict[st
     schema = function.schema(prefix)
     for name, definition in schema.pop("$defs", {}).items():
         schemas[prefix + name] = definition
+    bodies: dict[str, Any] = {"application/json": {"schema": schema}}
+    if function.takes_files:
+        bodies = {"multipart/form-data": {"schema": _as_form(schema)}, **bodies}
     answers: dict[str, Any] = {}
     if function.form != "raw":
         answers["application/json"] = {"schema": _ENVELOPE}
@@ -55,9 +73,19 @@ def _operation(app: str, function: Function, schemas: dict[str, Any]) -> dict[st
         "operationId": f"{app}.{function.name}",
         "summary": function.summary or f"{app} {function.name}",
         "description": function.doc,
-        "requestBody": {"content": {"application/json": {"schema": schema}}},
+        "parameters": _OPTIONS,
+        "requestBody": {"content": bodies},
         "responses": _responses({"200": {"description": "done", "content": answers}}),
     }
+
+
+def _as_form(schema: Any) -> Any:
+    """The same with files as the parts of a form, which /docs lets one choose."""
+    if isinstance(schema, dict):
+        if MARK in schema:
+            return {"type": "string", "format": "binary"}
+        return {key: _as_form(value) for key, value in schema.items()}
+    return [_as_form(value) for value in schema] if isinstance(schema, list) else schema
 
 
 def _responses(given: Mapping[str, Any]) -> dict[str, Any]:

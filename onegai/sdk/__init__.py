@@ -7,11 +7,13 @@
     def raw(args: Speech) -> bytes:
         return voicevox.post("/synthesis", json=...).content
 
-``async_service`` is the same for ``async def`` functions.
+``async_service`` is the same for ``async def`` functions. ``File`` is an argument that is a file:
+``audio: File`` in the model of the arguments; and a file to give back: ``File(wav, "a.wav")``.
 """
 
+from onegai.files import File
 from onegai.sdk.context import config
 from onegai.sdk.handles import AsyncHandle, Handle, async_service, service
 from onegai.sdk.http import Response
 
-__all__ = ["AsyncHandle", "Handle", "Response", "async_service", "config", "service"]
+__all__ = ["AsyncHandle", "File", "Handle", "Response", "async_service", "config", "service"]

@@ -6,7 +6,7 @@ import asyncio
 import importlib
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -14,7 +14,9 @@ from typing import Any, Protocol
 import aiohttp
 import urllib3
 
-from onegai.errors import AppError, CallTimeout
+from onegai.errors import AppError, CallTimeout, SdkMisuse
+from onegai.files import Workspace, pending
+from onegai.sources import Sources
 
 
 class Hold(Protocol):
@@ -67,15 +69,22 @@ async def open_transport() -> AsyncIterator[Transport]:
 
 @dataclass
 class CallContext:
-    """One call. ``deadline`` is in ``time.monotonic`` seconds."""
+    """One call. ``deadline`` is in ``time.monotonic`` seconds.
+
+    ``workspace`` has the files of its arguments and goes with it. ``own_paths``: a program of the
+    user's makes it, who may name any path; elsewhere texts that are paths may be strangers' words.
+    """
 
     app: str
     services: Services
     transport: Transport
+    sources: Sources
+    workspace: Workspace
     loop: asyncio.AbstractEventLoop
     deadline: float
     seconds: float
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    own_paths: bool = False
     granted: dict[str, str] = field(default_factory=dict)
     """Base URLs usable without a lease: the service whose ``load`` is running."""
     pinned: dict[str, Hold] = field(default_factory=dict)
@@ -108,6 +117,23 @@ class CallContext:
             raise CallTimeout(app=app, seconds=self.seconds)
         return left
 
+    async def fetch_files(self, arguments: Any) -> None:
+        """Have the files of these arguments there. On ``loop``. Raises as Sources.resolve."""
+        await self.sources.resolve(arguments, self.workspace, own_paths=self.own_paths)
+
+    def fetch_files_now(self, arguments: Any) -> None:
+        """The same from any other thread. Raises SdkMisuse where that would wait for itself."""
+        if not pending(arguments, self.workspace):
+            return
+        with suppress(RuntimeError):
+            asyncio.get_running_loop()
+            raise SdkMisuse(
+                reason="a function that takes files was called where it would block the event loop",
+                do="call it from an ordinary function, or make it async def and await it",
+            )
+        work = self.fetch_files(arguments)
+        asyncio.run_coroutine_threadsafe(work, self.loop).result()
+
     @contextmanager
     def active(self) -> Iterator[None]:
         """Make this the context of the code inside."""
@@ -127,8 +153,9 @@ class CallContext:
                 self.release()
 
     def release(self) -> None:
-        """The call is over: give the pinned leases back, and those that nobody took over."""
+        """The call is over: give back its leases, and remove its files."""
         self.let_go()
+        self.workspace.close()
         for hold in self.pinned.values():
             hold.release()
         self.pinned.clear()

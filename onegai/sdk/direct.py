@@ -15,8 +15,9 @@ class DirectFunction:
 
     Inside of a running call it is part of that call. Outside, it is one of its own: what it needs
     is started, or borrowed from this home's running server, and sync functions run in the caller's
-    own thread. An async function gives an awaitable, in any event loop. Raises OneGAIError
-    (BadArguments for wrong arguments), and whatever the function itself raises.
+    own thread. An async function gives an awaitable, in any event loop. A file may be any path of
+    the user's, too. Raises OneGAIError (BadArguments for wrong arguments), and whatever the
+    function itself raises.
     """
 
     def __init__(self, app: str, function: Function) -> None:
@@ -31,23 +32,36 @@ class DirectFunction:
         arguments = self._function.arguments(self._app, given)
         context = running_call()
         if context is not None:
-            result = self._function.call(arguments)
-            return self._later(result) if self._function.is_async else self._value(result)
+            return self._inside(context, arguments)
         context = call_context(self._app)
+        context.own_paths = True
         if self._function.is_async:
             started = asyncio.run_coroutine_threadsafe(
                 self._in_context(context, arguments), context.loop
             )
             return asyncio.wrap_future(started)
         with context.whole_call():
-            return self._value(self._function.call(arguments))
+            return self._inside(context, arguments)
+
+    def _inside(self, context: CallContext, arguments: Any) -> Any:
+        """As part of the running call."""
+        if self._function.is_async:
+            return self._later(context, arguments)
+        if self._function.takes_files:
+            context.fetch_files_now(arguments)
+        return self._value(self._function.call(arguments))
 
     async def _in_context(self, context: CallContext, arguments: Any) -> Any:
         with context.whole_call():
-            return self._value(await self._function.call(arguments))
+            return await self._later(context, arguments)
 
-    async def _later(self, result: Any) -> Any:
-        return self._value(await result)
+    async def _later(self, context: CallContext, arguments: Any) -> Any:
+        if self._function.takes_files:
+            fetching = asyncio.run_coroutine_threadsafe(
+                context.fetch_files(arguments), context.loop
+            )
+            await asyncio.wrap_future(fetching)
+        return self._value(await self._function.call(arguments))
 
     def _value(self, result: Any) -> Any:
         """The function's own result; a derived one's by the rules of main and raw."""

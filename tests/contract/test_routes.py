@@ -25,6 +25,15 @@ EVIL = "http://evil.example"
 PREFLIGHT = {"Access-Control-Request-Method": "POST"}
 
 
+PARAMETERS = {
+    "{app}": "echo",
+    "{function}": "main",
+    "{job}": "none",
+    "{file}": "none",
+    "{name}": "none",
+}
+
+
 def walk(app: FastAPI) -> Iterator[tuple[str, str]]:
     """Method and path of every route, with something in the place of each parameter."""
 
@@ -39,7 +48,7 @@ def walk(app: FastAPI) -> Iterator[tuple[str, str]]:
 
     for route in routes(app.routes):
         path = route.path
-        for name, value in (("{app}", "echo"), ("{function}", "main"), ("{job}", "none")):
+        for name, value in PARAMETERS.items():
             path = path.replace(name, value)
         assert "{" not in path
         for method in (route.methods or set()) - {"HEAD"}:  # whose answers have no body
@@ -230,7 +239,8 @@ async def test_invalid_json(server: Server, is_error: Any, path: str, body: byte
 
 @pytest.mark.parametrize("path", BODIES)
 async def test_wrong_content_type(server: Server, is_error: Any, path: str) -> None:
-    for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data"):
+    kinds = ["text/plain", "application/x-www-form-urlencoded"]
+    for kind in [*kinds, *(["multipart/form-data"] if path.startswith("/app") else [])]:
         headers = {"content-type": kind}
         answer = await server.send("POST", path, content=b"{}", headers=headers)
         assert kind in is_error(answer, "wrong_content_type")["result"]
@@ -314,6 +324,9 @@ async def test_wrong_last_event_id(server: Server, is_error: Any) -> None:
         ("GET", "/service/echo/logs?follow=1", None, "no_service"),
         ("GET", "/job/none", None, "unknown_job"),
         ("GET", "/job/none/events", None, "unknown_job"),
+        ("GET", "/job/none/result", None, "unknown_job"),
+        ("GET", "/file/none/none", None, "unknown_file"),
+        ("GET", "/file/none/none?signature=x", None, "signature_refused"),
         ("DELETE", "/job/none", None, "unknown_job"),
         ("POST", "/config/set_json", {}, "if_match_missing"),
         ("POST", "/service/set_json", {}, "if_match_missing"),

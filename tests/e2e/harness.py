@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -173,12 +173,12 @@ class Server:
         auth: bool = True,
         timeout: float = 60,
     ) -> Answer:
-        """Objects are sent as JSON, bytes as they are; a header's _ becomes -."""
+        """Objects are sent as JSON, bytes and generators of them as they are; a header's _ is -."""
         sent = {key.replace("_", "-"): value for key, value in (headers or {}).items()}
         if auth:
             token = base64.b64encode(f"onegai:{PASSWORD}".encode()).decode()
             sent.setdefault("Authorization", f"Basic {token}")
-        if body is not None and not isinstance(body, bytes):
+        if body is not None and not isinstance(body, bytes | Generator):
             body = json.dumps(body).encode()
             sent.setdefault("Content-Type", "application/json")
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
@@ -196,6 +196,17 @@ class Server:
     def log(self, name: str = "onegai") -> str:
         path = self.home / "data" / "logs" / f"{name}.log"
         return path.read_text() if path.exists() else ""
+
+
+def form(*parts: tuple[str, str | None, bytes]) -> tuple[bytes, str]:
+    """A body and its content type; a part is a name, a file name or None, and its content."""
+    body = b""
+    for name, file_name, content in parts:
+        head = f'--xYx\r\nContent-Disposition: form-data; name="{name}"'
+        if file_name is not None:
+            head += f'; filename="{file_name}"\r\nContent-Type: application/x-given'
+        body += head.encode() + b"\r\n\r\n" + content + b"\r\n"
+    return body + b"--xYx--\r\n", "multipart/form-data; boundary=xYx"
 
 
 def strays(home: Path) -> list[str]:

@@ -309,13 +309,28 @@ def test_terminal_refuses_bytes(shared: Server, function: str) -> None:
 
 
 def test_wrong_arguments_are_named(shared: Server) -> None:
-    one = run(shared, "call", "voice", "txt=x")
+    one = run(shared, "call", "voice", "speed:=2")
     assert one.returncode == 2
     assert "onegai: text: Field required\n" in one.stderr
     assert "voice/main takes text, speed" in one.stderr
+    unknown = run(shared, "call", "voice", "text=x", "sped:=2")
+    assert unknown.returncode == 2
+    assert "onegai: voice/main has no argument 'sped'\n" in unknown.stderr
+    assert "it takes speed, text\n" in unknown.stderr
+    kind = run(shared, "call", "voice", "text=x", "speed=fast")
+    assert kind.returncode == 2
+    assert "onegai: speed: Input should be a valid number" in kind.stderr
     two = run(shared, "call", "voice", "speed:=-1")
     assert two.returncode == 2
     assert "    text: Field required\n    speed: Input should be greater than 0\n" in two.stderr
+
+
+def test_server_without_docs_can_be_called(make_server: Make) -> None:
+    server = make_server(services())
+    server.write("config.json", {"password": PASSWORD, "disable_docs": True})
+    prepare(server)
+    assert server.get("/openapi.json").status == 404
+    assert json.loads(run(server, "call", "voice", "echo", "x=1").stdout) == {"x": "1"}
 
 
 @pytest.mark.parametrize(
@@ -326,7 +341,7 @@ def test_wrong_arguments_are_named(shared: Server) -> None:
         (["call", "No such!"], "there is no app 'No such!'", "the apps are"),
         (["call", "../etc"], "there is no", ""),
         (["call", "voice", "main", "hello"], "'hello' is no argument", "key=text"),
-        (["call", "voice", "x:=NaN"], "not valid JSON", ""),
+        (["call", "voice", "echo", "x:=NaN"], "not valid JSON", ""),
         (["call", "voice", "-o", "/nosuch/x.wav"], "cannot write to /nosuch/x.wav", "another"),
         (["start", "voice"], "no process to start", ""),
         (["start", "nosuch"], "there is no app 'nosuch'", "the apps are"),
@@ -362,7 +377,7 @@ def test_install_jobs_du(make_server: Make) -> None:
     listed = run(server, "jobs").stdout
     assert re.search(r"install +bad +failed", listed)
     assert re.search(r"install +tool +done", listed)
-    assert re.search(r"^tool +5 MB$", run(server, "du").stdout, re.MULTILINE)
+    assert re.search(r"^tool +5 MB +0 MB$", run(server, "du").stdout, re.MULTILINE)
 
 
 def test_ctrl_c_leaves_an_install_that_can_be_cancelled(make_server: Make) -> None:

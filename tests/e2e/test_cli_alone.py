@@ -24,6 +24,18 @@ touch "$APP_DIR/made"
 install_end
 """
 
+TYPED = """
+from pydantic import BaseModel
+
+
+class Number(BaseModel):
+    n: int
+
+
+def main(args: Number) -> int:
+    return args.n + 1
+"""
+
 
 @pytest.fixture
 def server(make_server: Make) -> Server:
@@ -81,6 +93,15 @@ def test_failed_install(server: Server) -> None:
 
 def test_unknown_function_and_wrong_argument_say_what_is_right(server: Server) -> None:
     run(server, "install", "a")
+    server.write("func/a.py", TYPED)
+    status, _out, err = run(server, "call", "a", "txt=hi", "n:=1")
+    assert (status, err.splitlines()[0]) == (2, "onegai: a/main has no argument 'txt'")
+    assert "it takes n" in err
+    status, _out, err = run(server, "call", "a", "n=many")
+    assert (status, err.partition(":")[0]) == (2, "onegai")
+    assert "n: Input should be a valid integer" in err
+    assert "a/main takes n" in err
+    assert run(server, "call", "a", "n:=1")[:2] == (0, "2\n")
     status, _out, err = run(server, "call", "a", "nothing")
     assert status == 2
     assert "it has: main, raw" in err

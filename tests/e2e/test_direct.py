@@ -47,6 +47,36 @@ def both(args: dict) -> list:
 
     return [main({"text": "inner"}), other.raw(), other.main()]
 """
+EARS = """
+from pathlib import Path
+
+from pydantic import BaseModel
+from onegai.sdk import File
+
+
+class Sound(BaseModel):
+    audio: File
+    more: list[File] = []
+
+
+def main(args: Sound) -> list:
+    files = [args.audio, *args.more]
+    return [(file.name, file.size, file.path.read_bytes() == file.read()) for file in files]
+
+
+async def later(args: Sound) -> list:
+    return main(args)
+
+
+def inner(args: dict) -> list:
+    from func import ears
+
+    return ears.main(args)
+
+
+async def wrong(args: dict) -> list:
+    return inner(args)
+"""
 OTHER = """
 def raw(args: dict) -> bytes:
     return b"RIFFxxxxWAVE"
@@ -55,7 +85,9 @@ def raw(args: dict) -> bytes:
 
 @pytest.fixture
 def server(make_server: Make) -> Server:
-    made = make_server({"a": fake("ready"), "other": {"type": "inline"}})
+    inline = {"type": "inline"}
+    made = make_server({"a": fake("ready"), "other": inline, "ears": inline})
+    made.write("func/ears.py", EARS)
     made.write("func/__init__.py", (ROOT / "func/__init__.py").read_text())
     made.write("func/a.py", FUNC)
     made.write("func/other.py", OTHER)
@@ -115,6 +147,63 @@ with service("a").stream("GET", "/x") as pieces:
     ]
     assert strays(server.home) == []
     assert not (server.home / "data" / "server.json").exists()
+
+
+FILES = """
+import asyncio
+from pathlib import Path
+from func import ears
+from onegai.errors import OneGAIError
+from onegai.sdk import File
+
+Path("own.wav").write_bytes(b"RIFFxxxxWAVE")
+whole = str(Path("own.wav").resolve())
+for given in (Path("own.wav"), "own.wav", whole, b"RIFFxxxxWAVE", File(b"RIFFxxxxWAVE", "own.wav")):
+    print(ears.main({"audio": given}), ears.main(ears.Sound(audio=given)))
+print(ears.main(audio={"base64": "aGk=", "name": "x.txt"}, more=[Path("own.wav"), "data:,a"]))
+print(ears.inner({"audio": "own.wav"}))
+
+
+async def awaited(call, given):
+    return await asyncio.wait_for(call(given), 20)
+
+
+print(asyncio.run(awaited(ears.later, {"audio": "own.wav"})))
+
+
+def refused(call, given):
+    try:
+        call(given)
+    except OneGAIError as error:
+        print(error.code, error.message)
+
+
+refused(ears.main, {"audio": Path("none.wav")})
+refused(ears.main, {"audio": "."})
+refused(ears.main, {"audio": {"job": "x"}})
+refused(ears.main, {"audio": "http://127.0.0.1:9/"})
+refused(lambda given: asyncio.run(awaited(ears.wrong, given)), {"audio": "own.wav"})
+print(list(Path("data/uploads").iterdir()))
+"""
+
+
+@pytest.mark.parametrize("beside_a_server", [False, True])
+def test_files_of_the_users_own(server: Server, beside_a_server: bool) -> None:
+    if beside_a_server:
+        server.start()
+    (server.home / "data/uploads").mkdir(parents=True, exist_ok=True)
+    status, lines, err = run(server, FILES)
+    assert status == 0, err
+    own, unnamed = "[('own.wav', 12, True)]", "[('file.wav', 12, True)]"
+    assert lines[:5] == [f"{own} {own}"] * 3 + [f"{unnamed} {unnamed}", f"{own} {own}"]
+    assert lines[5] == "[('x.txt', 2, True), ('own.wav', 12, True), ('file.txt', 1, True)]"
+    assert lines[6:8] == [own, own]
+    assert lines[8].startswith("bad_arguments audio: cannot read ")
+    assert lines[9].endswith("is a folder")
+    assert lines[10].startswith("unknown_job ")
+    assert lines[11].startswith("address_refused audio: ")
+    assert lines[12].startswith("sdk_misuse a function that takes files")
+    assert lines[13] == "[]"
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ The clients speak to a real server; all three have the same home.
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import shutil
 import signal
@@ -53,6 +54,7 @@ def main(args: Speech):
 def audio(args: dict): return {WAV!r}
 def raw(args: dict): return args
 def fails(args: dict): raise ValueError("on purpose")
+def kept(args: dict): return {{"sound": {WAV!r}}}
 
 async def meet(args: dict) -> dict:
     await together.wait()
@@ -276,6 +278,62 @@ class TestEngine:
         raw = await onegai.answer("voice", "raw", {"status": 0})
         assert (raw.content, raw.result, raw.envelope) == (b'{"status":0}', {"status": 0}, None)
 
+    async def test_submit(self, onegai: Engine) -> None:
+        job = await onegai.submit("voice", "main", {"text": "ねこ", "speed": 2})
+        assert (job.kind, job.app, job.function) == ("call", "voice", "main")
+        assert [event.data async for event in onegai.events(job.id)][-1]["state"] == "done"
+        main = await onegai.result(job)
+        assert (main.result, main.media_type) == ("ねこ", "application/json")
+        assert main.envelope is not None
+        assert main.envelope["detail"] == {"speed": 2}
+
+        bare = await onegai.submit("voice", "raw", {"status": 0})
+        await lines(onegai.follow(bare))
+        raw = await onegai.result(bare)
+        assert (raw.content, raw.result, raw.envelope) == (b'{"status":0}', {"status": 0}, None)
+
+        sound = await onegai.submit("voice", "audio", {})
+        await lines(onegai.follow(sound))
+        audio = await onegai.result(sound)
+        assert (audio.content, audio.media_type) == (WAV, "audio/wav")
+
+        failing = await onegai.submit("voice", "fails", {})
+        assert (await error_of(lines(onegai.follow(failing)))).code == "function_failed"
+        error = await error_of(onegai.result(failing))
+        assert (error.code, error.status, error.src) == ("function_failed", 500, "voice")
+        wrong = await error_of(onegai.submit("voice", "main", {}))
+        assert (wrong.code, wrong.status) == ("bad_arguments", 422)
+
+    async def test_result_of_what_is_no_call(self, onegai: Engine, server: Server) -> None:
+        server.write("slow", "")
+        job = await onegai.install("tool")
+        error = await error_of(onegai.result(job))
+        assert (error.code, error.status) == ("job_not_done", 409)
+        await onegai.cancel(job.id)
+        assert (await error_of(onegai.result(job))).code == "stopped"
+        (server.home / "slow").unlink()
+        done = await onegai.install("tool", wait=True)
+        assert (await onegai.result(done)).result["id"] == done.id
+
+    async def test_files_in_answers(self, onegai: Engine) -> None:
+        linked = await onegai.answer("voice", "kept", {})
+        sound = linked.result["sound"]
+        assert (sound["media_type"], sound["size"]) == ("audio/wav", len(WAV))
+        assert sound["url"].startswith("/file/")
+        assert "base64" not in sound
+        whole = await onegai.answer("voice", "kept", {}, files="base64")
+        assert base64.b64decode(whole.result["sound"]["base64"]) == WAV
+        job = await onegai.submit("voice", "kept", {}, files="signed")
+        await lines(onegai.follow(job))
+        assert "signature=" in (await onegai.result(job)).result["sound"]["url"]
+
+    async def test_schema(self, onegai: Engine) -> None:
+        schema = await onegai.schema("voice", "main")
+        assert schema is not None
+        assert (list(schema["properties"]), schema["required"]) == (["text", "speed"], ["text"])
+        assert await onegai.schema("voice", "sing") is None
+        assert await onegai.schema("nobody", "main") is None
+
     async def test_concurrent_calls(self, onegai: Engine) -> None:
         async with asyncio.timeout(SECONDS):
             answers = await asyncio.gather(
@@ -350,6 +408,12 @@ class TestClients:
         assert await onegai.call("voice", "audio") == WAV
         assert await onegai.raw("voice", "audio") == WAV
         assert await onegai.raw("voice", b=1) == b'{"b":1}'
+        await onegai.close()
+
+    async def test_server_without_docs(self, server: Server, client: Callable[..., Any]) -> None:
+        server.write("config.json", {"password": PASSWORD, "disable_docs": True})
+        onegai = client(server.start().url)
+        assert await onegai.schema("voice", "main") is None
         await onegai.close()
 
     async def test_wrong_password(self, server: Server, client: Callable[..., Any]) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import base64
+import os
+import subprocess
+import sys
 import unicodedata
 from difflib import SequenceMatcher
+from pathlib import Path
 
 import pytest
-from harness import Server
+from harness import ROOT, Server, form
 
 JAPANESE = (
     "こんにちは、今日はとてもいい天気ですね。",
@@ -44,8 +48,8 @@ def test_what_a_voice_says_is_heard(
     for text, other in (texts, texts[::-1]):
         spoken = shipped.post(f"/api/{voice}/raw", {"text": text, **options})
         assert spoken.status == 200, spoken.body
-        audio = base64.b64encode(spoken.body).decode()
-        heard = shipped.post("/api/whisper/main", {"audio": audio})
+        body, kind = form(("audio", "voice.wav", spoken.body))
+        heard = shipped.post("/api/whisper/main", body, Content_Type=kind)
         assert heard.status == 200, heard.body
         assert heard.detail["language"] == language
         assert heard.detail["segments"][-1]["end"] <= heard.detail["duration"]
@@ -53,6 +57,30 @@ def test_what_a_voice_says_is_heard(
             assert letters(heard.result) == letters(text)
         assert likeness(heard.result, text) >= 0.7
         assert likeness(heard.result, other) < 0.5
+
+
+def test_the_command_sends_a_sound_file(shipped: Server, tmp_path: Path) -> None:
+    spoken = shipped.post("/api/hibari/raw", {"text": ENGLISH[0], "seed": 1})
+    (tmp_path / "voice.wav").write_bytes(spoken.body)
+    heard = subprocess.run(
+        [sys.executable, "-m", "onegai", "call", "whisper", f"audio=@{tmp_path / 'voice.wav'}"],
+        cwd=ROOT,
+        env={**os.environ, "ONEGAI_HOME": str(shipped.home)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert letters(heard.stdout) == letters(ENGLISH[0])
+
+
+def test_ears_take_the_result_of_a_job(shipped: Server) -> None:
+    spoken = shipped.post(
+        "/api/hibari/raw", {"text": ENGLISH[0], "seed": 1}, Prefer="respond-async"
+    )
+    shipped.get(f"{spoken.headers['location']}/events")
+    heard = shipped.post("/api/whisper/main", {"audio": {"job": spoken.result["id"]}})
+    assert letters(heard.result) == letters(ENGLISH[0])
 
 
 def test_ears_take_a_data_url_and_translate(shipped: Server) -> None:

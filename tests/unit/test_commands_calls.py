@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
+from typing_extensions import TypedDict
 
 from onegai import cli
 from onegai.commands import calls
@@ -42,12 +44,17 @@ def test_arguments() -> None:
 def test_file_arguments(tmp_path: Path, form: str, content: bytes, value: str) -> None:
     path = tmp_path / "a file=@b"
     path.write_bytes(content)
-    assert calls.parse([form.format(path)]) == {"x": value}
+    given = calls.parse([form.format(path)])
+    assert calls.sent(given, ()) == {"x": value}
+    encoded = base64.b64encode(content).decode()
+    assert calls.sent(given, {"x"}) == {"x": {"base64": encoded, "name": "a file=@b"}}
 
 
 def test_stdin_argument(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"from a pipe")))
-    assert calls.parse(["x@-"]) == {"x": "from a pipe"}
+    given = calls.parse(["x@-"])
+    assert calls.sent(given, ()) == {"x": "from a pipe"}
+    assert calls.sent(given, {"x"}) == {"x": {"base64": "ZnJvbSBhIHBpcGU=", "name": ""}}
 
 
 @pytest.mark.parametrize(
@@ -80,12 +87,16 @@ class Recorder:
     def __init__(self, answer: Answer | None = None) -> None:
         self.calls: list[tuple[str, str, dict[str, Any]]] = []
         self.given = answer or Answer(b"{}", "application/json")
+        self.takes: dict[str, Any] | None = None
 
     def __enter__(self) -> Recorder:
         return self
 
     def __exit__(self, *error: object) -> None:
         pass
+
+    def schema(self, app: str, function: str) -> dict[str, Any] | None:
+        return self.takes
 
     def answer(self, app: str, function: str, arguments: dict[str, Any]) -> Answer:
         self.calls.append((app, function, arguments))
@@ -116,6 +127,45 @@ def test_function_and_its_default(recorder: Recorder, words: list[str], called: 
     assert ended.exit_code == 0, ended.output
     wanted = called or ("a", "main", {"app": "1", "function": "2", "self": "3"})
     assert recorder.calls == [wanted]
+
+
+class Plain(BaseModel):
+    text: str
+    speed: float = Field(default=1, alias="rate")
+
+
+class Open(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    text: str
+
+
+class Typed(TypedDict, total=False):
+    seed: int
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        (Plain, {"text", "rate"}),
+        (Typed, {"seed"}),
+        (Plain | Typed, {"text", "rate", "seed"}),
+        (Plain | Open, None),
+        (Open, None),
+        (dict[str, Any], None),
+        (create_model("Nothing"), set()),
+    ],
+)
+def test_names_of_arguments(kind: Any, names: set[str] | None) -> None:
+    assert calls.argument_names(TypeAdapter(kind).json_schema()) == names
+
+
+def test_unknown_key_is_refused_before_the_call(recorder: Recorder) -> None:
+    recorder.takes = TypeAdapter(Plain).json_schema()
+    ended = CliRunner().invoke(cli.commands, ["call", "a", "text=x", "tone=1", "pitch=2"])
+    assert isinstance(ended.exception, Failure)
+    assert ended.exception.message == "a/main has no argument 'tone', 'pitch'"
+    assert (ended.exception.hint, ended.exception.status) == ("it takes rate, text", 2)
+    assert recorder.calls == []
 
 
 def test_output_is_looked_at_before_the_call(recorder: Recorder, tmp_path: Path) -> None:

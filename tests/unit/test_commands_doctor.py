@@ -111,6 +111,19 @@ def test_unfinished_install(home: Home) -> None:
     assert mark_of(home, "the last install of a did not finish") == "warn"
 
 
+def test_what_is_only_unusual(home: Home) -> None:
+    entry = {"type": "webapi", "exec": "tool --port {port}", "port": 50000}
+    jsonfile.write(home.services, {"a": entry})
+    (home.apps / "a").mkdir(parents=True)
+    assert (
+        found(home).get(
+            "apps/a: a: it has no venv/ of its own, which is right for a plain binary only"
+        )
+        == "note"
+    )
+    assert CliRunner().invoke(cli.commands, ["doctor"]).output.count("note  apps/a: ") == 1
+
+
 CARD = Gpu(0, "RTX 3060", 12288, 12000)
 
 

@@ -9,7 +9,7 @@ import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from onegai import guard
-from onegai.guard import CredentialsGuard, JsonBodies, OriginGuard
+from onegai.guard import Bodies, CredentialsGuard, OriginGuard
 from onegai.settings import Settings
 
 SETTINGS = Settings(password="correct", max_json=1000)
@@ -96,7 +96,7 @@ JSON = {"content_type": "application/json"}
 )
 async def test_bodies(pieces: list[bytes], headers: dict[str, str], answer: int) -> None:
     inner = Inner()
-    sent = await send_to(JsonBodies(inner, SETTINGS), pieces, **headers)
+    sent = await send_to(Bodies(inner, SETTINGS), pieces, **headers)
     assert status(sent) == answer
     assert inner.bodies == ([b"".join(pieces)] if answer == 200 else [])
 
@@ -121,7 +121,7 @@ async def test_a_body_that_never_ends_is_not_kept(monkeypatch: pytest.MonkeyPatc
         sent.append(message)
 
     scope = {"type": "http", "method": "POST", "path": "/", "headers": []}
-    await JsonBodies(Inner(), SETTINGS)(scope, receive, send)
+    await Bodies(Inner(), SETTINGS)(scope, receive, send)
     assert status(sent) == 413
     assert read <= 10
     assert (b"connection", b"close") in sent[0]["headers"]
@@ -132,14 +132,14 @@ async def test_client_that_leaves_in_the_middle_of_its_body_calls_nothing(
     pieces: list[bytes],
 ) -> None:
     inner = Inner()
-    await send_to(JsonBodies(inner, SETTINGS), pieces, leaves=True, **JSON)
+    await send_to(Bodies(inner, SETTINGS), pieces, leaves=True, **JSON)
     assert inner.bodies == []
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
 async def test_what_has_no_body_is_passed_on(method: str) -> None:
     inner = Inner()
-    assert status(await send_to(JsonBodies(inner, SETTINGS), method=method)) == 200
+    assert status(await send_to(Bodies(inner, SETTINGS), method=method)) == 200
 
 
 async def test_a_wrong_password_is_slow_and_nothing_else_is(

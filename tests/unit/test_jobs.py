@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from onegai import jobs as jobs_module
-from onegai.errors import Busy, InstallFailed, UnknownJob
-from onegai.jobs import Jobs, Report
+from onegai.errors import Busy, InstallFailed, JobNotDone, UnknownJob
+from onegai.filestore import Kept
+from onegai.jobs import CallResult, Jobs, Report
 from onegai.schema import Job, JobState
 
 
@@ -176,6 +177,39 @@ async def test_a_second_cancel_does_not_cut_the_first_ones_cleaning_short(jobs: 
     clean.set()
     assert (await first).state is (await second).state is JobState.CANCELLED
     assert cleaned == [True]
+
+
+async def test_calls_do_not_join_and_give_their_result_once_they_are_done(jobs: Jobs) -> None:
+    may_end = asyncio.Event()
+    given = CallResult(Kept("id", "a.txt", "text/plain", 1, 0.0), None, base64=False)
+    cleaned: list[int] = []
+
+    async def work(report: Report) -> CallResult:
+        await may_end.wait()
+        return given
+
+    made = [jobs.call("a", "main", work, lambda: cleaned.append(1)) for _ in range(2)]
+    assert made[0].id != made[1].id
+    with pytest.raises(JobNotDone, match="queued"):
+        jobs.answer(made[0].id)
+    assert jobs.running("install", "a", excluding=("update",)) is None
+    may_end.set()
+    job = await jobs.wait(made[0].id)
+    assert (job.kind, job.function, job.state) == ("call", "main", JobState.DONE)
+    assert (job.result, job.result_url) == (None, f"/job/{job.id}/result")
+    assert jobs.answer(job.id) is given
+    await jobs.wait(made[1].id)
+    await asyncio.sleep(0)
+    assert cleaned == [1, 1]
+
+
+async def test_a_call_that_never_began_is_cleaned_up_too(jobs: Jobs) -> None:
+    cleaned: list[int] = []
+    job = jobs.call("a", "main", for_ever, lambda: cleaned.append(1))
+    assert (await jobs.cancel(job.id)).state is JobState.CANCELLED
+    await asyncio.sleep(0)
+    assert cleaned == [1]
+    assert jobs.answer(job.id) is None
 
 
 async def test_all_newest_first(jobs: Jobs) -> None:

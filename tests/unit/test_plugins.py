@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 import urllib3
 
+from onegai.files import File, Workspace
 from onegai.home import Home
 from onegai.plugins import Plugin, Plugins
 from onegai.sdk.context import CallContext, Transport
+from onegai.sources import Sources
 
 
 @pytest.fixture
@@ -41,7 +43,16 @@ def call_of(app: str) -> Iterator[None]:
     """The surroundings that an engine makes for a call; nothing here uses a service."""
     transport = Transport(urllib3.PoolManager(), None)
     loop = asyncio.new_event_loop()
-    context = CallContext(app, None, transport, loop, math.inf, 1)
+    context = CallContext(
+        app=app,
+        services=None,
+        transport=transport,
+        sources=Sources((), 0, File),
+        workspace=Workspace(Path("none")),
+        loop=loop,
+        deadline=math.inf,
+        seconds=1,
+    )
     with context.active():
         yield
     loop.close()

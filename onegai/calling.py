@@ -1,0 +1,300 @@
+"""Running functions: their files, their turn, their service, their thread, what becomes of them."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextvars
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import Any
+
+from onegai.catalog import AppSpec, Catalog
+from onegai.errors import BadRequest, CallTimeout, FunctionFailed, OneGAIError
+from onegai.files import File, Workspace, suffix_of
+from onegai.filestore import FileStore
+from onegai.functions import Function, Keep, Outcome, enveloped, json_bytes
+from onegai.home import Home
+from onegai.jobs import CallResult, Jobs, Report
+from onegai.plugins import Plugins
+from onegai.protocol import Answer, raise_failure
+from onegai.schema import FileForm, Job
+from onegai.sdk.context import CallContext, Services, Transport
+from onegai.sdk.handles import declares_handle
+from onegai.sources import Sources
+from onegai.supervisor.readiness import CAP_FACTOR
+from onegai.turns import Turns
+
+log = logging.getLogger(__name__)
+
+MOST_THREADS = 512
+"""For sync functions, made as they are needed: each app's ``concurrency`` is what limits them."""
+
+
+class Calls:
+    """The calls of a home's functions. ``open`` it on the event loop before the first one.
+
+    It also is the supervisor's ``Hooks``: an app's own ``load`` and ``unload``.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        jobs: Jobs,
+        files: FileStore,
+        sources: Callable[[], Sources],
+        catalog: Callable[[], Catalog],
+    ) -> None:
+        self._home = home
+        self._jobs = jobs
+        self._files = files
+        self._sources = sources
+        self._catalog = catalog
+        self._plugins: Plugins
+        self._services: Services
+        self._transport: Transport
+        self._loop: asyncio.AbstractEventLoop
+        self._threads = ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="call")
+        self._turns: defaultdict[str, Turns] = defaultdict(Turns)
+
+    def open(self, plugins: Plugins, services: Services, transport: Transport) -> None:
+        """Be able to run functions from now on."""
+        self._plugins = plugins
+        self._services = services
+        self._transport = transport
+        self._loop = asyncio.get_running_loop()
+
+    def close(self) -> None:
+        """Let no new function begin. What runs in a thread cannot be ended."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def turns(self, app: str) -> Turns:
+        """How many calls of the app run, and how many wait."""
+        return self._turns[app]
+
+    def workspace(self) -> Workspace:
+        """A place for the files that come with a call."""
+        return Workspace(self._home.uploads)
+
+    # --- a call ----------------------------------------------------------------------------
+
+    async def call(
+        self,
+        spec: AppSpec,
+        function: Function,
+        arguments: Any,
+        files: FileForm = "url",
+        workspace: Workspace | None = None,
+    ) -> Outcome:
+        """Run a function with checked arguments, when it is its turn and its service is ready."""
+        context = self.context(spec, spec.call_timeout, workspace)
+
+        def keep(file: File) -> dict[str, Any]:
+            return self._files.entry(file, files)
+
+        with ExitStack() as held:
+            held.callback(context.release)
+            place = held.enter_context(self._turns[spec.app].place(spec))
+            try:
+                async with asyncio.timeout(spec.call_timeout):
+                    if function.takes_files:
+                        await context.fetch_files(arguments)
+                    if spec.has_service:
+                        await self._lease_for(context)
+                    await place.turn()
+                    return await self._run(function, arguments, context, held, keep)
+            except TimeoutError:
+                raise CallTimeout(app=spec.app, seconds=spec.call_timeout) from None
+
+    async def _lease_for(self, context: CallContext) -> None:
+        """Have the app's service ready for its own function.
+
+        A function with a handle leases for each request; so that it is not evicted in between, the
+        first of these leases is had here. One without a handle holds it as long as it runs.
+        """
+        app = context.app
+        lease = await self._services.lease(app)
+        with_handle = declares_handle(self._plugins[app].module, app)
+        (context.offered if with_handle else context.pinned)[app] = lease
+
+    async def _run(
+        self,
+        function: Function,
+        arguments: Any,
+        context: CallContext,
+        held: ExitStack,
+        keep: Keep | None = None,
+    ) -> Outcome:
+        """Run it. What is ``held`` stays so until a thread that cannot be stopped has ended."""
+        try:
+            if not function.is_async:
+                return await self._in_thread(function, arguments, context, held, keep)
+            with context.active():
+                result = await function.call(arguments)
+            if isinstance(result, _SMALL):
+                return function.outcome(result, keep)
+            # It may have files, to be read and written.
+            return await asyncio.to_thread(function.outcome, result, keep)
+        except OneGAIError:
+            raise
+        except asyncio.CancelledError as error:
+            if (task := asyncio.current_task()) is None or task.cancelling():
+                raise
+            raise self._failed(context.app, function, error) from None
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the function is the user's code
+            raise self._failed(context.app, function, error) from None
+
+    async def _in_thread(
+        self,
+        function: Function,
+        arguments: Any,
+        context: CallContext,
+        held: ExitStack,
+        keep: Keep | None,
+    ) -> Outcome:
+        with context.active():
+            surroundings = contextvars.copy_context()
+        thread = self._threads.submit(surroundings.run, _call, function, arguments, keep)
+        try:
+            return await asyncio.wrap_future(thread)
+        except asyncio.CancelledError:
+            if not thread.cancel() and not thread.done():
+                # Its next use of a handle fails, and then it ends.
+                context.deadline = 0
+                rest = held.pop_all()
+                thread.add_done_callback(
+                    lambda _thread: self._loop.call_soon_threadsafe(rest.close)
+                )
+            raise
+
+    def _failed(self, app: str, function: Function, error: BaseException) -> FunctionFailed:
+        """The error to answer with; the traceback goes to the log only."""
+        log.error("%s/%s failed", app, function.name, exc_info=error)
+        return FunctionFailed(
+            app=app,
+            function=function.name,
+            reason=f"{type(error).__name__}: {error}",
+            log=self._home.relative(self._home.logs / "onegai.log"),
+        )
+
+    def context(
+        self, spec: AppSpec, seconds: float, workspace: Workspace | None = None
+    ) -> CallContext:
+        """The surroundings of one call of a function of this app. From any thread."""
+        return CallContext(
+            app=spec.app,
+            services=self._services,
+            transport=self._transport,
+            sources=self._sources(),
+            workspace=workspace or self.workspace(),
+            loop=self._loop,
+            deadline=time.monotonic() + seconds,
+            seconds=seconds,
+            settings=self._catalog().own_settings,
+        )
+
+    # --- an app's own load and unload (supervisor.service.Hooks) ----------------------------
+
+    async def load(self, spec: AppSpec, url: str) -> None:
+        """The app's ``load``, if it has one, before its service counts as ready."""
+        await self._hook("load", spec, url)
+
+    async def unload(self, spec: AppSpec, url: str) -> None:
+        """The app's ``unload``, if it has one."""
+        await self._hook("unload", spec, url)
+
+    def can_unload(self, app: str) -> bool:
+        """Has the app's func file an ``unload``?"""
+        return "unload" in self._plugins[app].functions
+
+    async def _hook(self, name: str, spec: AppSpec, url: str) -> None:
+        """Run a function against the service without a lease, in the time that a start may take."""
+        function = self._plugins[spec.app].functions.get(name)
+        if function is None:
+            return
+        seconds = spec.start_timeout * CAP_FACTOR
+        context = self.context(spec, seconds)
+        context.granted[spec.app] = url
+        arguments = function.arguments(spec.app, {})
+        with ExitStack() as held:
+            held.callback(context.release)
+            async with asyncio.timeout(seconds):
+                await self._run(function, arguments, context, held)
+
+    # --- calls as jobs ---------------------------------------------------------------------
+
+    def submit(
+        self,
+        spec: AppSpec,
+        function: Function,
+        arguments: Any,
+        files: FileForm,
+        workspace: Workspace | None,
+    ) -> Job:
+        """``call``, as a job."""
+        place = workspace or self.workspace()
+
+        async def work(_report: Report) -> CallResult:
+            outcome = await self.call(spec, function, arguments, files, place)
+            return await asyncio.to_thread(self._kept, spec.app, function, outcome)
+
+        return self._jobs.call(spec.app, function.name, work, place.close)
+
+    def _kept(self, app: str, function: Function, outcome: Outcome) -> CallResult:
+        body = outcome.file or outcome.body
+        name = f"{app}-{function.name}{suffix_of(body.media_type)}"
+        kept = self._files.keep(File(body.content, name, body.media_type), body.media_type)
+        detail = outcome.detail_json if outcome.envelope else None
+        return CallResult(kept, detail, base64=outcome.file is not None)
+
+    def result(self, job_id: str) -> CallResult | None:
+        """What a call gave; None for a job of another kind. Raises its error, and JobNotDone."""
+        found = self._jobs.answer(job_id)
+        if found is None:
+            raise_failure(self._jobs.get(job_id))
+        return found
+
+    def content(self, result: CallResult) -> bytes:
+        """What the direct answer would have had, or had in its envelope. Raises UnknownFile."""
+        kept = self._files.find(result.kept.id, result.kept.name)
+        content = self._files.path(kept).read_bytes()
+        return b'"' + base64.b64encode(content) + b'"' if result.base64 else content
+
+    async def answer_of(self, job: Job) -> Answer:
+        """What a job has answered, for an hour after its end. Raises its error, and JobNotDone."""
+        found = self.result(job.id)
+        if found is None:
+            content = enveloped(json_bytes(self._jobs.get(job.id)), b"{}")
+            return Answer.of("", content, "application/json")
+        content = await asyncio.to_thread(self.content, found)
+        if found.detail is None:
+            return Answer.of(job.function, content, found.kept.media_type)
+        return Answer.of(job.function, enveloped(content, found.detail), "application/json")
+
+    def file_of_job(self, job_id: str) -> File:
+        """The result of a job as a file. Raises UnknownJob, JobNotDone, BadRequest, UnknownFile."""
+        answer = self._jobs.answer(job_id)
+        if answer is None:
+            job = self._jobs.get(job_id)
+            reason = f"the job {job_id} gave no result"
+            if job.error is not None:
+                reason += f": {job.error['message']}"
+            raise BadRequest(reason=reason, do="name a job that called a function and is done")
+        kept = self._files.find(answer.kept.id, answer.kept.name)
+        return File(self._files.path(kept), kept.name, kept.media_type)
+
+
+_SMALL = (str, int, float, bool, type(None))
+
+
+def _call(function: Function, arguments: Any, keep: Keep | None) -> Outcome:
+    """In a thread."""
+    try:
+        return function.outcome(function.call(arguments), keep)
+    except StopIteration as error:
+        # A future cannot carry it (PEP 479 has the same reason).
+        raise RuntimeError("StopIteration") from error

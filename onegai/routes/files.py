@@ -1,0 +1,47 @@
+"""/file: what calls gave; and answers that are files."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+from fastapi.responses import FileResponse
+
+from onegai.engine import Engine
+from onegai.filestore import Kept
+
+_SHOWN = ("image/", "audio/", "video/", "text/plain", "application/json")
+_ACTIVE = frozenset({"image/svg+xml"})
+
+
+def router(engine: Engine) -> APIRouter:
+    """The routes."""
+    routes = APIRouter(prefix="/file", tags=["files"])
+
+    async def file(file: str, name: str) -> Response:
+        return file_answer(engine, engine.files.find(file, name))
+
+    summary = "A file that a call gave, for an hour; ranges work"
+    routes.get("/{file}/{name}", summary=summary)(file)
+    routes.head("/{file}/{name}", include_in_schema=False)(file)
+    return routes
+
+
+def file_answer(engine: Engine, kept: Kept) -> Response:
+    """The file with its media type, in parts where they are asked for."""
+    return FileResponse(
+        engine.files.path(kept),
+        media_type=kept.media_type,
+        filename=kept.name,
+        content_disposition_type="inline" if is_shown(kept.media_type) else "attachment",
+        headers={
+            "X-Content-Type-Options": "nosniff",
+            # An app's output is no page of ours: opened in a browser, it can run nothing.
+            "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
+            "Cache-Control": "private, max-age=3600",
+        },
+    )
+
+
+def is_shown(media_type: str) -> bool:
+    """May a browser show it? What can hold scripts (HTML, SVG, XML, …) is saved instead."""
+    kind = media_type.partition(";")[0].strip().lower()
+    return kind.startswith(_SHOWN) and kind not in _ACTIVE
