@@ -157,7 +157,8 @@ class AppSpec(BaseModel):
         description="seconds a call may wait for its turn, and the app for memory",
     )
     restart: Literal["on-failure", "never"] = Field(
-        default="on-failure", description="after a crash, of a service that was started by hand"
+        default="on-failure",
+        description="after a crash, of what was started by hand or has keep or autostart",
     )
     release: Release | None = Field(
         default=None,
