@@ -222,8 +222,11 @@ class Calls:
         arguments = function.arguments(spec.app, {})
         with ExitStack() as held:
             held.callback(context.release)
-            async with asyncio.timeout(seconds):
-                await self._run(function, arguments, context, held)
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._run(function, arguments, context, held)
+            except TimeoutError:
+                raise CallTimeout(app=spec.app, seconds=seconds) from None
 
     # --- calls as jobs ---------------------------------------------------------------------
 

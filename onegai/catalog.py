@@ -87,8 +87,8 @@ class Release(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    post: str = Field(pattern=r"^/")
-    body: dict[str, Any] = Field(default={}, alias="json")
+    post: str = Field(pattern=r"^/", description="path that answers once the VRAM is free")
+    body: dict[str, Any] = Field(default={}, alias="json", description="what is sent there")
 
 
 class Wake(BaseModel):
@@ -121,8 +121,12 @@ class AppSpec(BaseModel):
     env: dict[str, str] = Field(
         default={}, description="extra environment; {port}, {app_dir} and {root} are replaced"
     )
-    vram: float = Field(default=0, ge=0, description="GB of VRAM needed at start; 0: not checked")
-    ram: float = Field(default=0, ge=0, description="GB of RAM needed at start; 0: not checked")
+    vram: float = Field(
+        default=0, ge=0, description="GB of VRAM that it takes at most; 0: none, or not checked"
+    )
+    ram: float = Field(
+        default=0, ge=0, description="GB of RAM that it takes at most; 0: not checked"
+    )
     url: str | None = Field(
         default=None,
         pattern=r"^https?://[^/]+",
@@ -133,19 +137,28 @@ class AppSpec(BaseModel):
         default=600, gt=0, description="seconds without a line of log; four times that in all"
     )
     stop_timeout: float = Field(default=10, ge=0, description="seconds between SIGTERM and SIGKILL")
-    call_timeout: float = Field(default=3600, gt=0, description="seconds a call may take")
+    call_timeout: float = Field(
+        default=3600, gt=0, description="seconds a call may take, with all waiting"
+    )
     idle_timeout: float = Field(
         default=0, ge=0, description="stop after so many idle seconds; 0: never"
     )
     keep: Switch = Field(default=False, description="1: never evicted for another app")
     autostart: Switch = Field(default=False, description="1: started with the server")
     concurrency: int | None = Field(
-        default=None, ge=1, description="calls at once; the rest wait in order"
+        default=None,
+        ge=1,
+        description="calls at once, the rest wait in order; without it 8, gradio and command 1",
     )
-    queue: int = Field(default=64, ge=0, description="how many calls may wait")
-    queue_timeout: float = Field(default=600, gt=0, description="seconds a call may wait")
+    queue: int = Field(default=64, ge=0, description="how many calls may wait; more are refused")
+    queue_timeout: float = Field(
+        default=600,
+        gt=0,
+        description="seconds a call may wait for its turn, and the app for memory",
+    )
     restart: Literal["on-failure", "never"] = Field(
-        default="on-failure", description="after a crash, of a service that was started by hand"
+        default="on-failure",
+        description="after a crash, of what was started by hand or has keep or autostart",
     )
     release: Release | None = Field(
         default=None,

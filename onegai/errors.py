@@ -439,7 +439,7 @@ class TooLarge(ConflictError):
 
     code = "too_large"
     text = "{app} needs {need_gb:.1f} GB of {kind}, and this machine has {total_gb:.1f} GB"
-    hint = "correct {key} of {app} in services.local.json; 0 is never checked"
+    hint = "correct {key} of {app} in services.local.json (0 is never checked), or vram_headroom"
 
 
 class KeptInTheWay(ConflictError):
@@ -468,11 +468,11 @@ class NoRoomInTime(ConflictError):
 
 
 class RestartWithoutRoom(ConflictError):
-    """It crashed, and others have its memory now; they are not stopped for a restart."""
+    """A restart after a crash, or an autostart, for which others would have to be stopped."""
 
     code = "restart_without_room"
     status = 503
-    text = "{app} is not restarted after its crash: other apps have taken its memory"
+    text = "there is no room for {app}, and no app is stopped for a restart or an autostart"
     hint = "call it, or start it, and they make room for it"
 
 

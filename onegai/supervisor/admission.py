@@ -206,7 +206,7 @@ class Admission:
             case Evict() | Wait(busy=(_, *_)) if ticket.gentle:
                 ticket.fail(RestartWithoutRoom(app=app))
             case Evict(apps, release, gpu):
-                claimed.add(gpu)
+                claimed |= _claim(ticket.tenant.target(), gpu)
                 ticket.waits_for = apps
                 if self._still_comes_back(apps):
                     return
@@ -214,7 +214,7 @@ class Admission:
                 if not all(self._tenants[one].make_way(release=release) for one in apps):
                     self._changed.set()
             case Wait(busy, changing, idle, gpu):
-                claimed.add(gpu)
+                claimed |= _claim(ticket.tenant.target(), gpu)
                 ticket.waits_for = (*busy, *idle, *changing)
                 paused.update(busy, idle)
             case Refuse(why="held", apps=apps):
@@ -236,7 +236,7 @@ class Admission:
                 break
             decision = self._decide(ticket.tenant.target(), memory, claimed)
             if not isinstance(decision, Refuse):
-                claimed.add(decision.gpu)
+                claimed |= _claim(ticket.tenant.target(), decision.gpu)
         return claimed
 
     def _break_deadlock(self, memory: Memory) -> None:
@@ -286,6 +286,12 @@ class Admission:
             if (tenant := self._tenants.get(app)) is not None:
                 tenant.resume()
         self._paused = apps
+
+
+def _claim(target: Target, gpu: int | None) -> set[int | None]:
+    """What later tickets have to leave alone: its GPU, and RAM (None) if it needs any."""
+    claim: set[int | None] = {gpu} if gpu is not None else set()
+    return claim | {None} if target.need.ram else claim
 
 
 def refusal(spec: AppSpec, decision: Refuse) -> OneGAIError:

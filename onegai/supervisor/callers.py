@@ -17,7 +17,7 @@ class Caller:
 
     holding: frozenset[str] = frozenset()
     gentle: bool = False
-    """Nobody shall make way for it: a restart after a crash."""
+    """Nobody shall make way for it: a restart after a crash, an autostart."""
     since: float = field(default_factory=time.monotonic)
     lease: asyncio.Future[Lease] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()

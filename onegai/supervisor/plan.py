@@ -32,6 +32,9 @@ async def plan_for(service: Service, admission: Admission) -> Plan:
     )
     if ready:
         return plan
+    if service.spec.url is not None:
+        text = f"{app} runs elsewhere: it would only be asked whether it answers"
+        return plan.model_copy(update={"action": "start", "text": text, "gpu": None})
     return plan.model_copy(update=_said(service, decision, memory))
 
 

@@ -50,7 +50,7 @@ class Supervisor:
         self._stack.push_async_callback(self._close_all)
         for service in self._services.values():
             if service.spec.autostart and service.spec.active:
-                service.want()
+                service.want(gentle=True)
         return self
 
     async def __aexit__(self, *error: object) -> None:

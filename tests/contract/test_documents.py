@@ -48,13 +48,18 @@ def test_every_error_is_documented_with_its_status(root: Path) -> None:
 def test_what_errors_add_to_detail_is_documented(root: Path) -> None:
     added = {"code", "src", "hint"}
     for path in (root / "onegai").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if (
-                isinstance(node, ast.keyword)
-                and node.arg == "detail"
-                and isinstance(node.value, ast.Dict)
-            ):
-                added |= {ast.literal_eval(key) for key in node.value.keys if key is not None}
+        nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        dicts = {
+            ast.unparse(target): node.value
+            for node in nodes
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict)
+            for target in node.targets
+        }
+        for node in nodes:
+            if isinstance(node, ast.keyword) and node.arg == "detail":
+                given = dicts.get(ast.unparse(node.value), node.value)
+                if isinstance(given, ast.Dict):
+                    added |= {ast.literal_eval(key) for key in given.keys if key is not None}
     table = rows((root / "docs/errors.md").read_text(), "in `detail`")
     assert {names(row[0])[0] for row in table} == added
 

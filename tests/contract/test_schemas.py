@@ -35,7 +35,8 @@ def test_every_key_is_there_and_described() -> None:
     services, config = documents()["services.schema.json"], documents()["config.schema.json"]
     assert keys_of(services["$defs"]["App"]) == set(AppSpec.model_fields) - {"app"}
     assert keys_of(config) == set(Settings.model_fields) | LATER
-    for schema in (services["$defs"]["App"], services["$defs"]["Ready"], config):
+    parts = services["$defs"]
+    for schema in (parts["App"], parts["Ready"], parts["Release"], config):
         for key, part in schema["properties"].items():
             assert part["description"], key
 

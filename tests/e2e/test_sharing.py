@@ -500,7 +500,7 @@ async def test_a_restart_after_a_crash_evicts_nobody(stage: Stage) -> None:
         with pytest.raises(OneGAIError):
             await stage.call("chat", "die")
         await stage.call("image")
-        failed = await stage.until("chat", lambda status: "not restarted" in status.reason)
+        failed = await stage.until("chat", lambda status: "no room" in status.reason)
         assert failed.state is State.FAILED
         assert (await stage.status("image")).state is State.READY
         await stage.call("chat")
