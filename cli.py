@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from func import hibari, smollm
-from onegai.client import Client
+from onegai import Client
 
 DEFAULT_QUESTION = "Tell me something nice about the sea."
 

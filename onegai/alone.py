@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from onegai.client import Answer, ServerError
-from onegai.engine import Engine
 from onegai.local import LocalEngine
-from onegai.schema import Job, JobEvent, JobState
+from onegai.protocol import Answer, Engine
+from onegai.schema import AppInfo, Job
 
 
 class Alone:
-    """What can be done in one go: install and the like, and calls; services end with the process.
-
-    Raises OneGAIError where the client raises ServerError; only a job's failure is one here, too.
-    """
+    """What can be done in one go: installs and calls; services end with the process."""
 
     lasting = False
     """Jobs end with this program."""
@@ -31,50 +25,30 @@ class Alone:
 
     def install(self, app: str) -> Job:
         """Begin to install."""
-        return self._local.run(_now(lambda: self._engine.install(app)))
+        return self._local.run(self._engine.install(app))
 
     def update(self, app: str) -> Job:
         """Begin to install the present version over what is there."""
-        return self._local.run(_now(lambda: self._engine.update(app)))
+        return self._local.run(self._engine.update(app))
 
     def uninstall(self, app: str, *, purge: bool = False) -> Job:
         """Begin to remove the app; ``purge``: its ``data`` folders, too."""
-        return self._local.run(_now(lambda: self._engine.uninstall(app, purge=purge)))
+        return self._local.run(self._engine.uninstall(app, purge=purge))
 
     def follow(self, job: Job) -> Iterator[str]:
-        """Lines of a job's output until it ends. Raises its failure as ServerError."""
-        events = self._engine.jobs.events(job.id)
+        """Lines of a job's output until it ends. Raises its failure."""
+        lines = self._engine.follow(job)
 
-        async def following() -> JobEvent | None:
-            return await anext(events, None)
+        async def following() -> str | None:
+            return await anext(lines, None)
 
-        while (event := self._local.run(following())) is not None:
-            if event.event == "output":
-                yield str(event.data["line"])
-        ended = self._engine.jobs.get(job.id)
-        if ended.state is not JobState.DONE:
-            error = ended.error or {"message": f"the job was {ended.state}", "status": 500}
-            raise ServerError(int(error["status"]), str(error["message"]), error)
+        while (line := self._local.run(following())) is not None:
+            yield line
 
-    def apps(self) -> dict[str, dict[str, Any]]:
-        """AppInfo of all apps by name, as objects of JSON."""
-        found = self._local.run(self._engine.apps())
-        return {info.app: info.model_dump(mode="json") for info in found}
+    def apps(self) -> dict[str, AppInfo]:
+        """All apps by name."""
+        return self._local.run(self._engine.apps())
 
-    def answer(self, app: str, function: str, arguments: Mapping[str, object]) -> Answer:
+    def answer(self, app: str, function: str, arguments: Mapping[str, Any]) -> Answer:
         """Call a function and give all that it answered."""
-        outcome = self._local.run(self._engine.call(app, function, dict(arguments)))
-        envelope = None
-        if outcome.envelope:
-            envelope = {
-                "status": 0,
-                "servertime": time.time(),
-                "result": json.loads(outcome.body.content),
-                "detail": json.loads(outcome.detail_json),
-            }
-        return Answer(outcome.body.content, outcome.body.media_type, envelope)
-
-
-async def _now(begin: Callable[[], Job]) -> Job:
-    """Run a plain function on the engine's loop."""
-    return begin()
+        return self._local.run(self._engine.answer(app, function, arguments))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import threading
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 
 import aiohttp
 
-from onegai.errors import AppError, OneGAIError, Relayed, Unreachable
+from onegai import wire
+from onegai.errors import AppError, Unreachable
 
 LINGER_SECONDS = 1.0
 """How long a hold is kept after its last use, so that calls in a row share it."""
@@ -111,20 +111,19 @@ class BorrowedServices:
         except (aiohttp.ClientError, OSError) as error:
             raise Unreachable(app=app, reason=f"the server at {self._url}: {error}") from None
         if answer.status != 200:
-            raise await _relayed(answer)
+            reply = wire.Reply(answer.status, answer.headers, await answer.read())
+            raise wire.error(self._url, reply)
         events = _events(answer)
-        name, data = await anext(events)
-        assert name == "ready"
-        borrowed = _Borrowed(data["url"], answer)
+        ready = await anext(events)
+        assert ready.name == "ready"
+        borrowed = _Borrowed(ready.data["url"], answer)
         with self._lock:
             self._borrowed[app] = borrowed
         watcher = asyncio.create_task(self._watch(borrowed, events))
         self._watchers.add(watcher)
         watcher.add_done_callback(self._watchers.discard)
 
-    async def _watch(
-        self, borrowed: _Borrowed, events: AsyncIterator[tuple[str, dict[str, str]]]
-    ) -> None:
+    async def _watch(self, borrowed: _Borrowed, events: AsyncIterator[wire.Event]) -> None:
         """Any event after the first, and the end, say that the service is going away."""
         with suppress(aiohttp.ClientError, OSError):
             await anext(events, None)
@@ -154,27 +153,9 @@ class BorrowedServices:
         borrowed.close()
 
 
-async def _relayed(answer: aiohttp.ClientResponse) -> OneGAIError:
-    try:
-        body = await answer.json()
-        message, detail = str(body["result"]), dict(body["detail"])
-    except (aiohttp.ClientError, ValueError, KeyError, TypeError):
-        message, detail = f"the server answered {answer.status}", {}
-    return Relayed(
-        status=answer.status,
-        message=message,
-        advice=str(detail.get("hint", "")),
-        src=str(detail.get("src", "onegai")),
-        detail=detail,
-    )
-
-
-async def _events(answer: aiohttp.ClientResponse) -> AsyncIterator[tuple[str, dict[str, str]]]:
-    """The server-sent events of an answer, as OneGAI writes them."""
-    name = ""
-    async for line in answer.content:
-        text = line.decode().rstrip("\n")
-        if text.startswith("event: "):
-            name = text[7:]
-        elif text.startswith("data: "):
-            yield name, json.loads(text[6:])
+async def _events(answer: aiohttp.ClientResponse) -> AsyncIterator[wire.Event]:
+    """The events of an answer as they come."""
+    parser = wire.EventParser()
+    async for piece in answer.content.iter_any():
+        for event in parser.feed(piece):
+            yield event

@@ -2,249 +2,189 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Self
-from urllib.parse import quote
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Self, TypeVar
 
 import urllib3
 
-from onegai.schema import Applied, Document, Envelope, Job, JobState, ServiceStatus
+from onegai import wire
+from onegai.errors import OneGAIError
+from onegai.protocol import Answer, output_line, raise_failure
+from onegai.schema import AppInfo, Applied, Document, Job, JobEvent, ServiceStatus, StatusReport
 
-
-class ServerError(Exception):
-    """The server answered with an error. ``detail`` is the envelope's: code, src, hint, …"""
-
-    def __init__(self, status: int, message: str, detail: dict[str, Any]) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
-        self.detail = detail
-
-    @property
-    def code(self) -> str:
-        """The error's wire code, for example ``not_installed``."""
-        return str(self.detail.get("code", ""))
-
-
-class ServerUnreachable(Exception):
-    """Nothing answers at the server's URL."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a call gave, undigested. ``envelope`` None: ``content`` is the result itself."""
-
-    content: bytes
-    media_type: str
-    envelope: dict[str, Any] | None = None
+T = TypeVar("T")
+KEPT_CONNECTIONS = 16
+PIECE = 1 << 14
 
 
 class Client:
-    """One server. Every method raises ServerError and ServerUnreachable."""
+    """One server, from any thread. The methods of protocol.Engine, which says what they do.
+
+    Every method raises OneGAIError: Relayed is the server's own, ServerUnreachable and NoOneGAI say
+    that there is none. ``timeout``: seconds of silence after which an answer is given up.
+    """
 
     lasting = True
     """Jobs go on when this program ends."""
 
-    def __init__(self, url: str, username: str, password: str, timeout: float = 3600) -> None:
+    def __init__(
+        self,
+        url: str,
+        username: str,
+        password: str,
+        timeout: float = wire.READ_SECONDS,
+        *,
+        connect_timeout: float = wire.CONNECT_SECONDS,
+    ) -> None:
         self.url = url.rstrip("/")
-        self._pool = urllib3.PoolManager(
-            headers=urllib3.make_headers(basic_auth=f"{username}:{password}"),
-            retries=False,
-            timeout=urllib3.Timeout(connect=10, read=timeout),
-        )
+        self._headers = wire.credentials(username, password)
+        self._timeout = urllib3.Timeout(connect=connect_timeout, read=timeout)
+        self._pool = urllib3.PoolManager(num_pools=1, maxsize=KEPT_CONNECTIONS)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
         self._pool.clear()
 
     def call(self, app: str, function: str = "main", **arguments: Any) -> Any:
         """Call a function and give its result."""
-        return self._result("POST", f"/api/{app}/{function}", arguments)
+        return self.answer(app, function, arguments).result
 
     def raw(self, app: str, function: str = "raw", **arguments: Any) -> bytes:
         """Call a function and give its bytes."""
-        return self._request("POST", f"/api/{app}/{function}", arguments).data
+        return self.answer(app, function, arguments).content
 
     def answer(self, app: str, function: str, arguments: Mapping[str, Any]) -> Answer:
         """Call a function and give all that it answered; arguments may have any name."""
-        path = f"/api/{quote(app, safe='')}/{quote(function, safe='')}"
-        answer = self._request("POST", path, arguments)
-        media_type = answer.headers.get("Content-Type", "")
-        envelope = None
-        if function != "raw" and media_type == "application/json":
-            value = json.loads(answer.data)
-            if isinstance(value, dict) and value.keys() == Envelope.model_fields.keys():
-                envelope = value
-        return Answer(answer.data, media_type, envelope)
+        return self._send(wire.answer(app, function, arguments))
 
-    def install(self, app: str) -> Job:
+    def apps(self) -> dict[str, AppInfo]:
+        """All apps by name."""
+        return self._send(wire.apps())
+
+    def install(self, app: str, *, wait: bool = False) -> Job:
         """Begin to install an app, or join the install that runs."""
-        return Job.model_validate(self._result("POST", "/app/install", {"app": app}))
+        return self._send(wire.install(app, wait=wait))
 
-    def update(self, app: str) -> Job:
+    def update(self, app: str, *, force: bool = False, wait: bool = False) -> Job:
         """Begin to install an app anew; if that fails, it is as it was before."""
-        return Job.model_validate(self._result("POST", "/app/update", {"app": app}))
+        return self._send(wire.update(app, force=force, wait=wait))
 
-    def uninstall(self, app: str, *, purge: bool = False) -> Job:
+    def uninstall(
+        self, app: str, *, purge: bool = False, force: bool = False, wait: bool = False
+    ) -> Job:
         """Begin to remove an app; ``purge``: its data folders too. The result says what is free."""
-        body = {"app": app, "purge": purge}
-        return Job.model_validate(self._result("POST", "/app/uninstall", body))
-
-    def follow(self, job: Job) -> Iterator[str]:
-        """The lines of a job's output as they come, until it ends. Raises its failure."""
-        for name, data in self._events(f"/job/{job.id}/events"):
-            if name == "output":
-                yield data["line"]
-        ended = self.job(job.id)
-        if ended.state is not JobState.DONE:
-            error = ended.error or {"message": f"the job was {ended.state}"}
-            raise ServerError(500, str(error["message"]), error)
-
-    def job(self, job_id: str) -> Job:
-        """One job."""
-        return Job.model_validate(self._result("GET", f"/job/{job_id}"))
+        return self._send(wire.uninstall(app, purge=purge, force=force, wait=wait))
 
     def jobs(self) -> list[Job]:
         """The jobs of this server's run, newest first."""
-        return [Job.model_validate(item) for item in self._result("GET", "/job")]
+        return self._send(wire.jobs())
+
+    def job(self, job_id: str) -> Job:
+        """One job."""
+        return self._send(wire.job(job_id))
+
+    def events(self, job_id: str, *, after: int = 0) -> Generator[JobEvent, None, None]:
+        """A job's events from the one behind ``after`` on, until it ends."""
+        return self._stream(wire.events(job_id, after=after))
+
+    def follow(self, job: Job) -> Generator[str, None, None]:
+        """The lines of a job's output as they come, until it ends. Raises its failure."""
+        for event in self.events(job.id):
+            if (line := output_line(event)) is not None:
+                yield line
+        raise_failure(self.job(job.id))
 
     def cancel(self, job_id: str) -> Job:
         """Cancel a job; its state when it has ended."""
-        return Job.model_validate(self._result("DELETE", f"/job/{quote(job_id, safe='')}"))
+        return self._send(wire.cancel(job_id))
 
-    def apps(self) -> dict[str, dict[str, Any]]:
-        """All apps by name, as in GET /app/list."""
-        return {info["app"]: info for info in self._result("GET", "/app/list")}
-
-    def start(self, app: str, *, restart: bool = False) -> ServiceStatus:
+    def start(self, app: str, *, restart: bool = False, wait: bool = True) -> ServiceStatus:
         """Have a service ready."""
-        body = {"app": app, "restart": restart}
-        return ServiceStatus.model_validate(self._result("POST", "/service/start", body))
+        return self._send(wire.start(app, restart=restart, wait=wait))
 
     def stop(self, app: str, *, force: bool = False) -> list[ServiceStatus]:
         """Have a service stopped; ``"*"`` for all. Gives those that it concerned."""
-        stopped = self._result("POST", "/service/stop", {"app": app, "force": force})
-        return [ServiceStatus.model_validate(item) for item in stopped]
+        return self._send(wire.stop(app, force=force))
+
+    def status(self) -> StatusReport:
+        """All services, the machine's memory, and everything that is wrong."""
+        return self._send(wire.status())
 
     def logs(self, app: str, tail: int = 200) -> str:
         """The last lines of a service's log."""
-        return self._request("GET", _log_path(app, tail)).data.decode("utf-8", "replace")
+        return self._send(wire.logs(app, tail))
 
-    def log_follow(self, app: str, tail: int = 200) -> Iterator[str]:
+    def log_follow(self, app: str, tail: int = 200) -> Generator[str, None, None]:
         """The last lines of a service's log, then new ones until the server ends."""
-        return (data["line"] for _, data in self._events(f"{_log_path(app, tail)}&follow=1"))
-
-    def status(self) -> dict[str, Any]:
-        """GET /service/status."""
-        return dict(self._result("GET", "/service/status"))
+        return self._stream(wire.log_follow(app, tail))
 
     def config_document(self) -> Document:
         """What config.json holds, with its secrets masked."""
-        return self._document("/config/get_json")
+        return self._send(wire.document("/config"))
 
     def replace_config(self, content: Mapping[str, Any], etag: str) -> Applied:
         """Make config.json hold this, if ``etag`` still is its own."""
-        return self._replace("/config/set_json", content, etag)
+        return self._send(wire.replace("/config", content, etag))
 
     def services_document(self) -> Document:
         """The entries of all apps, with their secrets masked."""
-        return self._document("/service/get_json")
+        return self._send(wire.document("/service"))
 
     def replace_services(self, content: Mapping[str, Any], etag: str) -> Applied:
         """Make the entries be these, if ``etag`` still is theirs."""
-        return self._replace("/service/set_json", content, etag)
+        return self._send(wire.replace("/service", content, etag))
 
     def healthy(self) -> bool:
         """True when the server answers."""
         try:
-            return self._request("GET", "/health", timeout=2).status == 200
-        except (ServerError, ServerUnreachable):
+            return self._send(wire.health(), timeout=wire.HEALTH_SECONDS)
+        except OneGAIError:
             return False
 
-    def _result(self, method: str, path: str, body: Any = None) -> Any:
-        return self._inside(self._request(method, path, body))
+    def _send(self, request: wire.Request[T], *, timeout: float | None = None) -> T:
+        with self._open(request, timeout) as answer:
+            reply = _reply(answer)
+        return wire.result(self.url, request, reply)
 
-    def _inside(self, answer: urllib3.BaseHTTPResponse) -> Any:
-        try:
-            return json.loads(answer.data)["result"]
-        except (ValueError, KeyError, TypeError):
-            raise ServerUnreachable(f"{self.url}: what answers there is no OneGAI") from None
+    def _stream(self, stream: wire.Stream[T]) -> Generator[T, None, None]:
+        parser = wire.EventParser()
+        with self._open(stream) as answer:
+            if answer.status != 200:
+                raise wire.error(self.url, _reply(answer))
+            for piece in answer.stream(PIECE):
+                for event in parser.feed(piece):
+                    yield stream.read(event)
 
-    def _document(self, path: str) -> Document:
-        answer = self._request("GET", path)
-        return Document(content=self._inside(answer), etag=answer.headers.get("ETag", ""))
-
-    def _replace(self, path: str, content: Mapping[str, Any], etag: str) -> Applied:
-        answer = self._request("POST", path, content, headers={"If-Match": etag})
-        return Applied.model_validate(self._inside(answer))
-
-    def _events(self, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Server-sent events as they come: name and data."""
-        answer = self._request("GET", path, stream=True)
-        name = ""
-        try:
-            for line in _lines(answer):
-                if line.startswith("event: "):
-                    name = line[7:]
-                elif line.startswith("data: "):
-                    yield name, json.loads(line[6:])
-        except urllib3.exceptions.HTTPError as error:
-            raise ServerUnreachable(f"{self.url}: {_reason(error)}") from None
-        finally:
-            answer.close()
-
-    def _request(
-        self,
-        method: str,
-        path: str,
-        body: Any = None,
-        *,
-        stream: bool = False,
-        timeout: float | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> urllib3.BaseHTTPResponse:
-        options: dict[str, Any] = {} if timeout is None else {"timeout": timeout}
-        if headers:
-            options["headers"] = {**self._pool.headers, **headers}
-        if body is not None:
-            options["json"] = body
+    @contextmanager
+    def _open(
+        self, request: wire.Request[Any] | wire.Stream[Any], timeout: float | None = None
+    ) -> Iterator[urllib3.BaseHTTPResponse]:
+        """The answer as it begins; leaving before its end closes the connection."""
         try:
             answer = self._pool.request(
-                method, self.url + path, preload_content=not stream, **options
+                request.method,
+                self.url + request.path,
+                body=request.content,
+                headers={**self._headers, **request.headers},
+                timeout=self._timeout if timeout is None else timeout,
+                preload_content=False,
+                retries=False,
+                redirect=False,
             )
-            if answer.status >= 400:
-                raise _error(answer)
+            try:
+                yield answer
+            finally:
+                answer.close()
         except urllib3.exceptions.HTTPError as error:
-            raise ServerUnreachable(f"{self.url}: {_reason(error)}") from None
-        return answer
+            raise wire.unreachable(self.url, error) from None
 
 
-def _log_path(app: str, tail: int) -> str:
-    return f"/service/{quote(app, safe='')}/logs?tail={tail}"
-
-
-def _reason(error: urllib3.exceptions.HTTPError) -> str:
-    """The part of urllib3's sentence that is not the connection's representation."""
-    text = str(error.args[-1] if error.args else error)
-    return re.sub(r"\[Errno -?\d+\] ", "", text.rpartition("): ")[2])
-
-
-def _error(answer: urllib3.BaseHTTPResponse) -> ServerError:
-    data = answer.data
-    try:
-        body = json.loads(data)
-        return ServerError(answer.status, str(body["result"]), dict(body["detail"]))
-    except (ValueError, KeyError, TypeError):
-        return ServerError(answer.status, data.decode("utf-8", "replace")[:500], {})
-
-
-def _lines(answer: urllib3.BaseHTTPResponse) -> Iterator[str]:
-    rest = b""
-    for piece in answer.stream(1 << 14):
-        *whole, rest = (rest + piece).split(b"\n")
-        yield from (line.decode() for line in whole)
+def _reply(answer: urllib3.BaseHTTPResponse) -> wire.Reply:
+    return wire.Reply(answer.status, answer.headers, answer.data)

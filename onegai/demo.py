@@ -17,8 +17,8 @@ from pathlib import Path
 import click
 
 from onegai import jsonfile
-from onegai.client import Client, ServerError, ServerUnreachable
-from onegai.errors import ConfigError, OneGAIError
+from onegai.client import Client
+from onegai.errors import ConfigError, OneGAIError, Relayed, ServerUnreachable
 from onegai.home import Home
 from onegai.settings import load_settings
 
@@ -66,12 +66,8 @@ def run_demo(home: Home, *, japanese: bool, question: str | None) -> None:
         with _server(home, steps) as (client, stays):
             _show(home, client, steps, question or QUESTION, japanese)
             _print_curl(home, client.url if stays else None, question or QUESTION, japanese)
-    except ServerError as error:
-        for line in error.detail.get("log", [])[-20:]:
-            click.echo(f"    | {line}", err=True)
-        raise DemoFailed(reason=error.message, do=error.detail.get("hint", "")) from None
     except ServerUnreachable as error:
-        raise DemoFailed(reason=str(error), do="see data/logs/onegai.log") from None
+        raise DemoFailed(reason=error.message, do="see data/logs/onegai.log") from None
     click.echo(f"\nDone in {time.monotonic() - steps.begun:.1f} s.")
 
 
@@ -100,7 +96,7 @@ def _install(client: Client, steps: Steps, apps: list[str]) -> None:
             raise DemoFailed(
                 reason=f"services.json has no app {app}", do="the demo needs the shipped one"
             )
-        if known[app]["installed"]:
+        if known[app].installed:
             click.echo(f"==> {app} is installed")
             continue
         with steps.step(f"installing {app}"):
@@ -108,7 +104,7 @@ def _install(client: Client, steps: Steps, apps: list[str]) -> None:
             try:
                 for line in client.follow(job):
                     click.echo(f"    {line.removeprefix('==> ')}")
-            except ServerError:
+            except Relayed:
                 raise DemoFailed(
                     reason=f"{app} could not be installed; its lines above say why",
                     do="correct that and run the demo again: it goes on where it stopped",

@@ -1,4 +1,4 @@
-"""The composition root: everything OneGAI does, without HTTP."""
+"""The composition root: everything OneGAI does, without HTTP. It is a ``protocol.Engine``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from typing import Any, Self
@@ -24,7 +24,7 @@ from onegai.errors import (
     UnknownApp,
     UnknownFunction,
 )
-from onegai.functions import Function, Outcome
+from onegai.functions import Function, Outcome, enveloped
 from onegai.home import Home
 from onegai.homefiles import HomeFiles
 from onegai.installation import (
@@ -40,6 +40,7 @@ from onegai.installer import Installer
 from onegai.jobs import Jobs, Report, Work
 from onegai.plugins import Plugins
 from onegai.process.logfile import LogFile
+from onegai.protocol import Answer, output_of, raise_failure
 from onegai.resources import Probe, machine_probe
 from onegai.schema import (
     AppInfo,
@@ -48,6 +49,7 @@ from onegai.schema import (
     FunctionInfo,
     GpuStatus,
     Job,
+    JobEvent,
     MemoryStatus,
     Problem,
     ServiceStatus,
@@ -93,7 +95,7 @@ class Engine:
     ) -> None:
         """``settings`` and their ``problems`` were made by ``arguments``, which win over files."""
         self.home = home
-        self.jobs = Jobs()
+        self._jobs = Jobs()
         self._files = HomeFiles(home, settings, problems, arguments)
         self._plugins: Plugins
         self._problem_sources: list[Callable[[], Iterable[Problem]]] = []
@@ -119,7 +121,7 @@ class Engine:
         self._stack.callback(self._threads.shutdown, wait=False, cancel_futures=True)
         self.transport = await self._stack.enter_async_context(open_transport())
         await self._stack.enter_async_context(self._supervisor)
-        await self._stack.enter_async_context(self.jobs)
+        await self._stack.enter_async_context(self._jobs)
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -181,7 +183,7 @@ class Engine:
 
     # --- apps ------------------------------------------------------------------------------
 
-    async def apps(self) -> list[AppInfo]:
+    async def apps(self) -> dict[str, AppInfo]:
         """Every app by name, the broken entries too. Measures folders, so it may take a while."""
         known = [await self._app_info(spec) for spec in self._catalog.specs.values()]
         broken = [
@@ -195,18 +197,18 @@ class Engine:
             )
             for app in self._catalog.broken
         ]
-        return sorted(known + broken, key=lambda info: info.app)
+        return {info.app: info for info in sorted(known + broken, key=lambda info: info.app)}
 
-    def install(self, app: str) -> Job:
+    async def install(self, app: str, *, wait: bool = False) -> Job:
         """Begin to install, or join the install that runs."""
         spec = self._spec(app)
 
         async def work(report: Report) -> Any:
             return await self._installer.install(spec, report)
 
-        return self._change("install", spec, work, check=self._installer.check)
+        return await self._change("install", spec, work, wait, check=self._installer.check)
 
-    def update(self, app: str, *, force: bool = False) -> Job:
+    async def update(self, app: str, *, force: bool = False, wait: bool = False) -> Job:
         """Install again beside the app that is there, which comes back if that fails.
 
         Its service is stopped first, after the calls in flight, unless ``force``.
@@ -217,9 +219,11 @@ class Engine:
             async with self._at_rest(app, force):
                 return await self._installer.update(spec, report)
 
-        return self._change("update", spec, work, check=self._installer.check_update)
+        return await self._change("update", spec, work, wait, check=self._installer.check_update)
 
-    def uninstall(self, app: str, *, purge: bool = False, force: bool = False) -> Job:
+    async def uninstall(
+        self, app: str, *, purge: bool = False, force: bool = False, wait: bool = False
+    ) -> Job:
         """Stop the service and remove apps/{app}, except data folders unless ``purge``."""
         spec = self._spec(app)
 
@@ -227,22 +231,30 @@ class Engine:
             async with self._at_rest(app, force):
                 return await self._installer.uninstall(spec, purge, report)
 
-        return self._change("uninstall", spec, work, variant=purge)
+        return await self._change("uninstall", spec, work, wait, variant=purge)
 
-    def _change(
+    async def _change(
         self,
         kind: str,
         spec: AppSpec,
         work: Work,
+        wait: bool,
         *,
         check: Callable[[AppSpec], None] = lambda _spec: None,
         variant: object = None,
     ) -> Job:
         """One change of an app's folder at a time; ``check`` raises why it need not be tried."""
-        running = self.jobs.running(kind, spec.app, excluding=CHANGES, variant=variant)
-        if running is not None:
-            return running
-        check(spec)
+        job = self._jobs.running(kind, spec.app, excluding=CHANGES, variant=variant)
+        if job is None:
+            check(spec)
+            job = self._jobs.submit(kind, spec.app, self._measured(spec, work), variant=variant)
+        if wait:
+            job = await self._jobs.wait(job.id)
+            raise_failure(job)
+        return job
+
+    def _measured(self, spec: AppSpec, work: Work) -> Work:
+        """The work, after which the app's folder is measured anew."""
 
         async def measured_anew(report: Report) -> Any:
             try:
@@ -250,12 +262,34 @@ class Engine:
             finally:
                 self._sizes.pop(spec.app, None)
 
-        return self.jobs.submit(kind, spec.app, measured_anew, variant=variant)
+        return measured_anew
 
     def _at_rest(self, app: str, force: bool) -> AbstractAsyncContextManager[None]:
         if app in self._supervisor:
             return self._supervisor[app].at_rest(force)
         return nullcontext()
+
+    # --- jobs ------------------------------------------------------------------------------
+
+    async def jobs(self) -> list[Job]:
+        """The jobs of this run, newest first."""
+        return self._jobs.all()
+
+    async def job(self, job_id: str) -> Job:
+        """One job. Raises UnknownJob."""
+        return self._jobs.get(job_id)
+
+    def events(self, job_id: str, *, after: int = 0) -> AsyncGenerator[JobEvent, None]:
+        """Its events from the one behind ``after`` on, until it ends. Raises UnknownJob at once."""
+        return self._jobs.events(job_id, after)
+
+    def follow(self, job: Job) -> AsyncGenerator[str, None]:
+        """The lines of its output as they come, until it ends. Raises its failure."""
+        return output_of(self, job)
+
+    async def cancel(self, job_id: str) -> Job:
+        """Cancel it; its state when it has ended."""
+        return await self._jobs.cancel(job_id)
 
     # --- services --------------------------------------------------------------------------
 
@@ -318,13 +352,13 @@ class Engine:
         """Have ``problems`` ask this, too: for what lies above the engine (api files)."""
         self._problem_sources.append(source)
 
-    def log_tail(self, app: str, lines: int) -> list[str]:
+    async def logs(self, app: str, tail: int = 200) -> str:
         """The last lines of the service's log."""
-        return self._log(app).tail(lines)
+        return "".join(f"{line}\n" for line in self._log(app).tail(tail))
 
-    def log_follow(self, app: str, lines: int) -> AsyncIterator[str]:
+    def log_follow(self, app: str, tail: int = 200) -> AsyncGenerator[str, None]:
         """The last lines, then new ones until the caller stops."""
-        return self._log(app).follow(lines)
+        return self._log(app).follow(tail)
 
     async def hold(self, app: str) -> Lease:
         """A lease for somebody else's requests; starts the service. The caller releases it."""
@@ -357,6 +391,14 @@ class Engine:
                     return await self._run(app, called, arguments)
             except TimeoutError:
                 raise CallTimeout(app=app, seconds=spec.call_timeout) from None
+
+    async def answer(self, app: str, function: str, arguments: Mapping[str, Any]) -> Answer:
+        """``call``, and its outcome as a server would answer it."""
+        outcome = await self.call(app, function, dict(arguments))
+        content = outcome.body.content
+        if outcome.envelope:
+            content = enveloped(content, outcome.detail_json)
+        return Answer.of(function, content, outcome.body.media_type)
 
     async def _run(self, app: str, function: Function, arguments: Any) -> Outcome:
         try:

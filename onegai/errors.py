@@ -31,7 +31,9 @@ they can be translated without touching the places that raise.
     ├── ConfigError             config.json or a start argument; ends the start of the server
     ├── HomeLocked              another OneGAI serves this home; ends the start of the server
     ├── NotWritten 500          a file of the user's could not be replaced
-    ├── Relayed 502             what another OneGAI answered; its own status in truth
+    ├── Relayed 502             what another OneGAI answered, or a job's record says; its own status
+    ├── ServerUnreachable 502   no server answers at an address
+    ├── NoOneGAI 502            something else than OneGAI answers there
     ├── SdkMisuse 500           a func file uses a handle in a way that cannot work
     └── InternalError 500       our own fault
 """
@@ -39,7 +41,7 @@ they can be translated without touching the places that raise.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 
 class OneGAIError(Exception):
@@ -49,7 +51,7 @@ class OneGAIError(Exception):
     ``detail`` as it is, so it must be JSON-able and free of secrets.
     """
 
-    code: ClassVar[str] = "error"
+    code: str = "error"
     status: int = 500
     text: ClassVar[str] = "something went wrong"
     hint: ClassVar[str] = ""
@@ -504,7 +506,7 @@ class NotWritten(OneGAIError):
 
 
 class Relayed(OneGAIError):
-    """What another OneGAI answered, with its own code, status, sentence and detail."""
+    """What another OneGAI answered, or a job's record says: its own code, status and detail."""
 
     code = "relayed"
     status = 502
@@ -514,6 +516,36 @@ class Relayed(OneGAIError):
     def __init__(self, *, status: int, **params: Any) -> None:
         super().__init__(**params)
         self.status = status
+        self.code = str(self.extra.get("code") or type(self).code)
+
+    @classmethod
+    def of(cls, status: int, message: str, detail: Mapping[str, Any]) -> Self:
+        """From an error answer's HTTP status, ``result`` and ``detail``."""
+        return cls(
+            status=status,
+            message=message,
+            advice=str(detail.get("hint", "")),
+            src=str(detail.get("src", "onegai")),
+            detail=detail,
+        )
+
+
+class ServerUnreachable(OneGAIError):
+    """Nothing answers at a server's address, or not in time."""
+
+    code = "server_unreachable"
+    status = 502
+    text = "{url}: {reason}"
+    hint = "is it running? The one of this folder is started with bash run.sh"
+
+
+class NoOneGAI(OneGAIError):
+    """What answers at an address is no OneGAI."""
+
+    code = "no_onegai"
+    status = 502
+    text = "{url}: what answers there is no OneGAI (HTTP {http_status})"
+    hint = "correct the address"
 
 
 class SdkMisuse(OneGAIError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from onegai.schema import JobEvent
@@ -30,7 +30,7 @@ class Ring:
         self._closed = True
         self._wake()
 
-    async def follow(self, after: int = 0) -> AsyncIterator[JobEvent]:
+    async def follow(self, after: int = 0) -> AsyncGenerator[JobEvent, None]:
         """Events with an id greater than ``after``, the stored ones first, until closed."""
         seen = after
         while True:

@@ -11,6 +11,7 @@ import inspect
 import json
 import mimetypes
 import sys
+import time
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -130,6 +131,12 @@ def json_bytes(value: Any) -> bytes:
     except (ValueError, TypeError):
         return to_json(value, bytes_mode="base64", inf_nan_mode="null", fallback=str)
     return text.encode("utf-8", "replace")
+
+
+def enveloped(result: bytes, detail: bytes) -> bytes:
+    """The envelope of a success whose parts are JSON already."""
+    head = b'{"status":0,"servertime":%f,"result":' % time.time()
+    return b"".join((head, result, b',"detail":', detail, b"}"))
 
 
 def _plain(value: Any) -> Any:

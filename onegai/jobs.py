@@ -7,7 +7,7 @@ import logging
 import secrets
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from typing import Any, Self
 
 from onegai.errors import Busy, InternalError, OneGAIError, UnknownJob
@@ -146,7 +146,7 @@ class Jobs:
         await record.ended.wait()
         return record.snapshot()
 
-    def events(self, job_id: str, after: int = 0) -> AsyncIterator[JobEvent]:
+    def events(self, job_id: str, after: int = 0) -> AsyncGenerator[JobEvent, None]:
         """Its events from the one behind ``after`` on, until it ends. Raises UnknownJob at once."""
         return self._record(job_id).ring.follow(after)
 

@@ -18,9 +18,7 @@ from collections.abc import Coroutine
 from contextlib import AsyncExitStack, ExitStack
 from typing import Any, TypeVar
 
-import urllib3
-
-from onegai import jsonfile
+from onegai import jsonfile, wire
 from onegai.borrowing import BorrowedServices
 from onegai.catalog import load_catalog
 from onegai.engine import Engine
@@ -155,8 +153,7 @@ class LocalEngine:
         self.run(self._open_borrowed(str(server.get("url", ""))))
 
     async def _open_borrowed(self, url: str) -> None:
-        credentials = f"{self._settings.username}:{self._settings.password}"
-        headers = urllib3.make_headers(basic_auth=credentials)
+        headers = wire.credentials(self._settings.username, self._settings.password)
         self._transport = await self._stack.enter_async_context(open_transport())
         session = self._transport.asynchronous
         self._borrowed = BorrowedServices(self._loop, session, url, headers)

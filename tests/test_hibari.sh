@@ -7,7 +7,7 @@ import io
 import os
 import wave
 
-from onegai.client import Client
+from onegai import Client
 
 with Client(*(os.environ[f"ONEGAI_{key}"] for key in ("URL", "USERNAME", "PASSWORD"))) as client:
     content = client.raw("hibari", text="Good evening, and welcome to the show.", seed=1)

@@ -5,7 +5,7 @@ cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 "${ONEGAI_PYTHON:-venv/bin/python}" - <<'PY'
 import os
 
-from onegai.client import Client
+from onegai import Client
 
 texts = ["The train leaves at noon.", "My cat is sleeping on the sofa.", "Sugar costs two dollars."]
 with Client(*(os.environ[f"ONEGAI_{key}"] for key in ("URL", "USERNAME", "PASSWORD"))) as client:

@@ -7,7 +7,7 @@ import io
 import os
 import wave
 
-from onegai.client import Client
+from onegai import Client
 
 with Client(*(os.environ[f"ONEGAI_{key}"] for key in ("URL", "USERNAME", "PASSWORD"))) as client:
     content = client.raw("openjtalk", text="こんばんは、配信へようこそ。")

@@ -5,7 +5,7 @@ cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 "${ONEGAI_PYTHON:-venv/bin/python}" - <<'PY'
 import os
 
-from onegai.client import Client
+from onegai import Client
 
 with Client(*(os.environ[f"ONEGAI_{key}"] for key in ("URL", "USERNAME", "PASSWORD"))) as client:
     answers = [client.call("smollm", text="What is the capital of France?", seed=1) for _ in "12"]

@@ -9,7 +9,7 @@ import io
 import os
 import wave
 
-from onegai.client import Client
+from onegai import Client
 
 silence = io.BytesIO()
 with wave.open(silence, "wb") as out:

@@ -54,7 +54,7 @@ def uninstall(app: str, purge: bool, server: str | None) -> None:
 def du(server: str | None) -> None:
     """Show how much disk each app takes."""
     with worker(Home.find(), server) as onegai, Progress("measuring", plain=False):
-        found = [(info["size"] or 0, app) for app, info in onegai.apps().items()]
+        found = [(info.size or 0, app) for app, info in onegai.apps().items()]
     rows = [(app, size(mib)) for mib, app in sorted(found, reverse=True) if mib]
     click.echo(table(("APP", "DISK"), [*rows, ("all", size(sum(mib for mib, _ in found)))]))
 

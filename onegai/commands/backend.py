@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol
 
 import click
@@ -14,8 +14,9 @@ from onegai.errors import OneGAIError
 from onegai.home import Home
 
 if TYPE_CHECKING:
-    from onegai.client import Answer, ServerError
-    from onegai.schema import Job, ServiceStatus
+    from onegai.client import Client
+    from onegai.protocol import Answer
+    from onegai.schema import AppInfo, Job
 
 FAILED, WRONG, NO_SERVER, REFUSED = 1, 2, 3, 4
 """Exit statuses: the app or a job failed · usage, input or config · no server · password."""
@@ -25,8 +26,12 @@ LOG_LINES = 20
 
 _WRONG_INPUT = frozenset({400, 404, 405, 413, 415, 422})
 _WRONG_CONFIG = frozenset(
-    {"broken_entry", "broken_plugin", "inactive", "no_service", "no_install_script"}
+    {
+        *("config_error", "home_locked", "broken_entry", "broken_plugin"),
+        *("inactive", "no_service", "no_install_script"),
+    }
 )
+_NO_SERVER = frozenset({"server_unreachable", "no_onegai", "shutting_down"})
 _AS_COMMANDS = (
     (re.compile(r'POST /app/(\w+) {"app": "(\w+)"}'), rf"{COMMAND} \1 \2"),
     (re.compile(r"(?:POST )?/app/(install|update|uninstall)\b"), rf"{COMMAND} \1"),
@@ -38,7 +43,7 @@ _AS_COMMANDS = (
 
 
 class Worker(Protocol):
-    """What can be done in one go; over HTTP, or without a server."""
+    """What can be done in one go: by a Client, or without a server."""
 
     @property
     def lasting(self) -> bool:
@@ -61,44 +66,12 @@ class Worker(Protocol):
         """Lines of a job's output until it ends. Raises its failure."""
         ...
 
-    def apps(self) -> dict[str, dict[str, Any]]:
-        """AppInfo of all apps by name, as objects of JSON."""
+    def apps(self) -> dict[str, AppInfo]:
+        """All apps by name."""
         ...
 
     def answer(self, app: str, function: str, arguments: Mapping[str, Any]) -> Answer:
         """Call a function and give all that it answered."""
-        ...
-
-
-class Backend(Worker, Protocol):
-    """What can be done with a server that goes on running."""
-
-    def jobs(self) -> list[Job]:
-        """All jobs, newest first."""
-        ...
-
-    def cancel(self, job_id: str) -> Job:
-        """Cancel a job and wait for its end."""
-        ...
-
-    def start(self, app: str, *, restart: bool = False) -> ServiceStatus:
-        """Have a service ready."""
-        ...
-
-    def stop(self, app: str, *, force: bool = False) -> list[ServiceStatus]:
-        """Have a service stopped; ``"*"`` for all."""
-        ...
-
-    def status(self) -> dict[str, Any]:
-        """A StatusReport as an object of JSON."""
-        ...
-
-    def logs(self, app: str, tail: int = 200) -> str:
-        """The last lines of a service's log."""
-        ...
-
-    def log_follow(self, app: str, tail: int = 200) -> Iterator[str]:
-        """The last lines, then new ones until the server ends."""
         ...
 
 
@@ -120,10 +93,12 @@ server_option = click.option(
 )
 
 
-def backend(home: Home, server: str | None = None) -> AbstractContextManager[Backend]:
+def backend(home: Home, server: str | None = None) -> Client:
     """The server that is named, else the one that runs for this home. Raises Failure."""
+    from onegai.client import Client
+
     if server is not None:
-        return _client(server, *_credentials(server))
+        return Client(server, *_credentials(server))
     running = home.running_server()
     if running is None:
         raise Failure(f"no server runs for this folder: start it with {COMMAND}", status=NO_SERVER)
@@ -134,30 +109,17 @@ def backend(home: Home, server: str | None = None) -> AbstractContextManager[Bac
     from onegai.settings import load_settings
 
     settings, _problems, _made = load_settings(home, {})
-    return _client(running["url"], settings.username, settings.password)
+    return Client(running["url"], settings.username, settings.password)
 
 
 def worker(home: Home, server: str | None = None) -> AbstractContextManager[Worker]:
     """As ``backend``; where no server runs, this home's own engine for as long as it takes."""
     if server is None and "url" not in (home.running_server() or {}):
-        return _alone(home)
+        from onegai.alone import Alone
+        from onegai.local import local_engine
+
+        return nullcontext(Alone(local_engine(home)))
     return backend(home, server)
-
-
-@contextmanager
-def _alone(home: Home) -> Iterator[Worker]:
-    from onegai.alone import Alone
-    from onegai.client import ServerError
-    from onegai.local import local_engine
-
-    try:
-        yield Alone(local_engine(home))
-    except ServerError as error:
-        raise _failure("", error) from None
-    except OneGAIError as error:
-        if error.code in ("config_error", "home_locked"):
-            raise
-        raise _failure("", ServerError(error.status, error.message, error.detail)) from None
 
 
 def holder(running: Mapping[str, Any]) -> str:
@@ -185,42 +147,6 @@ def _credentials(server: str) -> tuple[str, str]:
     return os.environ.get("ONEGAI_USERNAME") or "onegai", password
 
 
-@contextmanager
-def _client(url: str, username: str, password: str) -> Iterator[Backend]:
-    from onegai.client import Client, ServerError, ServerUnreachable
-
-    try:
-        with Client(url, username, password) as client:
-            yield client
-    except ServerError as error:
-        raise _failure(url, error) from None
-    except ServerUnreachable as error:
-        hint = f"is it running? The one of this folder is started with {COMMAND}"
-        raise Failure(str(error), hint, status=NO_SERVER) from None
-
-
-def _failure(url: str, error: ServerError) -> Failure:
-    """What to show for an error answer."""
-    detail = error.detail
-    if not error.code:
-        message = f"{url}: what answers there is no OneGAI (HTTP {error.status})"
-        return Failure(message, "correct the address", status=NO_SERVER)
-    if error.status == 401:
-        status = REFUSED
-    elif error.code == "shutting_down":
-        status = NO_SERVER
-    elif error.status in _WRONG_INPUT or error.code in _WRONG_CONFIG:
-        status = WRONG
-    else:
-        status = FAILED
-    message, lines = error.message, [f"| {line}" for line in detail.get("log", [])[-LOG_LINES:]]
-    fields = detail.get("errors", [])
-    if len(fields) > 1:
-        message = f"{len(fields)} arguments are wrong"
-        lines += [f"{item['field'] or 'body'}: {item['message']}" for item in fields]
-    return Failure(message, as_command(str(detail.get("hint", ""))), status=status, lines=lines)
-
-
 def as_command(hint: str) -> str:
     """A hint that names routes, in terms of commands."""
     for route, command in _AS_COMMANDS:
@@ -233,8 +159,25 @@ def shown(error: BaseException) -> Failure | None:
     if isinstance(error, Failure):
         return error
     if isinstance(error, OneGAIError):
-        wrong = error.code in ("config_error", "home_locked")
-        return Failure(error.message, as_command(error.advice), status=WRONG if wrong else FAILED)
+        return _failure(error)
     if isinstance(error, OSError):
         return Failure(f"{error.filename or 'system'}: {error.strerror or error}")
     return None
+
+
+def _failure(error: OneGAIError) -> Failure:
+    if error.code in _NO_SERVER:
+        status = NO_SERVER
+    elif error.status == 401:
+        status = REFUSED
+    elif error.status in _WRONG_INPUT or error.code in _WRONG_CONFIG:
+        status = WRONG
+    else:
+        status = FAILED
+    detail = error.detail
+    message, lines = error.message, [f"| {line}" for line in detail.get("log", [])[-LOG_LINES:]]
+    fields = detail.get("errors", [])
+    if len(fields) > 1:
+        message = f"{len(fields)} arguments are wrong"
+        lines += [f"{item['field'] or 'body'}: {item['message']}" for item in fields]
+    return Failure(message, as_command(error.advice), status=status, lines=lines)

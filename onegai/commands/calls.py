@@ -18,7 +18,7 @@ from onegai.commands.output import Progress
 from onegai.home import Home
 
 if TYPE_CHECKING:
-    from onegai.client import Answer
+    from onegai.protocol import Answer
 
 _ARGUMENT = re.compile(r"(?P<key>[^=:@\s]+)(?P<kind>:=|=@|=|@)(?P<value>.*)", re.DOTALL)
 _BINARY_HINT = "save it with -o FILE, or send it to another program"

@@ -50,12 +50,12 @@ def _in_effect(home: Home, key: str) -> str:
             status = server.status()
     except Failure as failure:
         return f"the server could not be asked when it counts: {failure.message}"
-    if any((item["file"], item["key"]) == ("config.json", key) for item in status["problems"]):
+    if any((item.file, item.key) == ("config.json", key) for item in status.problems):
         return "once the server is restarted"
     _, _, name = key.partition(".")
-    for service in status["services"]:
-        if name in {f"{service['app']}.{outdated}" for outdated in service["outdated"]}:
-            return f"once {service['app']} is restarted: {COMMAND} restart {service['app']}"
+    for service in status.services:
+        if name in {f"{service.app}.{outdated}" for outdated in service.outdated}:
+            return f"once {service.app} is restarted: {COMMAND} restart {service.app}"
     return "in effect"
 
 

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from onegai.commands.backend import COMMAND, Failure, backend, holder
+from onegai.commands.backend import COMMAND, Failure, backend, holder, shown
 from onegai.commands.output import coloured, size
-from onegai.errors import OneGAIError
+from onegai.errors import ConfigError, OneGAIError
 from onegai.home import Home
 
 if TYPE_CHECKING:
@@ -238,17 +238,19 @@ def _server(home: Home, running: Mapping[str, Any]) -> Iterator[Finding]:
     """Does it answer? It alone knows what is wrong with api files, which it has loaded."""
     try:
         with backend(home) as onegai:
-            problems = onegai.status()["problems"]
-    except Failure as failure:
+            problems = onegai.status().problems
+    except ConfigError:  # shown above
+        problems = []
+    except (Failure, OneGAIError) as error:
+        failure = shown(error)
+        assert failure is not None
         yield Finding("fail", f"{holder(running)}: {failure.message}", failure.hint)
         return
-    except OneGAIError:  # of config.json, shown above
-        problems = []
     yield Finding("ok", holder(running))
     for item in problems:
-        if item["file"].startswith("api/"):
-            place = f"{item['file']}:{item['line']}" if item["line"] else item["file"]
-            yield Finding("fail", f"{place}: {item['reason']}", "correct it, restart the server")
+        if item.file.startswith("api/"):
+            place = f"{item.file}:{item.line}" if item.line else item.file
+            yield Finding("fail", f"{place}: {item.reason}", "correct it, restart the server")
 
 
 def stranger(host: str, port: int) -> str | None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
-from onegai.commands.backend import COMMAND, NO_SERVER, Backend, Failure, backend, server_option
+from onegai.commands.backend import COMMAND, NO_SERVER, Failure, backend, server_option
 from onegai.commands.output import (
     ERASE_BELOW,
     HIDE_CURSOR,
@@ -22,6 +21,10 @@ from onegai.commands.output import (
     table,
 )
 from onegai.home import Home
+
+if TYPE_CHECKING:
+    from onegai.client import Client
+    from onegai.schema import MemoryStatus, ServiceStatus, StatusReport
 
 WATCH_SECONDS = 1.0
 _COLUMNS = ("APP", "STATE", "FOR", "PID", "PORT", "CALLS", "RAM", "VRAM")
@@ -95,50 +98,49 @@ def logs(app: str, follow: bool, tail: int, server: str | None) -> None:
         raise Failure("the server has ended", status=NO_SERVER)
 
 
-def report(status: Mapping[str, Any], now: float) -> str:
-    """A StatusReport as text."""
-    services = status["services"]
-    lines = [table(_COLUMNS, [_row(item, now) for item in services]), "", *_memory(status)]
-    lines += [f"{item['app']}: {item['reason']}" for item in services if item["reason"]]
-    if count := len(status["problems"]):
+def report(status: StatusReport, now: float) -> str:
+    """What ``ps`` shows."""
+    services = status.services
+    lines = [table(_COLUMNS, [_row(item, now) for item in services]), "", *_memory(status.memory)]
+    lines += [f"{item.app}: {item.reason}" for item in services if item.reason]
+    if count := len(status.problems):
         lines.append(f"problems: {count} ({COMMAND} doctor)")
     return "\n".join(lines)
 
 
-def _row(service: Mapping[str, Any], now: float) -> tuple[str, ...]:
+def _row(service: ServiceStatus, now: float) -> tuple[str, ...]:
     """Declared VRAM, since WSL2 gives no figure of each process."""
-    idle = service["state"] in _UNREMARKABLE
+    idle = service.state in _UNREMARKABLE
     return (
-        service["app"],
-        service["state"],
-        "" if idle else duration(max(0.0, now - service["since"])),
-        str(service["pid"] or ""),
-        str(service["port"] or ""),
-        str(service["leases"] or ""),
-        size(service["rss"]) if service["rss"] else "",
-        size(service["vram"]) if service["vram"] else "",
+        service.app,
+        service.state,
+        "" if idle else duration(max(0.0, now - service.since)),
+        str(service.pid or ""),
+        str(service.port or ""),
+        str(service.leases or ""),
+        size(service.rss) if service.rss else "",
+        size(service.vram) if service.vram else "",
     )
 
 
-def _memory(status: Mapping[str, Any]) -> list[str]:
-    memory = status["memory"]
-    lines = [f"RAM: {size(memory['ram_free'])} of {size(memory['ram_total'])} free"]
-    if memory["gpus"] is None:
+def _memory(memory: MemoryStatus) -> list[str]:
+    lines = [f"RAM: {size(memory.ram_free)} of {size(memory.ram_total)} free"]
+    if memory.gpus is None:
         lines.append("GPU: the driver does not answer")
-    for gpu in memory["gpus"] or ():
-        free = f"{size(gpu['free'])} of {size(gpu['total'])} free"
-        lines.append(f"GPU {gpu['index']}: {free} ({gpu['name']})")
+    for gpu in memory.gpus or ():
+        free = f"{size(gpu.free)} of {size(gpu.total)} free"
+        lines.append(f"GPU {gpu.index}: {free} ({gpu.name})")
     return lines
 
 
-def _start(onegai: Backend, app: str, *, restart: bool) -> None:
+def _start(onegai: Client, app: str, *, restart: bool) -> None:
     with Progress(f"{'restarting' if restart else 'starting'} {app}") as progress:
         status = onegai.start(app, restart=restart)
     where = f" at {status.url}" if status.url else ""
     click.echo(f"{app} is {status.state}{where} ({progress.elapsed})")
 
 
-def _watch(onegai: Backend) -> None:
+def _watch(onegai: Client) -> None:
     """Draw over the last picture; where nothing can be drawn, one below the other."""
     live = is_live(sys.stdout)
     try:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import re
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 ROTATE_AT = 20 << 20
@@ -72,7 +72,9 @@ class LogFile:
         """The last lines after ``offset``, cleaned for display."""
         return clean(self.read_from(offset)).splitlines()[-lines:] if lines > 0 else []
 
-    async def follow(self, tail: int, until: asyncio.Event | None = None) -> AsyncIterator[str]:
+    async def follow(
+        self, tail: int, until: asyncio.Event | None = None
+    ) -> AsyncGenerator[str, None]:
         """The last ``tail`` lines, then every new one; ends after ``until`` is set, if ever."""
         offset = self.size
         start = max(0, offset - _TAIL_BYTES)

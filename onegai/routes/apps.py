@@ -6,9 +6,8 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
 from onegai.engine import Engine
-from onegai.errors import Stopped
-from onegai.routes.envelope import envelope, error_answer, failure
-from onegai.schema import Job, JobState
+from onegai.routes.envelope import envelope
+from onegai.schema import Job
 
 
 class InstallRequest(BaseModel):
@@ -38,25 +37,29 @@ def router(engine: Engine) -> APIRouter:
 
     @routes.get("/list", summary="All apps: installed, active, state, size, functions, problems")
     async def list_apps() -> Response:
-        return envelope(await engine.apps())
+        return envelope(list((await engine.apps()).values()))
 
     @routes.post("/install", status_code=202, summary="Install an app, as a job")
-    async def install(request: InstallRequest) -> Response:
-        return await answered(engine.install(request.app), request.wait)
+    async def install(asked: InstallRequest) -> Response:
+        return _answered(await engine.install(asked.app, wait=asked.wait), asked)
 
     @routes.post("/update", status_code=202, summary="Install an app anew; undone if that fails")
-    async def update(request: UpdateRequest) -> Response:
-        return await answered(engine.update(request.app, force=request.force), request.wait)
+    async def update(asked: UpdateRequest) -> Response:
+        job = await engine.update(asked.app, force=asked.force, wait=asked.wait)
+        return _answered(job, asked)
 
     @routes.post("/uninstall", status_code=202, summary="Remove an app; its data folders stay")
-    async def uninstall(request: UninstallRequest) -> Response:
-        job = engine.uninstall(request.app, purge=request.purge, force=request.force)
-        return await answered(job, request.wait)
-
-    async def answered(job: Job, wait: bool) -> Response:
-        return ended(await engine.jobs.wait(job.id)) if wait else accepted(job)
+    async def uninstall(asked: UninstallRequest) -> Response:
+        job = await engine.uninstall(
+            asked.app, purge=asked.purge, force=asked.force, wait=asked.wait
+        )
+        return _answered(job, asked)
 
     return routes
+
+
+def _answered(job: Job, asked: InstallRequest) -> Response:
+    return envelope(job) if asked.wait else accepted(job)
 
 
 def accepted(job: Job) -> Response:
@@ -64,13 +67,3 @@ def accepted(job: Job) -> Response:
     answer = envelope(job, status=202)
     answer.headers["Location"] = f"/job/{job.id}"
     return answer
-
-
-def ended(job: Job) -> Response:
-    """The end of a job that somebody waited for; a failed one is an error answer."""
-    if job.state is JobState.CANCELLED:
-        return error_answer(Stopped(app=f"the {job.kind} of {job.app}"))
-    if job.error is not None:
-        detail = {k: v for k, v in job.error.items() if k not in ("message", "status")}
-        return failure(job.error["message"], detail, job.error["status"])
-    return envelope(job)

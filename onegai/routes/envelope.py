@@ -20,7 +20,7 @@ from onegai.errors import (
     OneGAIError,
     UnknownRoute,
 )
-from onegai.functions import json_bytes
+from onegai.functions import enveloped, json_bytes
 
 log = logging.getLogger(__name__)
 
@@ -32,14 +32,7 @@ def envelope(result: Any, detail: Mapping[str, Any] | None = None, status: int =
 
 def encoded_envelope(result: bytes, detail: bytes) -> Response:
     """A success whose parts are JSON already."""
-    head = b'{"status":0,"servertime":%f,"result":' % time.time()
-    body = b"".join((head, result, b',"detail":', detail, b"}"))
-    return Response(body, media_type="application/json")
-
-
-def failure(message: str, detail: Mapping[str, Any], status: int) -> Response:
-    """An error that was recorded earlier."""
-    return _answer(1, message, detail, status)
+    return Response(enveloped(result, detail), media_type="application/json")
 
 
 def error_answer(error: OneGAIError) -> Response:

@@ -17,19 +17,19 @@ def router(engine: Engine) -> APIRouter:
 
     @routes.get("", summary="All jobs of this server's run, newest first")
     async def list_jobs() -> Response:
-        return envelope(engine.jobs.all())
+        return envelope(await engine.jobs())
 
     @routes.get("/{job}", summary="One job")
     async def get_job(job: str) -> Response:
-        return envelope(engine.jobs.get(job))
+        return envelope(await engine.job(job))
 
     @routes.get("/{job}/events", summary="Its events until it ends; resumes by Last-Event-ID")
     async def events(job: str, last_event_id: Annotated[int, Header()] = 0) -> Response:
-        following = engine.jobs.events(job, after=last_event_id)
+        following = engine.events(job, after=last_event_id)
         return event_stream(event(item.event, item.data, item.id) async for item in following)
 
     @routes.delete("/{job}", summary="Cancel it; answers when it has ended")
     async def cancel(job: str) -> Response:
-        return envelope(await engine.jobs.cancel(job))
+        return envelope(await engine.cancel(job))
 
     return routes

@@ -55,7 +55,7 @@ def router(engine: Engine) -> APIRouter:
         if follow:
             lines = engine.log_follow(app, tail)
             return event_stream(event("line", {"line": line}) async for line in lines)
-        return PlainTextResponse("".join(f"{line}\n" for line in engine.log_tail(app, tail)))
+        return PlainTextResponse(await engine.logs(app, tail))
 
     @routes.get("/{app}/hold", summary="Start it and hold it for as long as this stays open")
     async def hold(app: str) -> Response:

@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 from harness import PASSWORD, ROOT, Answer, Server, fake, with_handles
 
-from onegai.client import Client, ServerError
+from onegai.async_client import AsyncClient
+from onegai.client import Client
+from onegai.errors import Relayed
 
 Make = Callable[..., Server]
 MASK = "********"
@@ -100,11 +102,11 @@ def test_a_new_password_counts_at_once(make_server: Make) -> None:
         assert document.content["password"] == MASK
         applied = client.replace_config({**document.content, "disable_docs": True}, document.etag)
         assert (applied.now, applied.restart_server) == ([], ["disable_docs"])
-        (problem,) = client.status()["problems"]
-        assert (problem["file"], problem["key"]) == ("config.json", "disable_docs")
-        with pytest.raises(ServerError) as caught:
+        (problem,) = client.status().problems
+        assert (problem.file, problem.key) == ("config.json", "disable_docs")
+        with pytest.raises(Relayed) as caught:
             client.replace_config(document.content, document.etag)
-        assert caught.value.code == "lost_update"
+        assert caught.value.detail["code"] == "lost_update"
 
 
 def test_without_remote_edit_nothing_that_runs_is_changed(make_server: Make) -> None:
@@ -236,3 +238,15 @@ def test_the_command_says_when_a_change_counts(make_server: Make) -> None:
     assert said("openai_key", "sk") == "(nothing uses it yet)"
     assert said("password", "quite another one") == "(in effect)"
     assert server.get("/app/list").status == 401
+
+
+async def test_the_async_client_replaces_both(make_server: Make) -> None:
+    server = make_server({"a": {"type": "inline"}}).start()
+    async with AsyncClient(server.url, "onegai", PASSWORD) as client:
+        document = await client.services_document()
+        document.content["a"]["title"] = "A"
+        applied = await client.replace_services(document.content, document.etag)
+        assert applied.now == ["a.title"]
+        config = await client.config_document()
+        applied = await client.replace_config({**config.content, "vram_headroom": 1}, config.etag)
+        assert applied.now == ["vram_headroom"]

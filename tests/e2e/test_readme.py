@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from harness import ROOT, Server
+from harness import PASSWORD, ROOT, Server
 from manual import read_page
+
+Make = Callable[..., Server]
 
 
 def test_func_file_is_the_manual_s() -> None:
@@ -15,6 +18,24 @@ def test_func_file_is_the_manual_s() -> None:
     text = (ROOT / "README.md").read_text().split("## Adding your own app", 1)[1]
     shown = text.split("```python\n", 1)[1].split("```")[0]
     assert read_page(ROOT / "docs" / "plugins.md").files["func/banner.py"].endswith(shown)
+
+
+def test_asyncio_example(make_server: Make) -> None:
+    text = (ROOT / "README.md").read_text()
+    code = text.split("`AsyncClient` has", 1)[1].split("```python\n", 1)[1].split("```")[0]
+    server = make_server({"smollm": {"type": "inline"}})
+    server.write("func/smollm.py", "def main(args): return args['text'].upper()")
+    script = code.replace("http://127.0.0.1:58080", server.start().url)
+    script = script.replace("the password", PASSWORD)
+    ended = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{script}"],
+        cwd=server.home,
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (ended.stdout, ended.stderr) == ("['WHO ARE YOU?', 'WHAT IS THE SEA?']\n", "")
 
 
 def test_python_example(shipped: Server, tmp_path: Path) -> None:

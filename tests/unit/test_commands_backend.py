@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from onegai import jsonfile
-from onegai.client import Client, ServerError
+from onegai.client import Client
 from onegai.commands import backend
 from onegai.commands.backend import Failure
+from onegai.errors import Relayed
 from onegai.home import Home
 
 
@@ -54,17 +55,14 @@ def test_no_server(tmp_path: Path) -> None:
         (503, "not_enough_memory", 1),
         (503, "shutting_down", 3),
         (502, "exited_early", 1),
-        (404, "", 3),
+        (502, "server_unreachable", 3),
+        (502, "no_onegai", 3),
     ],
 )
-def test_exit_statuses(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, http: int, code: str, status: int
-) -> None:
-    monkeypatch.setenv("ONEGAI_PASSWORD", "x")
-    detail = {"code": code} if code else {}
-    with pytest.raises(Failure) as caught, backend.backend(Home(tmp_path), "http://box:1"):
-        raise ServerError(http, "a sentence", detail)
-    assert caught.value.status == status
+def test_exit_statuses(http: int, code: str, status: int) -> None:
+    failure = backend.shown(Relayed.of(http, "a sentence", {"code": code, "hint": "a hint"}))
+    assert failure is not None
+    assert (failure.status, failure.message, failure.hint) == (status, "a sentence", "a hint")
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ import pytest
 from click.testing import CliRunner
 
 from onegai import cli
-from onegai.client import Answer
 from onegai.commands import calls
 from onegai.commands.backend import Failure
+from onegai.protocol import Answer
 
 
 def test_arguments() -> None:

@@ -13,6 +13,7 @@ from onegai import cli
 from onegai.commands import output, services
 from onegai.commands.backend import Failure
 from onegai.errors import ConfigError
+from onegai.schema import GpuStatus, MemoryStatus, Problem, ServiceStatus, State, StatusReport
 
 
 def run_main(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> int:
@@ -116,27 +117,27 @@ def test_plain_terminal(
 
 
 def test_report() -> None:
-    service = {
-        "app": "a",
-        "state": "ready",
-        "since": 100.0,
-        "pid": 7,
-        "port": 50000,
-        "leases": 2,
-        "rss": 300,
-        "vram": 2048,
-        "reason": "",
-    }
-    failed = {**service, "app": "b", "state": "failed", "pid": None, "reason": "it ended"}
-    gpu = {"index": 0, "name": "RTX 3060", "total": 12288, "free": 2048}
-    memory = {"gpus": [gpu], "ram_total": 32768, "ram_free": 1024}
-    status = {"services": [service, failed], "memory": memory, "problems": [{}]}
+    ready = ServiceStatus(
+        app="a",
+        state=State.READY,
+        since=100.0,
+        pid=7,
+        port=50000,
+        leases=2,
+        rss=300,
+        vram=2048,
+    )
+    failed = ServiceStatus(app="b", state=State.FAILED, since=100.0, reason="it ended")
+    gpu = GpuStatus(index=0, name="RTX 3060", total=12288, free=2048)
+    memory = MemoryStatus(gpus=[gpu], ram_total=32768, ram_free=1024)
+    problem = Problem(file="services.json", reason="it is wrong")
+    status = StatusReport(services=[ready, failed], memory=memory, problems=[problem])
     text = services.report(status, now=105.5)
     assert "a    ready   5.5 s  7    50000  2      300 MB  2.0 GB" in text
     assert "GPU 0: 2.0 GB of 12.0 GB free (RTX 3060)" in text
     assert "b: it ended" in text
     assert "problems: 1 (bash run.sh doctor)" in text
-    memory["gpus"] = None
+    memory.gpus = None
     assert "the driver does not answer" in services.report(status, now=105.5)
 
 
@@ -160,5 +161,22 @@ import sys
 import onegai.client, onegai.settings
 loaded = sorted(set({heavy!r}) & set(sys.modules))
 assert not loaded, loaded
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_package_loads_its_clients_when_they_are_used() -> None:
+    code = """
+import sys
+import onegai
+assert [name for name in sys.modules if name.startswith("onegai.")] == []
+from onegai import Client
+assert "urllib3" in sys.modules and "aiohttp" not in sys.modules
+from onegai import AsyncClient, OneGAIError
+assert all(hasattr(onegai, name) for name in onegai.__all__)
+try:
+    onegai.Nothing
+except AttributeError as error:
+    assert "Nothing" in str(error)
 """
     subprocess.run([sys.executable, "-c", code], check=True)

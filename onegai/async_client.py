@@ -1,0 +1,189 @@
+"""A OneGAI server over HTTP, for programs that run on asyncio: many calls and streams at once."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Self, TypeVar
+
+import aiohttp
+
+from onegai import wire
+from onegai.errors import OneGAIError
+from onegai.protocol import Answer, output_of
+from onegai.schema import AppInfo, Applied, Document, Job, JobEvent, ServiceStatus, StatusReport
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """One server, from one event loop. It is a protocol.Engine, which says what the methods do.
+
+    Every method raises OneGAIError: Relayed is the server's own, ServerUnreachable and NoOneGAI say
+    that there is none. ``timeout``: seconds of silence after which an answer is given up. It ends
+    with ``async with``, or by ``close``.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        username: str,
+        password: str,
+        timeout: float = wire.READ_SECONDS,
+        *,
+        connect_timeout: float = wire.CONNECT_SECONDS,
+    ) -> None:
+        self.url = url.rstrip("/")
+        self._headers = wire.credentials(username, password)
+        self._timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=connect_timeout, sock_read=timeout
+        )
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections; what waits for an answer fails."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def call(self, app: str, function: str = "main", **arguments: Any) -> Any:
+        """Call a function and give its result."""
+        return (await self.answer(app, function, arguments)).result
+
+    async def raw(self, app: str, function: str = "raw", **arguments: Any) -> bytes:
+        """Call a function and give its bytes."""
+        return (await self.answer(app, function, arguments)).content
+
+    async def answer(self, app: str, function: str, arguments: Mapping[str, Any]) -> Answer:
+        """Call a function and give all that it answered; arguments may have any name."""
+        return await self._send(wire.answer(app, function, arguments))
+
+    async def apps(self) -> dict[str, AppInfo]:
+        """All apps by name."""
+        return await self._send(wire.apps())
+
+    async def install(self, app: str, *, wait: bool = False) -> Job:
+        """Begin to install an app, or join the install that runs."""
+        return await self._send(wire.install(app, wait=wait))
+
+    async def update(self, app: str, *, force: bool = False, wait: bool = False) -> Job:
+        """Begin to install an app anew; if that fails, it is as it was before."""
+        return await self._send(wire.update(app, force=force, wait=wait))
+
+    async def uninstall(
+        self, app: str, *, purge: bool = False, force: bool = False, wait: bool = False
+    ) -> Job:
+        """Begin to remove an app; ``purge``: its data folders too. The result says what is free."""
+        return await self._send(wire.uninstall(app, purge=purge, force=force, wait=wait))
+
+    async def jobs(self) -> list[Job]:
+        """The jobs of this server's run, newest first."""
+        return await self._send(wire.jobs())
+
+    async def job(self, job_id: str) -> Job:
+        """One job."""
+        return await self._send(wire.job(job_id))
+
+    def events(self, job_id: str, *, after: int = 0) -> AsyncGenerator[JobEvent, None]:
+        """A job's events from the one behind ``after`` on, until it ends."""
+        return self._stream(wire.events(job_id, after=after))
+
+    def follow(self, job: Job) -> AsyncGenerator[str, None]:
+        """The lines of a job's output as they come, until it ends. Raises its failure."""
+        return output_of(self, job)
+
+    async def cancel(self, job_id: str) -> Job:
+        """Cancel a job; its state when it has ended."""
+        return await self._send(wire.cancel(job_id))
+
+    async def start(self, app: str, *, restart: bool = False, wait: bool = True) -> ServiceStatus:
+        """Have a service ready."""
+        return await self._send(wire.start(app, restart=restart, wait=wait))
+
+    async def stop(self, app: str, *, force: bool = False) -> list[ServiceStatus]:
+        """Have a service stopped; ``"*"`` for all. Gives those that it concerned."""
+        return await self._send(wire.stop(app, force=force))
+
+    async def status(self) -> StatusReport:
+        """All services, the machine's memory, and everything that is wrong."""
+        return await self._send(wire.status())
+
+    async def logs(self, app: str, tail: int = 200) -> str:
+        """The last lines of a service's log."""
+        return await self._send(wire.logs(app, tail))
+
+    def log_follow(self, app: str, tail: int = 200) -> AsyncGenerator[str, None]:
+        """The last lines of a service's log, then new ones until the server ends."""
+        return self._stream(wire.log_follow(app, tail))
+
+    async def config_document(self) -> Document:
+        """What config.json holds, with its secrets masked."""
+        return await self._send(wire.document("/config"))
+
+    async def replace_config(self, content: Mapping[str, Any], etag: str) -> Applied:
+        """Make config.json hold this, if ``etag`` still is its own."""
+        return await self._send(wire.replace("/config", content, etag))
+
+    async def services_document(self) -> Document:
+        """The entries of all apps, with their secrets masked."""
+        return await self._send(wire.document("/service"))
+
+    async def replace_services(self, content: Mapping[str, Any], etag: str) -> Applied:
+        """Make the entries be these, if ``etag`` still is theirs."""
+        return await self._send(wire.replace("/service", content, etag))
+
+    async def healthy(self) -> bool:
+        """True when the server answers."""
+        try:
+            return await self._send(wire.health(), aiohttp.ClientTimeout(wire.HEALTH_SECONDS))
+        except OneGAIError:
+            return False
+
+    async def _send(
+        self, request: wire.Request[T], timeout: aiohttp.ClientTimeout | None = None
+    ) -> T:
+        async with self._open(request, timeout) as answer:
+            reply = await _reply(answer)
+        return wire.result(self.url, request, reply)
+
+    async def _stream(self, stream: wire.Stream[T]) -> AsyncGenerator[T, None]:
+        parser = wire.EventParser()
+        async with self._open(stream) as answer:
+            if answer.status != 200:
+                raise wire.error(self.url, await _reply(answer))
+            async for piece in answer.content.iter_any():
+                for event in parser.feed(piece):
+                    yield stream.read(event)
+
+    @asynccontextmanager
+    async def _open(
+        self,
+        request: wire.Request[Any] | wire.Stream[Any],
+        timeout: aiohttp.ClientTimeout | None = None,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The answer as it begins; leaving before its end closes the connection."""
+        if self._session is None:
+            connector = aiohttp.TCPConnector(limit=0)
+            self._session = aiohttp.ClientSession(connector=connector)
+        try:
+            async with self._session.request(
+                request.method,
+                self.url + request.path,
+                data=request.content,
+                headers={**self._headers, **request.headers},
+                timeout=timeout or self._timeout,
+                allow_redirects=False,
+            ) as answer:
+                yield answer
+        except (aiohttp.ClientError, OSError) as error:
+            raise wire.unreachable(self.url, error) from None
+
+
+async def _reply(answer: aiohttp.ClientResponse) -> wire.Reply:
+    return wire.Reply(answer.status, answer.headers, await answer.read())

@@ -1,0 +1,143 @@
+"""What can be done with a OneGAI, wherever it is: in this process, or behind HTTP."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from onegai.errors import Relayed, Stopped
+from onegai.schema import AppInfo, Envelope, Job, JobEvent, JobState, ServiceStatus, StatusReport
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a call gave, undigested. ``envelope`` None: ``content`` is the result itself."""
+
+    content: bytes
+    media_type: str
+    envelope: dict[str, Any] | None = None
+
+    @classmethod
+    def of(cls, function: str, content: bytes, media_type: str) -> Answer:
+        """Tell an envelope from a bare result. Raises ValueError for JSON that is none."""
+        if function != "raw" and media_type == "application/json":
+            value = json.loads(content)
+            if isinstance(value, dict) and value.keys() == Envelope.model_fields.keys():
+                return cls(content, media_type, value)
+        return cls(content, media_type)
+
+    @property
+    def result(self) -> Any:
+        """The result: an object where it is JSON, a str where it is text, else bytes."""
+        if self.envelope is not None:
+            return self.envelope["result"]
+        if self.media_type.startswith("application/json"):
+            return json.loads(self.content)
+        if self.media_type.startswith("text/"):
+            return self.content.decode("utf-8", "replace")
+        return self.content
+
+
+class Engine(Protocol):
+    """One OneGAI. Every method raises OneGAIError, with the same ``code`` wherever it is.
+
+    Closing an iterator, or cancelling what waits for an answer, lets go of what it used. What gives
+    lines or events raises at the call or at the first of them.
+    """
+
+    async def apps(self) -> dict[str, AppInfo]:
+        """Every app by name, the broken entries too. Measures folders, so it may take a while."""
+        ...
+
+    async def install(self, app: str, *, wait: bool = False) -> Job:
+        """Begin to install, or join the install that runs.
+
+        With ``wait``, here and below: come back when the job has ended, or raise its failure.
+        """
+        ...
+
+    async def update(self, app: str, *, force: bool = False, wait: bool = False) -> Job:
+        """Install again beside the app that is there, which comes back if that fails.
+
+        Its service is stopped first, after the calls in flight, unless ``force``.
+        """
+        ...
+
+    async def uninstall(
+        self, app: str, *, purge: bool = False, force: bool = False, wait: bool = False
+    ) -> Job:
+        """Stop the service and remove apps/{app}, except data folders unless ``purge``."""
+        ...
+
+    async def jobs(self) -> list[Job]:
+        """The jobs of this run of the engine, newest first."""
+        ...
+
+    async def job(self, job_id: str) -> Job:
+        """One job."""
+        ...
+
+    def events(self, job_id: str, *, after: int = 0) -> AsyncGenerator[JobEvent, None]:
+        """A job's events from the one behind ``after`` on, until it ends."""
+        ...
+
+    def follow(self, job: Job) -> AsyncGenerator[str, None]:
+        """The lines of a job's output as they come, until it ends. Raises its failure."""
+        ...
+
+    async def cancel(self, job_id: str) -> Job:
+        """Cancel a job; its state when it has ended."""
+        ...
+
+    async def start(self, app: str, *, restart: bool = False, wait: bool = True) -> ServiceStatus:
+        """Have the service ready, or on its way with ``wait`` False. Idempotent."""
+        ...
+
+    async def stop(self, app: str, *, force: bool = False) -> list[ServiceStatus]:
+        """Have the service stopped; ``"*"`` stops all. Waits for calls, unless ``force``.
+
+        Gives those that it concerned.
+        """
+        ...
+
+    async def status(self) -> StatusReport:
+        """All services, the machine's memory, and everything that is wrong."""
+        ...
+
+    async def logs(self, app: str, tail: int = 200) -> str:
+        """The last lines of the service's log."""
+        ...
+
+    def log_follow(self, app: str, tail: int = 200) -> AsyncGenerator[str, None]:
+        """The last lines, then new ones until the engine ends."""
+        ...
+
+    async def answer(self, app: str, function: str, arguments: Mapping[str, Any]) -> Answer:
+        """Call a function with JSON arguments, which may have any name."""
+        ...
+
+
+async def output_of(engine: Engine, job: Job) -> AsyncGenerator[str, None]:
+    """``Engine.follow`` by means of its other methods."""
+    async with aclosing(engine.events(job.id)) as events:
+        async for event in events:
+            if (line := output_line(event)) is not None:
+                yield line
+    raise_failure(await engine.job(job.id))
+
+
+def output_line(event: JobEvent) -> str | None:
+    """The line of output that an event brings; None for other events."""
+    return str(event.data["line"]) if event.event == "output" else None
+
+
+def raise_failure(job: Job) -> None:
+    """Raise why the job failed, or that it was cancelled; nothing for one that went well."""
+    if job.error is not None:
+        more = {key: value for key, value in job.error.items() if key not in ("message", "status")}
+        raise Relayed.of(int(job.error["status"]), str(job.error["message"]), more)
+    if job.state is JobState.CANCELLED:
+        raise Stopped(app=f"the {job.kind} of {job.app}")

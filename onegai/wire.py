@@ -1,0 +1,267 @@
+"""The requests that clients send to a OneGAI server and how to read the answers, without any I/O.
+
+Each operation is described here once; ``client`` and ``async_client`` send them.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Generic, TypeVar
+from urllib.parse import quote
+
+from pydantic import BaseModel
+
+from onegai.errors import NoOneGAI, OneGAIError, Relayed, ServerUnreachable
+from onegai.protocol import Answer
+from onegai.schema import AppInfo, Applied, Document, Job, JobEvent, ServiceStatus, StatusReport
+
+T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
+
+READ_SECONDS = 3600.0
+"""How long a server may be silent while it answers; it shows life on streams all the time."""
+CONNECT_SECONDS = 10.0
+HEALTH_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer that has been read to its end. ``headers`` are found in upper or lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+
+@dataclass(frozen=True)
+class Request(Generic[T]):
+    """One request; ``read`` makes the result of a reply."""
+
+    method: str
+    path: str
+    read: Callable[[Reply], T]
+    content: bytes | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Event:
+    """One server-sent event; ``id`` 0: it has none."""
+
+    name: str
+    data: dict[str, Any]
+    id: int
+
+
+@dataclass(frozen=True)
+class Stream(Generic[T]):
+    """A request that is answered by events; ``read`` makes an item of each."""
+
+    method: ClassVar[str] = "GET"
+    content: ClassVar[bytes | None] = None
+    path: str
+    read: Callable[[Event], T]
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class EventParser:
+    """Makes events of pieces of bytes, in the form in which OneGAI writes them."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._name = ""
+        self._id = 0
+
+    def feed(self, piece: bytes) -> Iterator[Event]:
+        """The events that this piece completes."""
+        *lines, self._rest = (self._rest + piece).split(b"\n")
+        for line in lines:
+            key, _, value = line.decode().partition(": ")
+            if key == "id":
+                self._id = int(value)
+            elif key == "event":
+                self._name = value
+            elif key == "data":
+                yield Event(self._name, json.loads(value), self._id)
+
+
+def credentials(username: str, password: str) -> dict[str, str]:
+    """The header for BASIC (RFC 7617, UTF-8)."""
+    token = base64.b64encode(f"{username}:{password}".encode()).decode()
+    return {"Authorization": f"Basic {token}"}
+
+
+def result(url: str, request: Request[T], reply: Reply) -> T:
+    """What was asked for. Raises the server's error, and NoOneGAI."""
+    if reply.status >= 300:
+        raise error(url, reply)
+    try:
+        return request.read(reply)
+    except (ValueError, KeyError, TypeError):
+        raise NoOneGAI(url=url, http_status=reply.status) from None
+
+
+def error(url: str, reply: Reply) -> OneGAIError:
+    """The error that an answer is."""
+    try:
+        body = json.loads(reply.content)
+        detail = dict(body["detail"])
+        if reply.status >= 400 and detail["code"]:
+            return Relayed.of(reply.status, str(body["result"]), detail)
+    except (ValueError, KeyError, TypeError):
+        pass
+    return NoOneGAI(url=url, http_status=reply.status)
+
+
+def unreachable(url: str, error: BaseException) -> ServerUnreachable:
+    """The error for what a library raised when a server did not answer."""
+    return ServerUnreachable(url=url, reason=_reason(error))
+
+
+def _reason(error: BaseException) -> str:
+    """In the system's words, if it is in the chain of causes."""
+    link: BaseException | None = error
+    while link is not None:
+        if isinstance(link, TimeoutError):
+            return "it does not answer in time"
+        if isinstance(link, OSError) and link.errno:
+            return os.strerror(link.errno) if link.errno > 0 else str(link.strerror)
+        link = link.__cause__ or link.__context__
+    return str(error.args[-1] if error.args else error) or type(error).__name__
+
+
+# --- the operations of protocol.Engine -----------------------------------------------------------
+
+
+def apps() -> Request[dict[str, AppInfo]]:
+    """All apps by name."""
+
+    def read(reply: Reply) -> dict[str, AppInfo]:
+        return {info.app: info for info in _many(AppInfo)(reply)}
+
+    return Request("GET", "/app/list", read)
+
+
+def install(app: str, *, wait: bool) -> Request[Job]:
+    """Install an app."""
+    return _post("/app/install", _one(Job), app=app, wait=wait)
+
+
+def update(app: str, *, force: bool, wait: bool) -> Request[Job]:
+    """Install an app anew."""
+    return _post("/app/update", _one(Job), app=app, force=force, wait=wait)
+
+
+def uninstall(app: str, *, purge: bool, force: bool, wait: bool) -> Request[Job]:
+    """Remove an app."""
+    return _post("/app/uninstall", _one(Job), app=app, purge=purge, force=force, wait=wait)
+
+
+def jobs() -> Request[list[Job]]:
+    """All jobs."""
+    return Request("GET", "/job", _many(Job))
+
+
+def job(job_id: str) -> Request[Job]:
+    """One job."""
+    return Request("GET", f"/job/{_part(job_id)}", _one(Job))
+
+
+def events(job_id: str, *, after: int) -> Stream[JobEvent]:
+    """A job's events."""
+    headers = {"Last-Event-ID": str(after)} if after else {}
+    return Stream(f"/job/{_part(job_id)}/events", _job_event, headers)
+
+
+def cancel(job_id: str) -> Request[Job]:
+    """Cancel a job."""
+    return Request("DELETE", f"/job/{_part(job_id)}", _one(Job))
+
+
+def start(app: str, *, restart: bool, wait: bool) -> Request[ServiceStatus]:
+    """Have a service ready."""
+    return _post("/service/start", _one(ServiceStatus), app=app, restart=restart, wait=wait)
+
+
+def stop(app: str, *, force: bool) -> Request[list[ServiceStatus]]:
+    """Have a service stopped."""
+    return _post("/service/stop", _many(ServiceStatus), app=app, force=force)
+
+
+def status() -> Request[StatusReport]:
+    """All services."""
+    return Request("GET", "/service/status", _one(StatusReport))
+
+
+def document(folder: str) -> Request[Document]:
+    """config.json, or the entries of all apps: ``folder`` is /config or /service."""
+
+    def read(reply: Reply) -> Document:
+        return Document(content=json.loads(reply.content)["result"], etag=reply.headers["ETag"])
+
+    return Request("GET", f"{folder}/get_json", read)
+
+
+def replace(folder: str, content: Mapping[str, Any], etag: str) -> Request[Applied]:
+    """Replace what ``document`` gave."""
+    body = json.dumps(content).encode()
+    headers = {"Content-Type": "application/json", "If-Match": etag}
+    return Request("POST", f"{folder}/set_json", _one(Applied), body, headers)
+
+
+def logs(app: str, tail: int) -> Request[str]:
+    """The end of a log."""
+    return Request(
+        "GET", _log_path(app, tail), lambda reply: reply.content.decode(errors="replace")
+    )
+
+
+def log_follow(app: str, tail: int) -> Stream[str]:
+    """The end of a log, and what comes."""
+    return Stream(f"{_log_path(app, tail)}&follow=1", lambda event: str(event.data["line"]))
+
+
+def answer(app: str, function: str, arguments: Mapping[str, Any]) -> Request[Answer]:
+    """Call a function."""
+
+    def read(reply: Reply) -> Answer:
+        return Answer.of(function, reply.content, reply.headers.get("Content-Type", ""))
+
+    return _post(f"/api/{_part(app)}/{_part(function)}", read, **arguments)
+
+
+def health() -> Request[bool]:
+    """Does it answer?"""
+    return Request("GET", "/health", lambda _reply: True)
+
+
+def _post(path: str, read: Callable[[Reply], T], /, **body: Any) -> Request[T]:
+    content = json.dumps(body).encode()
+    return Request("POST", path, read, content, {"Content-Type": "application/json"})
+
+
+def _one(model: type[M]) -> Callable[[Reply], M]:
+    return lambda reply: model.model_validate(json.loads(reply.content)["result"])
+
+
+def _many(model: type[M]) -> Callable[[Reply], list[M]]:
+    def read(reply: Reply) -> list[M]:
+        return [model.model_validate(item) for item in json.loads(reply.content)["result"]]
+
+    return read
+
+
+def _job_event(event: Event) -> JobEvent:
+    return JobEvent(id=event.id, event=event.name, data=event.data)
+
+
+def _log_path(app: str, tail: int) -> str:
+    return f"/service/{_part(app)}/logs?tail={tail}"
+
+
+def _part(text: str) -> str:
+    return quote(text, safe="")

@@ -1,0 +1,454 @@
+"""protocol.Engine: one class of tests for the engine in this process and for both clients.
+
+The clients speak to a real server; all three have the same home.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator
+from contextlib import aclosing, closing
+from typing import Any, TypeVar
+
+import pytest
+from harness import PASSWORD, Server, copy_install, fake, with_handles
+
+from onegai import AsyncClient, Client, OneGAIError
+from onegai.engine import Engine as InProcess
+from onegai.home import Home
+from onegai.protocol import Engine
+from onegai.resources import FakeProbe
+from onegai.schema import Job, JobState, State
+from onegai.settings import Settings
+
+Make = Callable[..., Server]
+T = TypeVar("T")
+WAV = b"RIFF\x24\x00\x00\x00WAVEfmt \xff\xfe"
+SECONDS = 30
+
+SERVICES = {
+    "a": fake("ready"),
+    "voice": {"type": "inline"},
+    "tool": {"type": "inline"},
+    "absent": {"type": "webapi", "port": 1, "exec": "venv/bin/python x"},
+}
+VOICE = f"""
+import asyncio
+from pydantic import BaseModel
+
+together = asyncio.Barrier(4)
+
+class Speech(BaseModel):
+    text: str
+    speed: float = 1
+
+def main(args: Speech):
+    return args.text, {{"speed": args.speed}}
+
+def audio(args: dict): return {WAV!r}
+def raw(args: dict): return args
+def fails(args: dict): raise ValueError("on purpose")
+
+async def meet(args: dict) -> dict:
+    await together.wait()
+    return args
+"""
+RECIPE = """#!/usr/bin/env bash
+source "$(dirname -- "${BASH_SOURCE[0]}")/lib.sh"
+install_begin tool
+echo working
+if [[ -e ../slow ]]; then sleep 600; fi
+[[ ! -e ../broken ]]
+touch "$APP_DIR/made"
+install_end
+"""
+
+
+class Threaded:
+    """A Client as a protocol.Engine: every call in a thread."""
+
+    STREAMS = ("events", "follow", "log_follow")
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        method = getattr(self._client, name)
+        if name in self.STREAMS:
+            return lambda *given, **named: self._each(method(*given, **named))
+        return lambda *given, **named: asyncio.to_thread(method, *given, **named)
+
+    @staticmethod
+    async def _each(items: Generator[T, None, None]) -> AsyncGenerator[T, None]:
+        with closing(items):
+            end = object()
+            while (item := await asyncio.to_thread(next, items, end)) is not end:
+                yield item
+
+
+@pytest.fixture
+def server(make_server: Make) -> Iterator[Server]:
+    """A home without a server."""
+    made = make_server(SERVICES)
+    copy_install(made.home)
+    made.write("install/tool.sh", RECIPE)
+    shutil.copy(made.home / "install/tool.sh", made.home / "install/absent.sh")
+    with_handles(made, "a")
+    made.write("func/voice.py", VOICE)
+    path = list(sys.path)
+    yield made
+    sys.path[:] = path
+    for name in [name for name in sys.modules if name.partition(".")[0] == "func"]:
+        del sys.modules[name]
+
+
+@pytest.fixture(params=["engine", "AsyncClient", "Client"])
+async def onegai(request: pytest.FixtureRequest, server: Server) -> AsyncIterator[Engine]:
+    if request.param == "engine":
+        settings = Settings(password=PASSWORD)
+        async with InProcess(Home(server.home), settings, probe=FakeProbe((12,))) as engine:
+            yield engine
+    elif request.param == "AsyncClient":
+        server.start()
+        async with AsyncClient(server.url, "onegai", PASSWORD) as client:
+            yield client
+    else:
+        server.start()
+        with server.client() as client:
+            yield Threaded(client)
+
+
+async def error_of(work: Awaitable[Any]) -> OneGAIError:
+    with pytest.raises(OneGAIError) as caught:
+        await work
+    return caught.value
+
+
+async def lines(items: AsyncGenerator[T, None]) -> list[T]:
+    return [item async for item in items]
+
+
+async def working(onegai: Engine, job: Job) -> None:
+    """Come back when the job has written a line."""
+    async with aclosing(onegai.follow(job)) as output:
+        assert await anext(output) == "working"
+
+
+Ask = Callable[[Engine], Awaitable[Any]]
+NO_JOB = Job(id="gone", kind="install", app="tool", state=JobState.RUNNING, created=0)
+UNKNOWN = ("unknown_app", 404, "onegai", "there is no app 'nobody'", "the apps are: a, ")
+ERRORS: dict[str, tuple[Ask, str, int, str, str, str]] = {
+    "arguments": (
+        lambda onegai: onegai.answer("voice", "main", {}),
+        *("bad_arguments", 422, "onegai", "text: Field required", "takes text, speed"),
+    ),
+    "app": (lambda onegai: onegai.answer("nobody", "main", {}), *UNKNOWN),
+    "function": (
+        lambda onegai: onegai.answer("voice", "sing it?#%2F", {}),
+        *("unknown_function", 404, "onegai", "no function 'sing it?#%2F'", "it has: main"),
+    ),
+    "failure": (
+        lambda onegai: onegai.answer("voice", "fails", {}),
+        *("function_failed", 500, "voice", "on purpose", "traceback is in"),
+    ),
+    "start of what is not there": (
+        lambda onegai: onegai.start("absent"),
+        *("not_installed", 409, "onegai", "absent is not installed", "/app/install"),
+    ),
+    "start of what has no process": (
+        lambda onegai: onegai.start("voice"),
+        *("no_service", 409, "onegai", "no process", "directly"),
+    ),
+    "update without a script": (
+        lambda onegai: onegai.update("voice"),
+        *("no_install_script", 409, "onegai", "install/voice.sh", "add the script"),
+    ),
+    "job": (
+        lambda onegai: onegai.job("a b"),
+        *("unknown_job", 404, "onegai", "no job 'a b'", "see GET /job"),
+    ),
+    "job to follow": (
+        lambda onegai: lines(onegai.follow(NO_JOB)),
+        *("unknown_job", 404, "onegai", "no job 'gone'", "see GET /job"),
+    ),
+    "log": (lambda onegai: onegai.logs("nobody"), *UNKNOWN),
+    "log to follow": (lambda onegai: first_of_log(onegai, "nobody"), *UNKNOWN),
+}
+
+
+async def first_of_log(onegai: Engine, app: str) -> str:
+    async with aclosing(onegai.log_follow(app)) as log:
+        return await anext(log)
+
+
+class TestEngine:
+    async def test_install_and_uninstall(self, onegai: Engine) -> None:
+        assert not (await onegai.apps())["tool"].installed
+        job = await onegai.install("tool")
+        assert (job.kind, job.app) == ("install", "tool")
+        assert "working" in await lines(onegai.follow(job))
+        ended = await onegai.job(job.id)
+        assert ended.state is JobState.DONE
+        assert [known.id for known in await onegai.jobs()] == [job.id]
+        apps = await onegai.apps()
+        assert list(apps) == sorted(SERVICES)
+        assert apps["tool"].installed
+        assert [info.name for info in apps["voice"].functions][:2] == ["main", "audio"]
+
+        updated = await onegai.update("tool", force=True, wait=True)
+        assert (updated.kind, updated.state) == ("update", JobState.DONE)
+        gone = await onegai.uninstall("tool", purge=True, wait=True)
+        assert gone.state is JobState.DONE
+        assert "freed" in gone.result
+        assert not (await onegai.apps())["tool"].installed
+
+    async def test_failed_install(self, onegai: Engine, server: Server) -> None:
+        server.write("broken", "")
+        followed = await error_of(lines(onegai.follow(await onegai.install("tool"))))
+        waited = await error_of(onegai.install("tool", wait=True))
+        for error in (followed, waited):
+            assert (error.code, error.status) == ("install_failed", 500)
+            assert error.message == "the install of tool failed: exit status 1"
+            assert error.detail["src"] == "tool"
+            assert "data/logs/install-tool.log" in error.advice
+
+    async def test_cancel(self, onegai: Engine, server: Server) -> None:
+        server.write("slow", "")
+        job = await onegai.install("tool")
+        await working(onegai, job)
+        assert (await onegai.install("tool")).id == job.id
+        assert (await onegai.job(job.id)).log == ["working"]
+        following = asyncio.create_task(lines(onegai.follow(job)))
+        cancelled = await onegai.cancel(job.id)
+        assert cancelled.state is JobState.CANCELLED
+        error = await error_of(following)
+        assert (error.code, error.status) == ("stopped", 409)
+        assert error.message.startswith("the install of tool was stopped")
+
+    async def test_events_resume(self, onegai: Engine) -> None:
+        job = await onegai.install("tool", wait=True)
+        events = await lines(onegai.events(job.id))
+        assert [event.id for event in events] == list(range(1, len(events) + 1))
+        assert (events[0].event, events[0].data["state"]) == ("state", "running")
+        assert (events[-1].event, events[-1].data["state"]) == ("state", "done")
+        assert await lines(onegai.events(job.id, after=events[-3].id)) == events[-2:]
+
+    async def test_start_and_stop(self, onegai: Engine) -> None:
+        started = await onegai.start("a")
+        assert (started.app, started.state) == ("a", State.READY)
+        report = await onegai.status()
+        assert [service.pid for service in report.services] == [started.pid, None]
+        assert report.memory.ram_total > 0
+        assert report.problems == []
+        assert (await onegai.start("a")).pid == started.pid
+        again = await onegai.start("a", restart=True)
+        assert again.pid not in (None, started.pid)
+        assert [(one.app, one.state) for one in await onegai.stop("a", force=True)] == [
+            ("a", State.STOPPED)
+        ]
+        assert await onegai.stop("*") == []
+        assert (await onegai.start("a", wait=False)).app == "a"
+        async with asyncio.timeout(SECONDS):
+            while (await onegai.status()).services[0].state is not State.READY:
+                await asyncio.sleep(0.01)
+        assert [one.app for one in await onegai.stop("*", force=True)] == ["a"]
+
+    async def test_answers(self, onegai: Engine) -> None:
+        echo = (await onegai.answer("a", "main", {"self": 1, "app": "x"})).result
+        assert (echo["path"], '"app": "x"' in echo["body"]) == ("/echo", True)
+
+        main = await onegai.answer("voice", "main", {"text": "ねこ"})
+        assert main.envelope is not None
+        assert main.envelope["status"] == 0
+        assert main.envelope["detail"] == {"speed": 1}
+        assert (main.result, main.media_type) == ("ねこ", "application/json")
+        assert b'"servertime"' in main.content
+
+        audio = await onegai.answer("voice", "audio", {})
+        assert (audio.content, audio.result, audio.envelope) == (WAV, WAV, None)
+        assert audio.media_type == "audio/wav"
+
+        raw = await onegai.answer("voice", "raw", {"status": 0})
+        assert (raw.content, raw.result, raw.envelope) == (b'{"status":0}', {"status": 0}, None)
+
+    async def test_concurrent_calls(self, onegai: Engine) -> None:
+        async with asyncio.timeout(SECONDS):
+            answers = await asyncio.gather(
+                *(onegai.answer("voice", "meet", {"n": number}) for number in range(4))
+            )
+        assert [answer.result for answer in answers] == [{"n": number} for number in range(4)]
+
+    async def test_errors(self, onegai: Engine) -> None:
+        for what, (ask, code, status, src, says, hint) in ERRORS.items():
+            error = await error_of(ask(onegai))
+            assert (error.code, error.status, error.src) == (code, status, src), what
+            assert error.message == str(error)
+            assert says in error.message, what
+            assert hint in error.advice, what
+            assert (error.detail["code"], error.detail["hint"]) == (code, error.advice)
+        error = await error_of(onegai.answer("voice", "main", {"speed": "fast"}))
+        assert error.code == "bad_arguments"
+        assert [item["field"] for item in error.detail["errors"]] == ["text", "speed"]
+
+    async def test_logs(self, onegai: Engine, server: Server) -> None:
+        await onegai.start("a")
+        assert (await onegai.logs("a")).startswith("listening on ")
+        assert await onegai.logs("a", 0) == ""
+        async with asyncio.timeout(SECONDS), aclosing(onegai.log_follow("a", 1)) as log:
+            assert (await anext(log)).startswith("listening on ")
+            with (server.home / "data/logs/a.log").open("a") as file:
+                file.write("one\n二\n")
+            assert [await anext(log), await anext(log)] == ["one", "二"]
+        assert (await onegai.logs("a", 2)) == "one\n二\n"
+
+
+@pytest.mark.parametrize("kind", ["AsyncClient", "Client"])
+class TestClients:
+    """What only somebody who is not in the server's process can meet."""
+
+    @pytest.fixture
+    def client(self, kind: str) -> Callable[..., Any]:
+        def make(url: str, password: str = PASSWORD, **options: Any) -> Any:
+            if kind == "AsyncClient":
+                return AsyncClient(url, "onegai", password, **options)
+            return Threaded(Client(url, "onegai", password, **options))
+
+        return make
+
+    async def test_call_and_raw(self, server: Server, client: Callable[..., Any]) -> None:
+        onegai = client(server.start().url + "/")
+        assert await onegai.healthy()
+        assert await onegai.call("voice", text="hi") == "hi"
+        assert await onegai.call("voice", "audio") == WAV
+        assert await onegai.raw("voice", "audio") == WAV
+        assert await onegai.raw("voice", b=1) == b'{"b":1}'
+        await onegai.close()
+
+    async def test_wrong_password(self, server: Server, client: Callable[..., Any]) -> None:
+        onegai = client(server.start().url, "間違い")
+        for work in (onegai.status(), lines(onegai.log_follow("a"))):
+            error = await error_of(work)
+            assert (error.code, error.status) == ("unauthorized", 401)
+            assert "password" in error.advice
+        await onegai.close()
+
+    async def test_no_server(self, client: Callable[..., Any]) -> None:
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+            onegai = client(url)
+            error = await error_of(onegai.call("voice", text="hi"))
+            assert (error.code, error.message) == (
+                "server_unreachable",
+                f"{url}: Connection refused",
+            )
+            assert not await onegai.healthy()
+            await onegai.close()
+
+    async def test_silent_server(self, client: Callable[..., Any]) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+            onegai = client(url, timeout=0.1)
+            error = await error_of(onegai.status())
+            assert (error.code, error.message) == (
+                "server_unreachable",
+                f"{url}: it does not answer in time",
+            )
+            await onegai.close()
+
+    async def test_something_else(self, server: Server, client: Callable[..., Any]) -> None:
+        server.start()
+        with server.client() as right:
+            url = right.start("a").url
+        onegai = client(url)
+        found, missing = await error_of(onegai.jobs()), await error_of(onegai.install("a"))
+        assert (found.code, missing.code) == ("no_onegai", "no_onegai")
+        assert missing.message == f"{url}: what answers there is no OneGAI (HTTP 404)"
+        await onegai.close()
+
+    async def test_killed_server(self, server: Server, client: Callable[..., Any]) -> None:
+        onegai = client(server.start().url)
+        await onegai.start("a")
+        async with asyncio.timeout(SECONDS), aclosing(onegai.log_follow("a")) as log:
+            await anext(log)
+            assert server.process is not None
+            os.kill(server.process.pid, signal.SIGKILL)
+            error = await error_of(anext(log))
+        assert error.code == "server_unreachable"
+        server.process.wait()
+        server.process = None
+        await onegai.close()
+
+
+class Listener:
+    """Takes one request on a socket and never answers; knows when its sender has gone."""
+
+    def __init__(self, head: bytes = b"") -> None:
+        self._head = head
+        self.asked, self.left = asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(self._head)
+        self.asked.set()
+        while await reader.read(100):
+            pass
+        self.left.set()
+        writer.close()
+
+
+EVENTS = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+    b'event: line\ndata: {"line": "one"}\n\n'
+)
+
+
+async def test_cancelled_call_hangs_up() -> None:
+    listener = Listener()
+    async with (
+        asyncio.timeout(SECONDS),
+        await asyncio.start_server(listener, "127.0.0.1", 0) as listening,
+        AsyncClient(url_of(listening), "onegai", PASSWORD) as onegai,
+    ):
+        call = asyncio.create_task(onegai.call("voice", text="x"))
+        await listener.asked.wait()
+        call.cancel()
+        await listener.left.wait()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+
+
+async def test_closed_stream_hangs_up() -> None:
+    listener = Listener(EVENTS)
+    async with (
+        asyncio.timeout(SECONDS),
+        await asyncio.start_server(listener, "127.0.0.1", 0) as listening,
+        AsyncClient(url_of(listening), "onegai", PASSWORD) as onegai,
+    ):
+        async with aclosing(onegai.log_follow("a")) as log:
+            assert await anext(log) == "one"
+            assert not listener.left.is_set()
+        await listener.left.wait()
+
+
+async def test_close_ends_what_waits() -> None:
+    listener = Listener()
+    async with (
+        asyncio.timeout(SECONDS),
+        await asyncio.start_server(listener, "127.0.0.1", 0) as listening,
+    ):
+        onegai = AsyncClient(url_of(listening), "onegai", PASSWORD)
+        call = asyncio.create_task(onegai.call("voice", text="x"))
+        await listener.asked.wait()
+        await onegai.close()
+        assert (await error_of(call)).code == "server_unreachable"
+        await listener.left.wait()
+
+
+def url_of(listening: asyncio.Server) -> str:
+    return f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
