@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from onegai.commands.backend import COMMAND, WRONG, Failure, backend
-from onegai.errors import ConfigError
+from onegai.errors import ConfigError, OneGAIError
 from onegai.home import Home
 from onegai.jsonfile import is_comment
 from onegai.masking import is_secret, masked
@@ -48,8 +48,8 @@ def _in_effect(home: Home, key: str) -> str:
     try:
         with backend(home) as server:
             status = server.status()
-    except Failure as failure:
-        return f"the server could not be asked when it counts: {failure.message}"
+    except (Failure, OneGAIError) as error:
+        return f"the server could not be asked when it counts: {error.message}"
     if any((item.file, item.key) == ("config.json", key) for item in status.problems):
         return "once the server is restarted"
     _, _, name = key.partition(".")

@@ -215,8 +215,8 @@ def leftovers(home: Path) -> list[str]:
 def test_the_command_says_when_a_change_counts(make_server: Make) -> None:
     server = make_server({"a": fake("ready")})
 
-    def said(key: str, value: str) -> str:
-        environment = {**os.environ, "ONEGAI_HOME": str(server.home)}
+    def said(key: str, value: str, **more: str) -> str:
+        environment = {**os.environ, "ONEGAI_HOME": str(server.home), **more}
         ran = subprocess.run(
             [sys.executable, "-m", "onegai", "config", key, value],
             cwd=ROOT,
@@ -236,6 +236,7 @@ def test_the_command_says_when_a_change_counts(make_server: Make) -> None:
     assert said("apps.a.ram", "0.1") == "(once a is restarted: bash run.sh restart a)"
     assert said("apps.a.title", "A") == "(in effect)"
     assert said("openai_key", "sk") == "(nothing uses it yet)"
+    assert "could not be asked" in said("vram_headroom", "0", ONEGAI_PASSWORD="wrong")
     assert said("password", "quite another one") == "(in effect)"
     assert server.get("/app/list").status == 401
 
