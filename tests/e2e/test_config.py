@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from harness import PASSWORD, ROOT, Answer, Server, fake, with_handles
 
-from onegai import Client, OneGAIError
+from onegai import AsyncClient, Client, OneGAIError
 
 Make = Callable[..., Server]
 MASK = "********"
@@ -213,8 +213,8 @@ def leftovers(home: Path) -> list[str]:
 def test_the_command_says_when_a_change_counts(make_server: Make) -> None:
     server = make_server({"a": fake("ready")})
 
-    def said(key: str, value: str) -> str:
-        environment = {**os.environ, "ONEGAI_HOME": str(server.home)}
+    def said(key: str, value: str, **more: str) -> str:
+        environment = {**os.environ, "ONEGAI_HOME": str(server.home), **more}
         ran = subprocess.run(
             [sys.executable, "-m", "onegai", "config", key, value],
             cwd=ROOT,
@@ -234,5 +234,18 @@ def test_the_command_says_when_a_change_counts(make_server: Make) -> None:
     assert said("apps.a.ram", "0.1") == "(once a is restarted: bash run.sh restart a)"
     assert said("apps.a.title", "A") == "(in effect)"
     assert said("openai_key", "sk") == "(nothing uses it yet)"
+    assert "could not be asked" in said("vram_headroom", "0", ONEGAI_PASSWORD="wrong")
     assert said("password", "quite another one") == "(in effect)"
     assert server.get("/app/list").status == 401
+
+
+async def test_the_async_client_replaces_both(make_server: Make) -> None:
+    server = make_server({"a": {"type": "inline"}}).start()
+    async with AsyncClient(server.url, "onegai", PASSWORD) as client:
+        document = await client.services_document()
+        document.content["a"]["title"] = "A"
+        applied = await client.replace_services(document.content, document.etag)
+        assert applied.now == ["a.title"]
+        config = await client.config_document()
+        applied = await client.replace_config({**config.content, "vram_headroom": 1}, config.etag)
+        assert applied.now == ["vram_headroom"]

@@ -147,6 +147,35 @@ def test_a_broken_file_keeps_its_last_good_version(
     assert server.log().count("a: started") == 1
 
 
+def test_folders_for_files_count_at_once_and_the_upload_limit_at_the_next_start(
+    make_server: Make,
+) -> None:
+    server = make_server({"a": {"type": "inline"}})
+    server.write(
+        "func/a.py",
+        "from pydantic import BaseModel\nfrom onegai.sdk import File\n"
+        "class Paper(BaseModel):\n    page: File\n"
+        "def main(args: Paper): return args.page.read().decode()\n",
+    )
+    server.write("folder/page.txt", "hello")
+    server.start()
+    asked = {"page": str(server.home / "folder/page.txt")}
+    assert server.post("/api/a/main", asked).detail["code"] == "path_refused"
+    folder = str(server.home / "folder")
+    server.write("config.json", config(file_roots=[folder], max_upload=3))
+    assert server.post("/api/a/main", asked).result == "hello"
+    assert [item["key"] for item in problems(server)] == ["max_upload"]
+    server.stop()
+    server.start()
+    assert problems(server) == []
+    assert server.post("/api/a/main", asked).detail["code"] == "file_too_large"
+    server.write("config.json", config(file_roots=["folder"], max_upload=3))
+    assert [item["file"] for item in problems(server)] == ["config.json"]
+    assert server.post("/api/a/main", asked).detail["code"] == "file_too_large"
+    server.write("config.json", config(max_upload=3))
+    assert server.post("/api/a/main", asked).detail["code"] == "path_refused"
+
+
 def test_a_broken_entry_keeps_its_last_good_version(make_server: Make) -> None:
     server = make_server({"a": fake("ready")})
     with_handles(server, "a")
