@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from test_documents import names, rows
 
-from onegai import engine, sdk
+from onegai import calling, sdk
 from onegai.sdk.handles import AsyncHandle, Handle, SendOptions
 from onegai.sdk.http import Response
 
@@ -70,4 +70,4 @@ def test_errors_that_are_named_exist_with_their_status(root: Path, text: str) ->
 def test_how_many_sync_functions_run_at_once(root: Path, page: str) -> None:
     told = (root / "docs" / page).read_text(encoding="utf-8")
     [number] = re.findall(r"at most (\d+) of\s+them at once|同時に (\d+) 個まで", told)
-    assert int("".join(number)) == engine.MOST_THREADS
+    assert int("".join(number)) == calling.MOST_THREADS
