@@ -7,7 +7,9 @@ entries declare.
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
+import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -16,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import HANDLE_FUNC, Server, fake, strays
+from harness import HANDLE_FUNC, PASSWORD, Server, fake, strays, until, with_handles
 
 from onegai.engine import Engine
 from onegai.errors import (
@@ -560,3 +562,55 @@ def test_a_fake_gpu_counts_what_is_declared(make_server: Callable[..., Server]) 
     assert "a would be stopped" in plan["text"]
     server.post("/service/start", {"app": "b"})
     assert server.service("a")["state"] == "stopped"
+
+
+def hung_up(server: Server, path: str) -> socket.socket:
+    """A connection on which this call was sent; the caller hangs up."""
+    token = base64.b64encode(f"onegai:{PASSWORD}".encode()).decode()
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nContent-Length: 2\r\n"
+    head += f"Authorization: Basic {token}\r\nContent-Type: application/json\r\n\r\n{{}}"
+    client = socket.create_connection(("127.0.0.1", server.port))
+    client.sendall(head.encode())
+    return client
+
+
+def test_a_client_that_hangs_up_while_it_starts(make_server: Callable[..., Server]) -> None:
+    server = make_server({"slow": fake("slow", "--delay", "30")})
+    with_handles(server, "slow")
+    server.start()
+    with hung_up(server, "/api/slow/main"):
+        until(lambda: server.service("slow")["pid"])
+    until(lambda: server.service("slow")["state"] == "stopped", what="the start to be abandoned")
+
+
+STREAMS = """
+from onegai.sdk import async_service, service
+
+me, me_async = service("stream"), async_service("stream")
+
+
+async def waits(args: dict) -> int:
+    async with me_async.stream("GET", "/bytes") as pieces:
+        return sum([len(piece) async for piece in pieces])
+
+
+def blocks(args: dict) -> int:
+    for _ in range(1000):
+        me.get("/bytes", params={"pieces": 1, "interval": 0.05})
+    return 0
+"""
+
+
+@pytest.mark.parametrize("function", ["waits", "blocks"])
+def test_a_client_that_hangs_up_while_it_runs(
+    make_server: Callable[..., Server], function: str
+) -> None:
+    """An async function is cancelled at once, a plain one at its next use of a handle."""
+    server = make_server({"stream": fake("stream", "--seconds", "60")})
+    server.write("func/stream.py", STREAMS)
+    server.start()
+    with hung_up(server, f"/api/stream/{function}"):
+        until(lambda: server.service("stream")["calls"] == 1)
+    until(lambda: server.service("stream")["calls"] == 0, what="the call to end")
+    until(lambda: server.service("stream")["leases"] == 0)
+    assert "Traceback" not in server.log()
