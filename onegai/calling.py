@@ -89,8 +89,12 @@ class Calls:
         arguments: Any,
         files: FileForm = "url",
         workspace: Workspace | None = None,
+        report: Report = lambda _line: None,
     ) -> Outcome:
-        """Run a function with checked arguments, when it is its turn and its service is ready."""
+        """Run a function with checked arguments, when it is its turn and its service is ready.
+
+        ``report`` is told what the call waits for.
+        """
         context = self.context(spec, spec.call_timeout, workspace)
 
         def keep(file: File) -> dict[str, Any]:
@@ -104,20 +108,26 @@ class Calls:
                     if function.takes_files:
                         await context.fetch_files(arguments)
                     if spec.has_service:
-                        await self._lease_for(context)
+                        await self._lease_for(context, report)
+                    if number := place.in_line:
+                        report(f"number {number} in line for {spec.app}")
                     await place.turn()
                     return await self._run(function, arguments, context, held, keep)
             except TimeoutError:
                 raise CallTimeout(app=spec.app, seconds=spec.call_timeout) from None
 
-    async def _lease_for(self, context: CallContext) -> None:
+    async def _lease_for(self, context: CallContext, report: Report) -> None:
         """Have the app's service ready for its own function.
 
         A function with a handle leases for each request; so that it is not evicted in between, the
         first of these leases is had here. One without a handle holds it as long as it runs.
         """
         app = context.app
-        lease = await self._services.lease(app)
+        lease = self._services.try_lease(app)
+        if lease is None:
+            report(f"waiting for {app} to be ready")
+            lease = await self._services.lease(app)
+            report(f"{app} is ready")
         with_handle = declares_handle(self._plugins[app].module, app)
         (context.offered if with_handle else context.pinned)[app] = lease
 
@@ -241,8 +251,8 @@ class Calls:
         """``call``, as a job."""
         place = workspace or self.workspace()
 
-        async def work(_report: Report) -> CallResult:
-            outcome = await self.call(spec, function, arguments, files, place)
+        async def work(report: Report) -> CallResult:
+            outcome = await self.call(spec, function, arguments, files, place, report)
             return await asyncio.to_thread(self._kept, spec.app, function, outcome)
 
         return self._jobs.call(spec.app, function.name, work, place.close)

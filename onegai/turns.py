@@ -30,6 +30,11 @@ class Turns:
         """Calls that wait: for their turn, or for the service."""
         return self._places - self.running
 
+    def in_line(self, spec: AppSpec) -> int:
+        """The number in line of a call that asks for its turn now; 0: it need not wait."""
+        free = self.running < spec.calls_at_once and not self._waiting
+        return 0 if free else len(self._waiting) + 1
+
     def place(self, spec: AppSpec) -> Place:
         """A place in the queue, to be entered. Raises QueueFull when ``queue`` calls wait."""
         if self._places >= spec.calls_at_once + spec.queue:
@@ -98,6 +103,11 @@ class Place:
         begun = self._begun
         seconds = None if begun is None else time.monotonic() - begun
         self._turns._leave(self._spec, seconds)
+
+    @property
+    def in_line(self) -> int:
+        """Its number in line, if it asked for its turn now; 0: it would not have to wait."""
+        return self._turns.in_line(self._spec)
 
     async def turn(self) -> None:
         """Return when it is this call's turn. Raises QueueTimeout."""

@@ -29,7 +29,7 @@ from onegai.errors import (
     TooLarge,
 )
 from onegai.policy import Decision, Evict, Need, Occupant, Refuse, Start, Target, Wait
-from onegai.resources import Memory, Probe
+from onegai.resources import Memory, Probe, vram_of
 from onegai.supervisor.callers import Callers
 
 log = logging.getLogger(__name__)
@@ -137,6 +137,18 @@ class Admission:
     async def memory(self) -> Memory:
         """One reading of the machine, off the event loop."""
         return await asyncio.to_thread(self._probe.read, self.declared())
+
+    async def given_back(self, pids: Collection[int]) -> None:
+        """Return once the driver has taken back the VRAM of these ended processes, or in 10 s.
+
+        At once where the driver does not say whose memory is whose; whoever waits for memory then
+        waits for enough of it.
+        """
+        deadline = time.monotonic() + RETURN_SECONDS
+        while pids and time.monotonic() < deadline:
+            if not vram_of(pids, (await self.memory()).gpus or ()):
+                return
+            await asyncio.sleep(RETURN_POLL_SECONDS)
 
     def declared(self) -> dict[int, int]:
         """Per GPU: MiB that the services there count for."""

@@ -70,6 +70,8 @@ class Run:
         readiness.check_port_free(spec)
         arguments, folder, environment = service_command(self._home, spec)
         if gpu is not None:
+            # CUDA counts the fastest card first, unless it is told to count as NVML does.
+            environment.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
             environment.setdefault("CUDA_VISIBLE_DEVICES", str(gpu))
         tag = tree.Tag(spec.app, self._home.root)
         self._spawning = asyncio.ensure_future(

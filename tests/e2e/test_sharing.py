@@ -45,14 +45,17 @@ class UseProbe:
         self.folder = folder
         self.others = 0
         self.most = 0
+        self.tells = False
+        """Say which process has how much, as NVML does where it can."""
         self._died: dict[str, float] = {}
 
     def read(self, _declared: Mapping[int, int] = {}) -> Memory:
-        used = self.others + sum(
-            self._of(file) for file in self.folder.iterdir() if not file.suffix
-        )
+        files = [file for file in self.folder.iterdir() if not file.suffix]
+        by_pid = {int(file.name): self._of(file) for file in files}
+        used = self.others + sum(by_pid.values())
         self.most = max(self.most, used)
-        return Memory((Gpu(0, "card", CARD, CARD - used),), 64_000, 32_000)
+        card = Gpu(0, "card", CARD, CARD - used, by_pid if self.tells else None)
+        return Memory((card,), 64_000, 32_000)
 
     def _of(self, file: Path) -> int:
         facts = json.loads(file.read_text())
@@ -354,6 +357,24 @@ async def test_memory_that_comes_back_late(stage: Stage) -> None:
         assert time.monotonic() - began >= 1.4
 
 
+async def test_stopped_is_when_the_driver_has_its_memory_back(stage: Stage) -> None:
+    stage.app("chat", 7, "--linger", "1")
+    stage.app("voice", 2)
+    stage.probe.tells = True
+    async with stage.open():
+        await stage.call("chat")
+        await stage.call("voice")
+        stage.probe.others = 500
+        report = await stage.engine.status()
+        assert {one.app: one.vram_used for one in report.services} == {"chat": 7168, "voice": 2048}
+        assert report.memory.gpus is not None
+        assert report.memory.gpus[0].others == 500
+        began = time.monotonic()
+        await stage.engine.stop("chat")
+        assert time.monotonic() - began >= 0.9
+        assert stage.probe.read().gpus[0].free == CARD - 2048 - 500
+
+
 async def test_a_lazy_loader_counts_before_it_grows(stage: Stage) -> None:
     stage.app("lazy", 8, "--mib", "0", "--grow", "8192")
     stage.app("chat", 7)
@@ -457,6 +478,18 @@ async def test_the_queue_is_full_and_in_order(stage: Stage) -> None:
         assert full.value.retry_after >= 1
         assert await asyncio.gather(*calls) == [2, 3, 4, 5]
         await stage.call("chat", n=10)
+
+
+async def test_a_job_says_what_its_call_waits_for(stage: Stage) -> None:
+    stage.app("chat", 0, concurrency=1)
+    async with stage.open():
+        jobs = [await stage.engine.submit("chat", "main", {"n": n}) for n in range(3)]
+        logs = []
+        for job in jobs:
+            lines = [line async for line in stage.engine.follow(job)]
+            assert lines[:2] == ["waiting for chat to be ready", "chat is ready"]
+            logs.append(lines[2:])
+        assert logs == [[], ["number 1 in line for chat"], ["number 2 in line for chat"]]
 
 
 async def test_waiting_for_room_ends(stage: Stage) -> None:
