@@ -31,8 +31,8 @@ def create_app(engine: Engine, settings: Settings) -> FastAPI:
     extensions = Extensions(engine).routers
     for router in extensions:
         app.include_router(router)
-    call = calls.route(engine, max_text=settings.max_json)
-    app.router.routes.append(call)
+    called = calls.routes(engine, max_text=settings.max_json)
+    app.router.routes.extend(called)
     routers = (
         apps.router(engine),
         services.router(engine),
@@ -44,7 +44,7 @@ def create_app(engine: Engine, settings: Settings) -> FastAPI:
     for router in routers:
         app.include_router(router)
     handle_errors(
-        app, [call, *(route for router in (*extensions, *routers) for route in router.routes)]
+        app, [*called, *(route for router in (*extensions, *routers) for route in router.routes)]
     )
 
     def refreshed() -> Settings:

@@ -443,6 +443,11 @@ class Engine:
         checked = called.arguments(app, arguments)
         return self.calls.submit(self._active(app), called, checked, files, workspace)
 
+    def described(self, app: str, function: str) -> Function:
+        """One function, whether its app is installed or not. Raises that there is none."""
+        self._active(app)
+        return self._function(app, function)
+
     async def schema(self, app: str, function: str) -> dict[str, Any] | None:
         """JSON Schema of a function's arguments; None where there is no such function."""
         called = self.functions().get(app, {}).get(function)

@@ -259,7 +259,18 @@ class File:
 def file_fields(schema: Mapping[str, Any]) -> frozenset[str]:
     """The arguments of a function's JSON Schema that are files or have some in them."""
     fields = schema.get("properties", {})
-    return frozenset(name for name, field in fields.items() if MARK in json.dumps(field))
+    return frozenset(name for name, field in fields.items() if _has_file(field, schema, set()))
+
+
+def _has_file(part: Any, schema: Mapping[str, Any], seen: set[str]) -> bool:
+    """``seen``: the references that were followed already."""
+    text = json.dumps(part)
+    if MARK in text:
+        return True
+    references = set(re.findall(r'"\$ref": "#/\$defs/([^"]+)"', text)) - seen
+    seen |= references
+    models = schema.get("$defs", {})
+    return any(_has_file(models.get(name), schema, seen) for name in references)
 
 
 def as_argument(file: File) -> dict[str, str]:

@@ -100,9 +100,9 @@ class Function:
         """The first line of its docstring."""
         return self.doc.partition("\n")[0]
 
-    def schema(self, prefix: str = "") -> dict[str, Any]:
-        """JSON Schema of its arguments, referring to #/components/schemas/{prefix}{model}."""
-        return self.adapter.json_schema(ref_template=f"#/components/schemas/{prefix}{{model}}")
+    def schema(self, models: str = "#/$defs/") -> dict[str, Any]:
+        """JSON Schema of its arguments, whose models are referred to as {models}{name}."""
+        return self.adapter.json_schema(ref_template=f"{models}{{model}}")
 
     def arguments(self, app: str, given: Any) -> Any:
         """Check and convert. Raises BadArguments with a sentence and every field's error."""

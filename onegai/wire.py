@@ -240,19 +240,13 @@ def answer_of(job: Job) -> Request[Answer]:
 
 
 def schema(app: str, function: str) -> Request[dict[str, Any] | None]:
-    """The arguments of a function, from /openapi.json, which a server may not have."""
+    """JSON Schema of the arguments of a function; None where there is no such function."""
 
     def read(reply: Reply) -> dict[str, Any] | None:
-        if reply.status == 404:
-            return None
-        document = json.loads(reply.content)
-        operation = document["paths"].get(f"/api/{app}/{function}", {}).get("post")
-        if operation is None:
-            return None
-        schema = operation["requestBody"]["content"]["application/json"]["schema"]
-        return {**schema, "$defs": document["components"]["schemas"]}
+        return None if reply.status == 404 else dict(json.loads(reply.content)["result"]["schema"])
 
-    return Request("GET", "/openapi.json", read, may_lack=True)
+    path = f"/api/{_part(app)}/{_part(function)}"
+    return Request("GET", path, read, may_lack=True)
 
 
 def config_document() -> Request[Document]:

@@ -18,7 +18,7 @@ from onegai.errors import BadArguments, BadJson, BadRequest
 from onegai.files import Workspace
 from onegai.functions import Outcome
 from onegai.routes.apps import accepted
-from onegai.routes.envelope import encoded_envelope
+from onegai.routes.envelope import encoded_envelope, envelope
 from onegai.routes.forms import as_arguments, read_parts
 from onegai.routes.jobs import with_links
 from onegai.schema import FileForm
@@ -31,10 +31,11 @@ class _Gone(Exception):
     """The client has left."""
 
 
-def route(engine: Engine, *, max_text: int) -> Route:
-    """The route, without what FastAPI puts around one: it is the one that must be quick.
+def routes(engine: Engine, *, max_text: int) -> tuple[Route, Route]:
+    """To call a function, and what there is to know of one.
 
-    It is not in the schema: each function is, see routes.openapi. ``max_text`` is the most bytes
+    Without what FastAPI puts around a route, as calls must be quick. They are not in OpenAPI's
+    document: each function is, see routes.openapi. ``max_text`` is the most bytes
     of a form's texts.
     """
 
@@ -62,6 +63,12 @@ def route(engine: Engine, *, max_text: int) -> Route:
             return encoded_envelope(outcome.body.content, outcome.detail_json)
         return Response(outcome.body.content, media_type=outcome.body.media_type)
 
+    async def describe(request: Request) -> Response:
+        app, function = request.path_params["app"], request.path_params["function"]
+        found = engine.described(app, function)
+        schema = found.schema()
+        return envelope({"name": function, "about": found.doc, "schema": schema})
+
     async def _given(app: str, function: str, request: Request, workspace: Workspace) -> Any:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "multipart/form-data":
@@ -70,7 +77,8 @@ def route(engine: Engine, *, max_text: int) -> Route:
         parts = await read_parts(request, workspace, max_text)
         return as_arguments(parts, schema)
 
-    return Route("/api/{app}/{function}", call, methods=["POST"])
+    path = "/api/{app}/{function}"
+    return Route(path, call, methods=["POST"]), Route(path, describe, methods=["GET"])
 
 
 async def _while_there(request: Request, calling: Coroutine[Any, Any, Outcome]) -> Outcome:

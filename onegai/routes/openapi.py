@@ -57,7 +57,7 @@ def describe(app: FastAPI, engine: Engine) -> dict[str, Any]:
 
 def _operation(app: str, function: Function, schemas: dict[str, Any]) -> dict[str, Any]:
     prefix = f"{app}_{function.name}_"
-    schema = function.schema(prefix)
+    schema = function.schema(f"#/components/schemas/{prefix}")
     for name, definition in schema.pop("$defs", {}).items():
         schemas[prefix + name] = definition
     bodies: dict[str, Any] = {"application/json": {"schema": schema}}

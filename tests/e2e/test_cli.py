@@ -331,6 +331,7 @@ def test_server_without_docs_can_be_called(make_server: Make) -> None:
     prepare(server)
     assert server.get("/openapi.json").status == 404
     assert json.loads(run(server, "call", "voice", "echo", "x=1").stdout) == {"x": "1"}
+    assert "has no argument 'sped'" in run(server, "call", "voice", "sped=1").stderr
 
 
 @pytest.mark.parametrize(

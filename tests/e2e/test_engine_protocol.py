@@ -410,12 +410,6 @@ class TestClients:
         assert await onegai.raw("voice", b=1) == b'{"b":1}'
         await onegai.close()
 
-    async def test_server_without_docs(self, server: Server, client: Callable[..., Any]) -> None:
-        server.write("config.json", {"password": PASSWORD, "disable_docs": True})
-        onegai = client(server.start().url)
-        assert await onegai.schema("voice", "main") is None
-        await onegai.close()
-
     async def test_wrong_password(self, server: Server, client: Callable[..., Any]) -> None:
         onegai = client(server.start().url, "間違い")
         for work in (onegai.status(), lines(onegai.log_follow("a"))):

@@ -99,6 +99,16 @@ def test_as_json_it_is_an_argument_again() -> None:
 
 def test_files_of_a_schema() -> None:
     assert file_fields(Sound.model_json_schema()) == {"audio", "more", "maybe"}
+
+    class Take(BaseModel):
+        sound: Sound
+        again: list["Take"] = []
+
+    class Show(BaseModel):
+        take: Take
+        title: str
+
+    assert file_fields(Show.model_json_schema()) == {"take"}
     assert file_fields({}) == frozenset()
 
 

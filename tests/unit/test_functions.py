@@ -291,8 +291,9 @@ def test_schema_refers_to_components_of_its_own() -> None:
         def f(args: Speech): return args
         """
     )["f"]
-    schema = function.schema("voice_")
+    schema = function.schema("#/components/schemas/voice_")
     assert schema["properties"]["inner"]["$ref"] == "#/components/schemas/voice_Inner"
+    assert function.schema()["properties"]["inner"]["$ref"] == "#/$defs/Inner"
     assert set(schema["$defs"]) == {"Inner"}
 
 
