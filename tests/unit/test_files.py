@@ -102,7 +102,7 @@ def test_files_of_a_schema() -> None:
 
     class Take(BaseModel):
         sound: Sound
-        again: list["Take"] = []
+        again: list[Take] = []
 
     class Show(BaseModel):
         take: Take
