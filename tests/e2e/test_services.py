@@ -130,9 +130,10 @@ def test_port_of_a_stranger_is_a_409_naming_it(make_server: Make) -> None:
     assert server.post("/service/start", {"app": "a"}).status == 200
 
 
-def test_answer_of_a_stranger_is_not_our_readiness(make_server: Make) -> None:
-    """Our child never listens; somebody else takes its port while it starts."""
-    server = make_server({"a": fake("never")})
+@pytest.mark.parametrize("name", ["never", "slow"])
+def test_answer_of_a_stranger_is_not_our_readiness(make_server: Make, name: str) -> None:
+    """Somebody else takes its port while it starts: one that never listens, one that would."""
+    server = make_server({"a": fake(name)})
     port = server.home / "services.json"
     number = int(port.read_text().split('"port": ')[1].split(",")[0])
     server.start()
@@ -148,6 +149,28 @@ def test_answer_of_a_stranger_is_not_our_readiness(make_server: Make) -> None:
         stranger.listen()
         call.join(20)
     assert answers == [409]
+
+
+def test_a_stranger_on_the_port_of_one_that_died_gets_no_calls(make_server: Make) -> None:
+    server = make_server({"a": fake("ready")})
+    server.write(
+        "func/a.py",
+        "from onegai.sdk import service\nme = service('a')\n"
+        "def main(args): return me.post('/echo').json()\n"
+        "def die(args): return me.post('/die').json()\n",
+    )
+    assert server.start().post("/api/a/main", {}).status == 200
+    assert server.post("/api/a/die", {}).detail["code"] == "died"
+    with socket.socket() as stranger:
+        stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        stranger.bind(("127.0.0.1", server.service("a")["port"]))
+        stranger.listen()
+        stranger.settimeout(0)
+        answer = server.post("/api/a/main", {})
+        assert (answer.status, answer.detail["code"]) == (409, "port_taken")
+        with pytest.raises(BlockingIOError):
+            stranger.accept()
+    assert server.post("/api/a/main", {}).status == 200
 
 
 @pytest.mark.parametrize(
