@@ -8,6 +8,7 @@ import os
 import shlex
 import shutil
 import signal
+import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -87,7 +88,7 @@ def _find_program(app: str, program: str, folder: Path) -> str:
 class Child:
     """A running child. ``ended`` is set once the child and all it started are gone."""
 
-    def __init__(self, process: asyncio.subprocess.Process, tag: tree.Tag) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], tag: tree.Tag) -> None:
         self._process = process
         self._tag = tag
         self._family = tree.Family(tag, process.pid)
@@ -109,16 +110,27 @@ class Child:
         Raises ExecNotFound when the system refuses to run it.
         """
         output = log.open_for_child()
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *arguments,
+
+        def start() -> subprocess.Popen[bytes]:
+            # asyncio's own way copies this process first; this one does not (vfork(2)).
+            return subprocess.Popen(
+                arguments,
                 cwd=folder,
                 env=dict(environment),
-                stdin=asyncio.subprocess.DEVNULL,
+                stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
             )
+
+        making = asyncio.ensure_future(asyncio.to_thread(start))
+        try:
+            process = await asyncio.shield(making)
+        except asyncio.CancelledError:
+            with suppress(OSError):
+                os.killpg((await making).pid, signal.SIGKILL)
+                making.result().wait()
+            raise
         except OSError as error:
             raise ExecNotFound(app=tag.app, reason=f"{arguments[0]}: {error.strerror}") from None
         finally:
@@ -133,6 +145,11 @@ class Child:
     def pids(self) -> list[int]:
         """Everything alive that belongs to this child. Takes some milliseconds."""
         return self._family.pids()
+
+    @property
+    def seen(self) -> list[int]:
+        """What ``pids`` has given so far."""
+        return self._family.seen
 
     @property
     def exit_status(self) -> int | None:
@@ -184,11 +201,14 @@ class Child:
 
     async def _all_gone(self, again: signal.Signals | None = None) -> None:
         pause = _POLL_SECONDS
-        while not self._leader_ended.is_set() or self.pids():
+        while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._leader_ended.wait()
-                    await asyncio.sleep(_POLL_SECONDS if self.pids() else 0)
+            if self._leader_ended.is_set():
+                if not self.pids():
+                    break
+                await asyncio.sleep(pause)
             pause = min(pause * 1.5, 0.25)
             if again is not None:
                 self._signal(again)
@@ -199,7 +219,7 @@ class Child:
         self._family.reap()
 
     async def _watch(self) -> None:
-        code = await self._process.wait()
+        code = await _end_of(self._process)
         self._leader_ended.set()
         # A launcher that succeeded may have left the real service behind it.
         while code == 0 and await self._left_any():
@@ -212,3 +232,17 @@ class Child:
             return True
         await asyncio.sleep(_POLL_SECONDS)
         return bool(self.pids())
+
+
+async def _end_of(process: subprocess.Popen[bytes]) -> int:
+    """The exit status of a process, once it has ended (pidfd_open(2), Linux 5.3)."""
+    descriptor = os.pidfd_open(process.pid)
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    loop.add_reader(descriptor, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+    return process.wait()

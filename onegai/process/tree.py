@@ -80,8 +80,15 @@ class Family:
         self._seen |= {pid: alive[pid].started for pid in found}
         return sorted(found)
 
+    @property
+    def seen(self) -> list[int]:
+        """All members that were seen so far; some may be gone."""
+        return list(self._seen)
+
     def reap(self) -> None:
         """Let the zombies of adopted members go; nobody else waits for them."""
+        if self._seen.keys() <= {self._group}:
+            return
         for one in _processes():
             adopted = one.zombie and one.parent == os.getpid() and one.pid != self._group
             if adopted and self._seen.get(one.pid) == one.started:

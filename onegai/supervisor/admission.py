@@ -105,6 +105,8 @@ class Admission:
         self._tickets: list[_Ticket] = []
         self._paused: set[str] = set()
         self._changed = asyncio.Event()
+        self._tells = False
+        """The last reading said which process has how much."""
         self._given_back = float("-inf")
         """When memory was last said to be free again, ``time.monotonic``."""
 
@@ -136,7 +138,9 @@ class Admission:
 
     async def memory(self) -> Memory:
         """One reading of the machine, off the event loop."""
-        return await asyncio.to_thread(self._probe.read, self.declared())
+        memory = await asyncio.to_thread(self._probe.read, self.declared())
+        self._tells = any(gpu.by_pid is not None for gpu in memory.gpus or ())
+        return memory
 
     async def given_back(self, pids: Collection[int]) -> None:
         """Return once the driver has taken back the VRAM of these ended processes, or in 10 s.
@@ -145,7 +149,7 @@ class Admission:
         waits for enough of it.
         """
         deadline = time.monotonic() + RETURN_SECONDS
-        while pids and time.monotonic() < deadline:
+        while pids and self._tells and time.monotonic() < deadline:
             if not vram_of(pids, (await self.memory()).gpus or ()):
                 return
             await asyncio.sleep(RETURN_POLL_SECONDS)

@@ -57,6 +57,11 @@ class Run:
         return self._child.pids() if self._child else []
 
     @property
+    def seen(self) -> list[int]:
+        """All its processes that were seen so far."""
+        return self._child.seen if self._child else []
+
+    @property
     def over(self) -> bool:
         """The process has ended."""
         return self._child is not None and self._child.ended.is_set()
@@ -119,8 +124,8 @@ class Run:
         lines = self._log.tail(LOG_LINES, self._log_start)
         return Died(app=self._spec.app, how=self._child.how_it_ended, detail={"log": lines})
 
-    async def end(self) -> None:
-        """Stop whatever is left; a crashed leader may leave workers behind."""
+    async def end(self) -> list[int]:
+        """Stop whatever is left; a crashed leader may leave workers behind. Gives what it was."""
         if self._spawning is not None:
             with suppress(OneGAIError):
                 self._child = await self._spawning
@@ -128,7 +133,9 @@ class Run:
         if self._child is not None:
             await self._child.stop(self._spec.stop_timeout)
             log.info("%s: stopped (%s)", self._spec.app, self._child.how_it_ended)
-            self._child = None
+        pids = self.seen
+        self._child = None
+        return pids
 
     def _look_after(self, child: Child) -> None:
         """Some milliseconds, once a minute."""

@@ -367,9 +367,9 @@ class Service:
         finally:
             if self._run.pid is not None:
                 self._set(State.STOPPING)
-            pids = self._run.pids() if self.spec.vram else []
-            await self._run.end()
-            await self._admission.given_back(pids)
+            pids = await self._run.end()
+            if self.spec.vram:
+                await self._admission.given_back(pids)
             self._run, self._gate, self._gpu = None, None, None
             self._granted = self._parked = False
             self._admission.changed(given_back=self.spec.vram > 0)

@@ -20,7 +20,7 @@ from onegai.home import Home
 from onegai.process import sockets
 from onegai.process.child import Child, inherited_environment, service_command
 from onegai.process.logfile import LogFile
-from onegai.process.tree import Tag
+from onegai.process.tree import Family, Tag
 
 Start = Callable[..., Awaitable[Child]]
 
@@ -312,3 +312,18 @@ async def test_stop_leaves_other_children_alone(start: Start, log: LogFile, tmp_
     assert alive(other.pid)
     await other.stop(5)
     assert not alive(other.pid)
+
+
+async def test_a_spawn_that_is_cancelled_leaves_no_process(
+    tmp_path: Path, log: LogFile, tag: Tag
+) -> None:
+    environment = {**inherited_environment(), **tag.environment()}
+    for _ in range(20):
+        spawning = asyncio.create_task(
+            Child.spawn(["sleep", "60"], tmp_path, environment, log, tag)
+        )
+        await asyncio.sleep(0)
+        spawning.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await spawning
+    assert Family(tag, group=-1).pids() == []
