@@ -61,7 +61,7 @@ def version() -> None:
 for command in (
     new.new,
     *(apps.install, apps.update, apps.uninstall),
-    *(services.start, services.stop, services.restart, services.ps, services.logs),
+    *(services.start, services.stop, services.restart, services.ps, services.plan, services.logs),
     calls.call,
     *(apps.jobs, apps.du),
     *(config.config, doctor.doctor, version),

@@ -18,6 +18,7 @@ from onegai.schema import (
     FileForm,
     Job,
     JobEvent,
+    Plan,
     ServiceStatus,
     StatusReport,
 )
@@ -141,6 +142,10 @@ class Client:
     def status(self) -> StatusReport:
         """All services, the machine's memory, and everything that is wrong."""
         return self._send(wire.status())
+
+    def plan(self, app: str) -> Plan:
+        """What a start would do now: evict whom, wait for whom, or why it is impossible."""
+        return self._send(wire.plan(app))
 
     def logs(self, app: str, tail: int = 200) -> str:
         """The last lines of a service's log."""

@@ -18,6 +18,7 @@ from onegai.schema import (
     Job,
     JobEvent,
     JobState,
+    Plan,
     ServiceStatus,
     StatusReport,
 )
@@ -116,6 +117,10 @@ class Engine(Protocol):
 
     async def status(self) -> StatusReport:
         """All services, the machine's memory, and everything that is wrong."""
+        ...
+
+    async def plan(self, app: str) -> Plan:
+        """What a start would do now: evict whom, wait for whom, or why it is impossible."""
         ...
 
     async def logs(self, app: str, tail: int = 200) -> str:

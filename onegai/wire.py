@@ -24,6 +24,7 @@ from onegai.schema import (
     FileForm,
     Job,
     JobEvent,
+    Plan,
     ServiceStatus,
     StatusReport,
 )
@@ -205,6 +206,11 @@ def stop(app: str, *, force: bool) -> Request[list[ServiceStatus]]:
 def status() -> Request[StatusReport]:
     """All services."""
     return Request("GET", "/service/status", _one(StatusReport))
+
+
+def plan(app: str) -> Request[Plan]:
+    """What a start would do now."""
+    return Request("GET", f"/service/plan?app={_part(app)}", _one(Plan))
 
 
 def logs(app: str, tail: int) -> Request[str]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from onegai.schema import MemoryStatus, ServiceStatus, StatusReport
 
 WATCH_SECONDS = 1.0
-_COLUMNS = ("APP", "STATE", "FOR", "PID", "PORT", "CALLS", "RAM", "VRAM")
+_COLUMNS = ("APP", "STATE", "FOR", "PID", "PORT", "CALLS", "WAIT", "RAM", "VRAM")
 _UNREMARKABLE = ("absent", "stopped")
 
 
@@ -82,6 +82,15 @@ def ps(watch: bool, server: str | None) -> None:
 
 @click.command()
 @click.argument("app")
+@server_option
+def plan(app: str, server: str | None) -> None:
+    """Say what a start would do now; nothing is changed."""
+    with backend(Home.find(), server) as onegai:
+        click.echo(onegai.plan(app).text)
+
+
+@click.command()
+@click.argument("app")
 @click.option("-f", "--follow", is_flag=True, help="go on with new lines, until Ctrl-C")
 @click.option(
     "-n", "--tail", type=click.IntRange(0, 100_000), default=200, help="how many of the last lines"
@@ -118,6 +127,7 @@ def _row(service: ServiceStatus, now: float) -> tuple[str, ...]:
         str(service.pid or ""),
         str(service.port or ""),
         str(service.leases or ""),
+        str(max(service.waiting, service.queued) or ""),
         size(service.rss) if service.rss else "",
         size(service.vram) if service.vram else "",
     )
@@ -129,7 +139,10 @@ def _memory(memory: MemoryStatus) -> list[str]:
         lines.append("GPU: the driver does not answer")
     for gpu in memory.gpus or ():
         free = f"{size(gpu.free)} of {size(gpu.total)} free"
-        lines.append(f"GPU {gpu.index}: {free} ({gpu.name})")
+        others = f", {size(gpu.others)} used by other programs" if gpu.others else ""
+        lines.append(f"GPU {gpu.index}: {free}{others} ({gpu.name})")
+    if memory.fake:
+        lines.append("THE GPU IS A FAKE: ONEGAI_FAKE_GPU is set")
     return lines
 
 

@@ -96,7 +96,8 @@ function showMemory(memory) {
   if (memory.gpus === null) parts.push("VRAM unknown");
   else if (memory.gpus.length === 0) parts.push("no NVIDIA GPU");
   else for (const gpu of memory.gpus) {
-    parts.push(`${gpu.name}: ${gb(gpu.free)} free of ${gb(gpu.total)}`);
+    const others = gpu.others ? `, ${gb(gpu.others)} used by other programs` : "";
+    parts.push(`${gpu.name}: ${gb(gpu.free)} free of ${gb(gpu.total)}${others}`);
   }
   if (memory.fake) parts.push("THE GPU IS A FAKE (ONEGAI_FAKE_GPU)");
   document.getElementById("memory").textContent = parts.join(" · ");

@@ -504,3 +504,11 @@ def test_version_and_unknown_command(shared: Server) -> None:
     assert run(shared, "srve").returncode == 2
     assert run(shared, "ps", "--nosuch").returncode == 2
     assert run(shared, "--help").stdout.startswith("Usage: onegai ")
+
+
+def test_plan(make_server: Make) -> None:
+    server = make_server(services())
+    prepare(server)
+    assert run(server, "plan", "a").stdout == "a would start at once\n"
+    refused = run(server, "plan", "voice")
+    assert (refused.returncode, "no process to start" in refused.stderr) == (2, True)

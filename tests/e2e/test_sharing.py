@@ -593,6 +593,8 @@ def test_a_fake_gpu_counts_what_is_declared(make_server: Callable[..., Server]) 
     plan = server.get("/service/plan?app=b").result
     assert (plan["action"], plan["stop"]) == ("evict", ["a"])
     assert "a would be stopped" in plan["text"]
+    with server.client() as client:
+        assert client.plan("b").stop == ["a"]
     server.post("/service/start", {"app": "b"})
     assert server.service("a")["state"] == "stopped"
 

@@ -124,19 +124,23 @@ def test_report() -> None:
         pid=7,
         port=50000,
         leases=2,
+        queued=3,
         rss=300,
         vram=2048,
     )
     failed = ServiceStatus(app="b", state=State.FAILED, since=100.0, reason="it ended")
-    gpu = GpuStatus(index=0, name="RTX 3060", total=12288, free=2048)
+    gpu = GpuStatus(index=0, name="RTX 3060", total=12288, free=2048, others=1024)
     memory = MemoryStatus(gpus=[gpu], ram_total=32768, ram_free=1024)
     problem = Problem(file="services.json", reason="it is wrong")
     status = StatusReport(services=[ready, failed], memory=memory, problems=[problem])
     text = services.report(status, now=105.5)
-    assert "a    ready   5.5 s  7    50000  2      300 MB  2.0 GB" in text
-    assert "GPU 0: 2.0 GB of 12.0 GB free (RTX 3060)" in text
+    assert "a    ready   5.5 s  7    50000  2      3     300 MB  2.0 GB" in text
+    assert "GPU 0: 2.0 GB of 12.0 GB free, 1.0 GB used by other programs (RTX 3060)" in text
+    assert "FAKE" not in text
     assert "b: it ended" in text
     assert "problems: 1 (bash run.sh doctor)" in text
+    memory.fake = True
+    assert "THE GPU IS A FAKE" in services.report(status, now=105.5)
     memory.gpus = None
     assert "the driver does not answer" in services.report(status, now=105.5)
 
