@@ -71,6 +71,10 @@ class Tenant(Protocol):
         """Let calls in again."""
         ...
 
+    def let_in(self, holding: frozenset[str]) -> None:
+        """Let those callers in that hold any of these, though it is paused."""
+        ...
+
 
 @dataclass(eq=False)
 class _Ticket:
@@ -104,6 +108,8 @@ class Admission:
         self._tenants = tenants
         self._tickets: list[_Ticket] = []
         self._paused: set[str] = set()
+        self._awaited = frozenset[str]()
+        """Services for which a ticket waits. Nothing may keep up those who hold them."""
         self._changed = asyncio.Event()
         self._given_back = float("-inf")
         """When memory was last said to be free again, ``time.monotonic``."""
@@ -181,14 +187,24 @@ class Admission:
     async def _round(self) -> None:
         """One look at all tickets. Nothing is awaited between the reading and the last decision."""
         paused: set[str] = set()
+        awaited: set[str] = set()
         if self._tickets:
             memory = await self.memory()
             self._break_deadlock(memory)
             claimed: set[int | None] = set()
             for ticket in self._in_order():
-                decision = self._decide(ticket.tenant.target(), memory, claimed)
+                target = ticket.tenant.target()
+                ahead = target.holding & self._awaited
+                decision = self._decide(target, memory, () if ahead else claimed)
+                if isinstance(decision, Wait):
+                    awaited.update(decision.busy, decision.changing)
                 self._carry_out(ticket, decision, memory, claimed, paused)
         self._pause_only(paused)
+        if awaited - self._awaited:
+            self._changed.set()
+        self._awaited = frozenset(awaited)
+        for app in paused:
+            self._tenants[app].let_in(self._awaited)
 
     def _carry_out(
         self,

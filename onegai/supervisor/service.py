@@ -318,6 +318,11 @@ class Service:
             self._gate.resume()
             self.callers.let_in(self._gate)
 
+    def let_in(self, holding: frozenset[str]) -> None:
+        """Let those callers in that hold any of these, though it is paused."""
+        if self._gate is not None and self._state is State.READY and not self._parking.is_set():
+            self.callers.let_in(self._gate, holding)
+
     # --- the owner task --------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -333,6 +338,7 @@ class Service:
     async def _wait(self, caller: Caller) -> Lease:
         if self._closing:
             raise ShuttingDown
+        self._admission.changed()
         return await self.callers.wait(caller)
 
     async def _wanted(self) -> None:
@@ -431,11 +437,13 @@ class Service:
         gate.close()
         self._set(State.STOPPING)
         if run.over:
+            gate.end()
             self._gate = None
             self._crashed(run, time.monotonic() - ready_since)
             return
         with suppress(Interrupted):
             await unless(self._force, gate.drained())
+        gate.end()
         self._gate = None
         await self._say_goodbye(run)
 
