@@ -408,12 +408,16 @@ class Engine:
         context = self._context(app, spec.call_timeout)
         with ExitStack() as held:
             place = held.enter_context(self._turns[app].place(spec))
+            context.waiting = place.waiting
             held.callback(context.release)
             try:
                 async with asyncio.timeout(spec.call_timeout):
                     if spec.has_service:
                         await self._lease_for(context)
-                    await place.turn()
+                    await place.turn(context.release)
+                    if spec.has_service and not (context.offered or context.pinned):
+                        with place.waiting():
+                            await self._lease_for(context)
                     return await self._run(app, called, arguments, context, held)
             except TimeoutError:
                 raise CallTimeout(app=app, seconds=spec.call_timeout) from None
@@ -472,8 +476,7 @@ class Engine:
             return await asyncio.wrap_future(thread)
         except asyncio.CancelledError:
             if not thread.cancel() and not thread.done():
-                # Its next use of a handle fails, and then it ends.
-                context.deadline = 0
+                context.give_up()
                 rest = held.pop_all()
                 thread.add_done_callback(
                     lambda _thread: self._loop.call_soon_threadsafe(rest.close)
