@@ -344,7 +344,8 @@ def deadlocked(
     """
 
     def fits(target: Target, frozen: Collection[str]) -> bool:
-        return _could_fit(target, frozen, occupants, memory, headroom)
+        # Its own last life may not have ended yet: it is being stopped, and still held.
+        return target.app not in frozen and _could_fit(target, frozen, occupants, memory, headroom)
 
     unserved = list(waiting)
     while unserved:

@@ -28,7 +28,7 @@ from onegai.errors import (
     RestartWithoutRoom,
     TooLarge,
 )
-from onegai.policy import Decision, Evict, Need, Occupant, Refuse, Start, Target, Wait
+from onegai.policy import Decision, Evict, Need, Occupant, Phase, Refuse, Start, Target, Wait
 from onegai.resources import Memory, Probe
 from onegai.supervisor.callers import Callers
 
@@ -118,8 +118,7 @@ class Admission:
         """Tell that a service has come, gone or fallen idle; ``given_back``: memory was freed."""
         if given_back:
             self._given_back = time.monotonic()
-        if self._tickets:
-            self._changed.set()
+        self._changed.set()
 
     async def admitted(self, tenant: Tenant) -> None:
         """Return once the tenant may start; it has been ``granted`` then. Raises the refusal."""
@@ -188,7 +187,7 @@ class Admission:
         """One look at all tickets. Nothing is awaited between the reading and the last decision."""
         paused: set[str] = set()
         awaited: set[str] = set()
-        if self._tickets:
+        if self._tickets or self._held_up():
             memory = await self.memory()
             self._break_deadlock(memory)
             claimed: set[int | None] = set()
@@ -234,7 +233,7 @@ class Admission:
                 ticket.waits_for = (*busy, *idle, *changing)
                 paused.update(busy, idle)
             case Refuse(why="held", apps=apps):
-                self._send_away(ticket, apps)
+                self._send_away(ticket.tenant, apps)
             case Refuse(why="others") if self._memory_may_come_back():
                 ticket.waits_for = ()
                 claimed.update([gpu.index for gpu in memory.gpus or ()], [None])
@@ -257,20 +256,30 @@ class Admission:
 
     def _break_deadlock(self, memory: Memory) -> None:
         """Send away whoever holds what another needs, where each waits for the other."""
-        tickets = {ticket.tenant.spec.app: ticket for ticket in self._in_order()}
-        waiting = [ticket.tenant.target() for ticket in tickets.values()]
+        tenants = [*(ticket.tenant for ticket in self._in_order()), *self._held_up()]
+        waiting = [tenant.target() for tenant in tenants]
         stuck = policy.deadlocked(waiting, self._occupants(), memory, self.headroom)
         if stuck is not None:
-            self._send_away(tickets[stuck.app], tuple(stuck.holding))
+            self._send_away(self._tenants[stuck.app], tuple(stuck.holding))
 
-    def _send_away(self, ticket: _Ticket, held: Collection[str]) -> None:
+    def _held_up(self) -> list[Tenant]:
+        """Those being stopped, for whose end somebody waits who holds something."""
+        found = []
+        for tenant in self._tenants.values():
+            if any(caller.holding for caller in tenant.callers):
+                occupant = tenant.occupant()
+                if occupant is not None and occupant.phase is Phase.STOPPING:
+                    found.append(tenant)
+        return found
+
+    def _send_away(self, tenant: Tenant, held: Collection[str]) -> None:
         """Fail those of its callers that hold any of these; the others go on waiting."""
-        app = ticket.tenant.spec.app
-        guilty = [caller for caller in ticket.tenant.callers if caller.holding & set(held)]
+        app = tenant.spec.app
+        guilty = [caller for caller in tenant.callers if caller.holding & set(held)]
         names = " and ".join(
             sorted(set().union(*(caller.holding for caller in guilty)) & set(held))
         )
-        ticket.tenant.callers.fail(Deadlock(app=app, held=names), guilty)
+        tenant.callers.fail(Deadlock(app=app, held=names), guilty)
         self._changed.set()
 
     def _still_comes_back(self, apps: Collection[str]) -> bool:
@@ -292,7 +301,11 @@ class Admission:
         return [one for one in found if one is not None]
 
     def _in_order(self) -> list[_Ticket]:
-        pending = [ticket for ticket in self._tickets if not ticket.done.done()]
+        pending = [
+            ticket
+            for ticket in self._tickets
+            if not ticket.done.done() and len(ticket.tenant.callers)
+        ]
         return sorted(pending, key=lambda ticket: ticket.arrived)
 
     def _pause_only(self, apps: set[str]) -> None:

@@ -436,6 +436,7 @@ class Service:
                 break
         gate.close()
         self._set(State.STOPPING)
+        self._admission.changed()
         if run.over:
             gate.end()
             self._gate = None

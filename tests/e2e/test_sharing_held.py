@@ -69,6 +69,22 @@ def main(args: dict) -> int:
     return me.post("/echo").status_code
 """
 
+ASKS_CHAT = """
+import time
+from pathlib import Path
+
+from onegai.sdk import service
+
+me, chat = service("voice"), service("chat")
+
+
+def main(args: dict) -> int:
+    with me.lease():
+        while not Path(args["go"]).exists():
+            time.sleep(0.005)
+        return chat.post("/echo").status_code
+"""
+
 
 @pytest.fixture
 def stage(tmp_path: Path) -> Stage:
@@ -166,3 +182,24 @@ async def test_a_call_that_is_given_up_waits_for_nothing_any_more(
         call.cancel()
         await stage.until("image", lambda status: status.state is State.STOPPED)
         await stage.until("chat", lambda status: status.calls == 0)
+
+
+async def test_two_that_are_stopped_while_each_waits_for_the_other(
+    stage: Stage, tmp_path: Path
+) -> None:
+    stage.func("voice", ASKS_CHAT)
+    async with stage.open(), asyncio.timeout(30):
+        go = str(tmp_path / "go")
+        calls = [
+            asyncio.create_task(stage.call("chat", "voice_inside", go=go)),
+            asyncio.create_task(stage.call("voice", "main", go=go)),
+        ]
+        for app in ("chat", "voice"):
+            await stage.until(app, lambda status: status.leases == 1)
+        stopping = asyncio.create_task(stage.engine.stop("*"))
+        for app in ("chat", "voice"):
+            await stage.until(app, lambda status: status.state is State.STOPPING)
+        (tmp_path / "go").touch()
+        results = await asyncio.gather(*calls, return_exceptions=True)
+        assert sorted(str(type(result).__name__) for result in results) == ["Deadlock", "int"]
+        await stopping
