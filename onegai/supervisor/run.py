@@ -120,7 +120,8 @@ class Run:
     async def end(self) -> None:
         """Stop whatever is left; a crashed leader may leave workers behind."""
         if self._spawning is not None:
-            with suppress(OneGAIError):
+            # Why it could not be made has been told by ``start``.
+            with suppress(Exception):
                 self._child = await self._spawning
             self._spawning = None
         if self._child is not None:
