@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request, Response
 from onegai.engine import Engine
 from onegai.errors import BadArguments, BadJson
 from onegai.routes.envelope import encoded_envelope
+from onegai.routes.leaving import unless_left
 
 
 def router(engine: Engine) -> APIRouter:
@@ -18,7 +19,11 @@ def router(engine: Engine) -> APIRouter:
 
     @routes.post("/{app}/{function}", include_in_schema=False)
     async def call(app: str, function: str, request: Request) -> Response:
-        outcome = await engine.call(app, function, parse_object(await request.body()))
+        given = parse_object(await request.body())
+        return await unless_left(request, answer(app, function, given))
+
+    async def answer(app: str, function: str, given: dict[str, Any]) -> Response:
+        outcome = await engine.call(app, function, given)
         if outcome.envelope:
             return encoded_envelope(outcome.body.content, outcome.detail_json)
         return Response(outcome.body.content, media_type=outcome.body.media_type)
