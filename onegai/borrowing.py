@@ -40,6 +40,10 @@ class _Use:
         self._borrowed = borrowed
         self._held = True
 
+    def again(self) -> _Use | None:
+        """None: when the server wants it back, another has to be asked for."""
+        return None
+
     def release(self) -> None:
         """Give it back, from any thread; twice is harmless."""
         if self._held:

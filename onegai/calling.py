@@ -103,6 +103,7 @@ class Calls:
         with ExitStack() as held:
             held.callback(context.release)
             place = held.enter_context(self._turns[spec.app].place(spec))
+            context.waiting = place.waiting
             try:
                 async with asyncio.timeout(spec.call_timeout):
                     if function.takes_files:
@@ -111,7 +112,10 @@ class Calls:
                         await self._lease_for(context, report)
                     if number := place.in_line:
                         report(f"number {number} in line for {spec.app}")
-                    await place.turn()
+                    await place.turn(context.give_back)
+                    if spec.has_service and not (context.offered or context.pinned):
+                        with place.waiting():
+                            await self._lease_for(context, report)
                     return await self._run(function, arguments, context, held, keep)
             except TimeoutError:
                 raise CallTimeout(app=spec.app, seconds=spec.call_timeout) from None
@@ -173,8 +177,7 @@ class Calls:
             return await asyncio.wrap_future(thread)
         except asyncio.CancelledError:
             if not thread.cancel() and not thread.done():
-                # Its next use of a handle fails, and then it ends.
-                context.deadline = 0
+                context.give_up()
                 rest = held.pop_all()
                 thread.add_done_callback(
                     lambda _thread: self._loop.call_soon_threadsafe(rest.close)

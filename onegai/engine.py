@@ -315,7 +315,8 @@ class Engine:
             await service.ready()
         else:
             service.want()
-        return await asyncio.to_thread(service.status)
+        # On the loop, whose owner task may be changing the state just now.
+        return service.status()
 
     async def stop(self, app: str, *, force: bool = False) -> list[ServiceStatus]:
         """Have the service stopped; ``"*"`` stops all. Waits for calls, unless ``force``."""
@@ -326,10 +327,11 @@ class Engine:
             if not spec.has_service:
                 raise NoService(app=app)
             names = [app]
+        services = [self._supervisor[name] for name in names]
         async with asyncio.TaskGroup() as group:
-            for name in names:
-                group.create_task(self._supervisor[name].stop(force))
-        return [self._supervisor[name].status() for name in names]
+            for service in services:
+                group.create_task(service.stop(force))
+        return [service.status() for service in services]
 
     async def plan(self, app: str) -> Plan:
         """What a start would do now: evict whom, wait for whom, or why it is impossible."""

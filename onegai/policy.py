@@ -203,7 +203,9 @@ class _Place:
         if starting and self.has_room((), measured=False):
             # Loaders grow while they start, so what is free now says little.
             return Wait(changing=starting, gpu=self.gpu, room=True)
-        going = {one.app for one in self._others if one.phase is Phase.STOPPING}
+        held = self._target.holding
+        stopping = [one.app for one in self._others if one.phase is Phase.STOPPING]
+        going = {app for app in stopping if app not in held}
         if self.has_room(going):
             return Wait(changing=tuple(sorted(going)), gpu=self.gpu, room=True)
         idle = self._movable(leased=False)
@@ -223,7 +225,9 @@ class _Place:
 
     def _starts_here(self, one: Occupant) -> bool:
         """Cold starts on one GPU come one after another."""
-        return self._vram > 0 < one.vram and one.phase is Phase.STARTING and one.gpu == self.gpu
+        here = self._vram > 0 < one.vram and one.gpu == self.gpu
+        mine = one.app in self._target.holding
+        return here and one.phase is Phase.STARTING and not mine
 
     def _movable(self, *, leased: bool) -> list[Occupant]:
         """Who could make way, least recently used first."""
@@ -340,7 +344,8 @@ def deadlocked(
     """
 
     def fits(target: Target, frozen: Collection[str]) -> bool:
-        return _could_fit(target, frozen, occupants, memory, headroom)
+        # Its own last life may not have ended yet: it is being stopped, and still held.
+        return target.app not in frozen and _could_fit(target, frozen, occupants, memory, headroom)
 
     unserved = list(waiting)
     while unserved:

@@ -6,6 +6,9 @@ import asyncio
 import math
 import time
 from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -21,7 +24,8 @@ class Turns:
 
     def __init__(self) -> None:
         self.running = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: deque[_Waiting] = deque()
+        self._stalled = 0
         self._places = 0
         self._mean = 0.0
 
@@ -46,20 +50,22 @@ class Turns:
     def _enter(self) -> None:
         self._places += 1
 
-    async def _turn(self, spec: AppSpec) -> None:
+    async def _turn(self, spec: AppSpec, give_back: Callable[[], None]) -> None:
         if self.running < spec.calls_at_once and not self._waiting:
             self.running += 1
             return
         mine = asyncio.get_running_loop().create_future()
-        self._waiting.append(mine)
+        waiting = _Waiting(mine, give_back)
+        self._waiting.append(waiting)
+        self._give_back()
         try:
             async with asyncio.timeout(spec.queue_timeout):
                 await mine
         except BaseException as error:
             if mine.done() and not mine.cancelled():
                 self._next(spec)
-            elif mine in self._waiting:
-                self._waiting.remove(mine)
+            elif waiting in self._waiting:
+                self._waiting.remove(waiting)
             if isinstance(error, TimeoutError):
                 raise QueueTimeout(
                     app=spec.app, seconds=spec.queue_timeout, running=self.running
@@ -76,10 +82,23 @@ class Turns:
         """A turn is over: hand it on. ``running`` counts it until nobody takes it."""
         self.running -= 1
         while self._waiting and self.running < spec.calls_at_once:
-            first = self._waiting.popleft()
+            first = self._waiting.popleft().turn
             if not first.done():
                 first.set_result(None)
                 self.running += 1
+        self._give_back()
+
+    def _give_back(self) -> None:
+        """If all that run wait for services, these may have to wait for what the queue holds."""
+        if self._stalled >= self.running:
+            for one in self._waiting:
+                one.give_back()
+
+
+@dataclass(eq=False)
+class _Waiting:
+    turn: asyncio.Future[None]
+    give_back: Callable[[], None]
 
 
 class Place:
@@ -89,6 +108,7 @@ class Place:
         self._turns = turns
         self._spec = spec
         self._begun: float | None = None
+        self._waits = 0
 
     def __enter__(self) -> Self:
         self._turns._enter()
@@ -109,7 +129,24 @@ class Place:
         """Its number in line, if it asked for its turn now; 0: it would not have to wait."""
         return self._turns.in_line(self._spec)
 
-    async def turn(self) -> None:
-        """Return when it is this call's turn. Raises QueueTimeout."""
-        await self._turns._turn(self._spec)
+    async def turn(self, give_back: Callable[[], None] = lambda: None) -> None:
+        """Return when it is this call's turn. Raises QueueTimeout.
+
+        ``give_back`` is called meanwhile if those whose turn it is may wait for what this one has.
+        """
+        await self._turns._turn(self._spec, give_back)
         self._begun = time.monotonic()
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Inside, the call has its turn and waits for a service."""
+        self._waits += 1
+        if self._waits == 1:
+            self._turns._stalled += 1
+            self._turns._give_back()
+        try:
+            yield
+        finally:
+            self._waits -= 1
+            if not self._waits:
+                self._turns._stalled -= 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Coroutine
 from contextlib import ExitStack
@@ -21,14 +20,8 @@ from onegai.routes.apps import accepted
 from onegai.routes.envelope import encoded_envelope, envelope
 from onegai.routes.forms import as_arguments, read_parts
 from onegai.routes.jobs import with_links
+from onegai.routes.leaving import unless_left
 from onegai.schema import FileForm
-
-WATCH_SECONDS = 0.1
-"""From when on it is watched whether the client is still there; most calls end sooner."""
-
-
-class _Gone(Exception):
-    """The client has left."""
 
 
 def routes(engine: Engine, *, max_text: int) -> tuple[Route, Route]:
@@ -56,9 +49,12 @@ def routes(engine: Engine, *, max_text: int) -> tuple[Route, Route]:
                     answer.headers["Preference-Applied"] = "respond-async"
                     return answer
                 calling = engine.call(app, function, given, files=files, workspace=workspace)
-                outcome = await _while_there(request, calling)
-            except (ClientDisconnect, _Gone):
+                return await unless_left(request, answered(calling))
+            except ClientDisconnect:
                 return Response(status_code=400)
+
+    async def answered(calling: Coroutine[Any, Any, Outcome]) -> Response:
+        outcome = await calling
         if outcome.envelope:
             return encoded_envelope(outcome.body.content, outcome.detail_json)
         return Response(outcome.body.content, media_type=outcome.body.media_type)
@@ -79,32 +75,6 @@ def routes(engine: Engine, *, max_text: int) -> tuple[Route, Route]:
 
     path = "/api/{app}/{function}"
     return Route(path, call, methods=["POST"]), Route(path, describe, methods=["GET"])
-
-
-async def _while_there(request: Request, calling: Coroutine[Any, Any, Outcome]) -> Outcome:
-    """The outcome of a call, which is cancelled when the client hangs up. Raises _Gone then."""
-    call = asyncio.ensure_future(calling)
-    try:
-        await asyncio.wait({call}, timeout=WATCH_SECONDS)
-        if not call.done():
-            watch = asyncio.ensure_future(_left(request))
-            try:
-                await asyncio.wait({call, watch}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                watch.cancel()
-            if not call.done():
-                raise _Gone
-        return call.result()
-    finally:
-        if not call.done():
-            call.cancel()
-            await asyncio.wait({call})
-
-
-async def _left(request: Request) -> None:
-    """Return when the client has hung up. Its whole body must have been read."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 _FILE_FORM: TypeAdapter[FileForm] = TypeAdapter(FileForm)

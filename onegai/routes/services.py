@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, Field
+from starlette.types import Receive, Scope, Send
 
 from onegai.engine import Engine
 from onegai.routes.envelope import envelope
+from onegai.routes.leaving import unless_left
 from onegai.routes.stream import event, event_stream
 from onegai.supervisor.leases import Lease
 
@@ -62,17 +64,32 @@ def router(engine: Engine) -> APIRouter:
         return PlainTextResponse(await engine.logs(app, tail))
 
     @routes.get("/{app}/hold", summary="Start it and hold it for as long as this stays open")
-    async def hold(app: str) -> Response:
-        return event_stream(_holding(await engine.hold(app)))
+    async def hold(app: str, request: Request) -> Response:
+        return await unless_left(request, held(app))
+
+    async def held(app: str) -> Response:
+        return _Held(await engine.hold(app))
 
     return routes
 
 
+class _Held(Response):
+    """The lease ends with the answer, even if that never begins: its client may have left."""
+
+    def __init__(self, lease: Lease) -> None:
+        super().__init__()
+        self._lease = lease
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the events."""
+        with self._lease:
+            await event_stream(_holding(self._lease))(scope, receive, send)
+
+
 async def _holding(lease: Lease) -> AsyncIterator[bytes]:
     """``ready`` with the URL, then silence, then ``ending`` when it should be given back."""
-    with lease:
-        yield event("ready", {"url": lease.url})
-        await lease.ending.wait()
-        yield event("ending", {})
-        # Until the client hangs up: only then has it really let go.
-        await asyncio.Event().wait()
+    yield event("ready", {"url": lease.url})
+    await lease.ending.wait()
+    yield event("ending", {})
+    # Until the client hangs up: only then has it really let go.
+    await asyncio.Event().wait()

@@ -5,8 +5,15 @@ from __future__ import annotations
 import asyncio
 import importlib
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import (
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -26,6 +33,10 @@ class Hold(Protocol):
 
     def release(self) -> None:
         """Give it back."""
+        ...
+
+    def again(self) -> Hold | None:
+        """Another one beside it, even when nobody else gets one. From any thread."""
         ...
 
 
@@ -91,24 +102,39 @@ class CallContext:
     """Leases kept to the end of the call, because ``handle.url`` was given out."""
     offered: dict[str, Hold] = field(default_factory=dict)
     """Leases that the call came in with: the first request to that app takes over its own."""
-    held: list[str] = field(default_factory=list)
-    """The apps of the leases that requests and streams have right now."""
+    held: list[_Counted] = field(default_factory=list)
+    """The leases that requests and streams have right now."""
+    waiting: Callable[[], AbstractContextManager[None]] = nullcontext
+    """Entered while the call waits for a service."""
+    waits: set[Future[Hold]] = field(default_factory=set)
+    """What threads of the call wait for."""
 
     def take(self, app: str) -> Hold | None:
         """A lease that can be had without waiting, for one request. From any thread."""
         hold = self.offered.pop(app, None) or self.services.try_lease(app)
-        return self.counted(app, hold) if hold is not None else None
+        if hold is None:
+            # Who waited for the end of its own lease would wait for ever.
+            again = (held.again() for held in list(self.held) if held.app == app)
+            hold = next((one for one in again if one is not None), None)
+        return _Counted(self.held, app, hold) if hold is not None else None
 
-    def counted(self, app: str, hold: Hold) -> Hold:
-        """The same lease, known to be held while it is."""
-        return _Counted(self.held, app, hold)
+    async def lease(self, app: str) -> Hold:
+        """A lease that has to be waited for. On the loop."""
+        with self.waiting():
+            return _Counted(self.held, app, await self.services.lease(app, self.let_go()))
+
+    def give_up(self) -> None:
+        """Nobody wants the outcome: what its threads wait for, and their next request, fails."""
+        self.deadline = 0
+        for wait in list(self.waits):
+            wait.cancel()
 
     def let_go(self) -> frozenset[str]:
         """Before waiting: give back what is not in use. Returns the apps that stay held."""
         while self.offered:
             _app, hold = self.offered.popitem()
             hold.release()
-        return frozenset((*self.held, *self.pinned))
+        return frozenset((*(hold.app for hold in self.held), *self.pinned, *self.granted))
 
     def remaining(self, app: str) -> float:
         """Seconds left. Raises CallTimeout, in the name of ``app``, when there are none."""
@@ -153,10 +179,14 @@ class CallContext:
                 self.release()
 
     def release(self) -> None:
-        """The call is over: give back its leases, and remove its files."""
-        self.let_go()
+        """The call is over: give back whatever it still has, and remove its files."""
+        self.give_back()
         self.workspace.close()
-        for hold in self.pinned.values():
+
+    def give_back(self) -> None:
+        """The call is over, or has not begun: give back its leases."""
+        self.let_go()
+        for hold in (*self.held, *self.pinned.values()):
             hold.release()
         self.pinned.clear()
 
@@ -164,19 +194,24 @@ class CallContext:
 class _Counted:
     """A lease that is in a list while it is held."""
 
-    def __init__(self, held: list[str], app: str, hold: Hold) -> None:
+    def __init__(self, held: list[_Counted], app: str, hold: Hold) -> None:
         self.url = hold.url
+        self.app = app
         self._held = held
-        self._app = app
         self._hold: Hold | None = hold
-        held.append(app)
+        held.append(self)
 
     def release(self) -> None:
         """Give it back; doing so twice is harmless."""
         hold, self._hold = self._hold, None
         if hold is not None:
-            self._held.remove(self._app)
+            self._held.remove(self)
             hold.release()
+
+    def again(self) -> Hold | None:
+        """Another one beside it."""
+        hold = self._hold
+        return hold.again() if hold is not None else None
 
 
 _current: ContextVar[CallContext] = ContextVar("onegai_call")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
+from concurrent.futures import CancelledError
 from contextlib import asynccontextmanager, contextmanager
 from types import ModuleType
 from typing import Any, Unpack
@@ -44,6 +45,9 @@ class _Unpinned:
 
     def release(self) -> None:
         """Nothing to give back."""
+
+    def again(self) -> None:
+        """Whoever has the call's own lease asks for no other."""
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
@@ -155,13 +159,15 @@ class Handle:
         hold = _without_lease(context, self.app)
         if hold is not None:
             return hold
-        wanted = context.services.lease(self.app, context.let_go())
-        asked = asyncio.run_coroutine_threadsafe(wanted, context.loop)
+        asked = asyncio.run_coroutine_threadsafe(context.lease(self.app), context.loop)
+        context.waits.add(asked)
         try:
-            return context.counted(self.app, asked.result(context.remaining(self.app)))
-        except TimeoutError:
-            asked.cancel()
+            return asked.result(context.remaining(self.app))
+        except (TimeoutError, CancelledError):
             raise CallTimeout(app=self.app, seconds=context.seconds) from None
+        finally:
+            asked.cancel()
+            context.waits.discard(asked)
 
     def _send(
         self, context: CallContext, base: str, request: Request, timeout: float | None
@@ -287,7 +293,7 @@ class AsyncHandle:
         hold = _without_lease(context, self.app)
         if hold is not None:
             return hold
-        return context.counted(self.app, await context.services.lease(self.app, context.let_go()))
+        return await context.lease(self.app)
 
     @asynccontextmanager
     async def _send(

@@ -28,7 +28,7 @@ from onegai.errors import (
     RestartWithoutRoom,
     TooLarge,
 )
-from onegai.policy import Decision, Evict, Need, Occupant, Refuse, Start, Target, Wait
+from onegai.policy import Decision, Evict, Need, Occupant, Phase, Refuse, Start, Target, Wait
 from onegai.resources import Memory, Probe, vram_of
 from onegai.supervisor.callers import Callers
 
@@ -71,6 +71,10 @@ class Tenant(Protocol):
         """Let calls in again."""
         ...
 
+    def let_in(self, holding: frozenset[str]) -> None:
+        """Let those callers in that hold any of these, though it is paused."""
+        ...
+
 
 @dataclass(eq=False)
 class _Ticket:
@@ -104,6 +108,8 @@ class Admission:
         self._tenants = tenants
         self._tickets: list[_Ticket] = []
         self._paused: set[str] = set()
+        self._awaited = frozenset[str]()
+        """Services for which a ticket waits. Nothing may keep up those who hold them."""
         self._changed = asyncio.Event()
         self._tells = False
         """The last reading said which process has how much."""
@@ -114,8 +120,7 @@ class Admission:
         """Tell that a service has come, gone or fallen idle; ``given_back``: memory was freed."""
         if given_back:
             self._given_back = time.monotonic()
-        if self._tickets:
-            self._changed.set()
+        self._changed.set()
 
     async def admitted(self, tenant: Tenant) -> None:
         """Return once the tenant may start; it has been ``granted`` then. Raises the refusal."""
@@ -197,14 +202,24 @@ class Admission:
     async def _round(self) -> None:
         """One look at all tickets. Nothing is awaited between the reading and the last decision."""
         paused: set[str] = set()
-        if self._tickets:
+        awaited: set[str] = set()
+        if self._tickets or self._held_up():
             memory = await self.memory()
             self._break_deadlock(memory)
             claimed: set[int | None] = set()
             for ticket in self._in_order():
-                decision = self._decide(ticket.tenant.target(), memory, claimed)
+                target = ticket.tenant.target()
+                ahead = target.holding & self._awaited
+                decision = self._decide(target, memory, () if ahead else claimed)
+                if isinstance(decision, Wait):
+                    awaited.update(decision.busy, decision.changing)
                 self._carry_out(ticket, decision, memory, claimed, paused)
         self._pause_only(paused)
+        if awaited - self._awaited:
+            self._changed.set()
+        self._awaited = frozenset(awaited)
+        for app in paused:
+            self._tenants[app].let_in(self._awaited)
 
     def _carry_out(
         self,
@@ -234,7 +249,7 @@ class Admission:
                 ticket.waits_for = (*busy, *idle, *changing)
                 paused.update(busy, idle)
             case Refuse(why="held", apps=apps):
-                self._send_away(ticket, apps)
+                self._send_away(ticket.tenant, apps)
             case Refuse(why="others") if self._memory_may_come_back():
                 ticket.waits_for = ()
                 claimed.update([gpu.index for gpu in memory.gpus or ()], [None])
@@ -257,20 +272,30 @@ class Admission:
 
     def _break_deadlock(self, memory: Memory) -> None:
         """Send away whoever holds what another needs, where each waits for the other."""
-        tickets = {ticket.tenant.spec.app: ticket for ticket in self._in_order()}
-        waiting = [ticket.tenant.target() for ticket in tickets.values()]
+        tenants = [*(ticket.tenant for ticket in self._in_order()), *self._held_up()]
+        waiting = [tenant.target() for tenant in tenants]
         stuck = policy.deadlocked(waiting, self._occupants(), memory, self.headroom)
         if stuck is not None:
-            self._send_away(tickets[stuck.app], tuple(stuck.holding))
+            self._send_away(self._tenants[stuck.app], tuple(stuck.holding))
 
-    def _send_away(self, ticket: _Ticket, held: Collection[str]) -> None:
+    def _held_up(self) -> list[Tenant]:
+        """Those being stopped, for whose end somebody waits who holds something."""
+        found = []
+        for tenant in self._tenants.values():
+            if any(caller.holding for caller in tenant.callers):
+                occupant = tenant.occupant()
+                if occupant is not None and occupant.phase is Phase.STOPPING:
+                    found.append(tenant)
+        return found
+
+    def _send_away(self, tenant: Tenant, held: Collection[str]) -> None:
         """Fail those of its callers that hold any of these; the others go on waiting."""
-        app = ticket.tenant.spec.app
-        guilty = [caller for caller in ticket.tenant.callers if caller.holding & set(held)]
+        app = tenant.spec.app
+        guilty = [caller for caller in tenant.callers if caller.holding & set(held)]
         names = " and ".join(
             sorted(set().union(*(caller.holding for caller in guilty)) & set(held))
         )
-        ticket.tenant.callers.fail(Deadlock(app=app, held=names), guilty)
+        tenant.callers.fail(Deadlock(app=app, held=names), guilty)
         self._changed.set()
 
     def _still_comes_back(self, apps: Collection[str]) -> bool:
@@ -292,7 +317,11 @@ class Admission:
         return [one for one in found if one is not None]
 
     def _in_order(self) -> list[_Ticket]:
-        pending = [ticket for ticket in self._tickets if not ticket.done.done()]
+        pending = [
+            ticket
+            for ticket in self._tickets
+            if not ticket.done.done() and len(ticket.tenant.callers)
+        ]
         return sorted(pending, key=lambda ticket: ticket.arrived)
 
     def _pause_only(self, apps: set[str]) -> None:

@@ -67,12 +67,12 @@ class Callers:
         caller.lease.add_done_callback(settled)
         self._join(caller)
 
-    def let_in(self, gate: Gate) -> None:
-        """Give a lease to each."""
+    def let_in(self, gate: Gate, holding: frozenset[str] | None = None) -> None:
+        """Give a lease to each; with ``holding`` to those that hold any of these, past a pause."""
         for caller in list(self._waiting):
-            if caller.lease.done():
+            if caller.lease.done() or (holding is not None and not caller.holding & holding):
                 continue
-            lease = gate.try_enter()
+            lease = gate.try_enter(paused=holding is not None)
             if lease is None:
                 return
             caller.lease.set_result(lease)

@@ -25,6 +25,10 @@ class Lease:
             self._held = False
             self._gate._leave()
 
+    def again(self) -> Lease | None:
+        """Another one beside it, even when nobody else gets in; None: the service is gone."""
+        return self._gate.enter_again() if self._held else None
+
     def __enter__(self) -> Lease:
         return self
 
@@ -50,6 +54,7 @@ class Gate:
         self._lock = threading.Lock()
         self._url = url
         self._open = True
+        self._over = False
         self.closed = asyncio.Event()
         """Set once no more leases are given; who holds one for long should give it back."""
         self._inside = 0
@@ -72,10 +77,18 @@ class Gate:
         """``time.monotonic`` when the last lease was given back; now, while one is out."""
         return time.monotonic() if self._inside else self._left
 
-    def try_enter(self) -> Lease | None:
-        """A lease, or None while the gate is shut."""
+    def try_enter(self, *, paused: bool = False) -> Lease | None:
+        """A lease, or None while the gate is shut; with ``paused`` only once it is closed."""
         with self._lock:
-            if not self._open:
+            if not self._open and (not paused or self.closed.is_set()):
+                return None
+            self._inside += 1
+            return Lease(self, self._url)
+
+    def enter_again(self) -> Lease | None:
+        """A lease for somebody who is inside, however shut it is. None once it is over."""
+        with self._lock:
+            if self._over or not self._inside:
                 return None
             self._inside += 1
             return Lease(self, self._url)
@@ -85,6 +98,12 @@ class Gate:
         with self._lock:
             self._open = False
         self.closed.set()
+
+    def end(self) -> None:
+        """The life is over; leases that are still out are worth nothing."""
+        self.close()
+        with self._lock:
+            self._over = True
 
     def close_if_idle(self) -> bool:
         """Close it if nobody is inside; says whether it did."""

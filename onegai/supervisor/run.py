@@ -127,7 +127,8 @@ class Run:
     async def end(self) -> list[int]:
         """Stop whatever is left; a crashed leader may leave workers behind. Gives what it was."""
         if self._spawning is not None:
-            with suppress(OneGAIError):
+            # Why it could not be made has been told by ``start``.
+            with suppress(Exception):
                 self._child = await self._spawning
             self._spawning = None
         if self._child is not None:

@@ -37,6 +37,7 @@ from onegai.errors import (
     Installing,
     InternalError,
     NoService,
+    NotEnoughMemory,
     NotInstalled,
     OneGAIError,
     ReleaseFailed,
@@ -318,21 +319,31 @@ class Service:
             self._gate.resume()
             self.callers.let_in(self._gate)
 
+    def let_in(self, holding: frozenset[str]) -> None:
+        """Let those callers in that hold any of these, though it is paused."""
+        if self._gate is not None and self._state is State.READY and not self._parking.is_set():
+            self.callers.let_in(self._gate, holding)
+
     # --- the owner task --------------------------------------------------------------------
 
     async def run(self) -> None:
-        """The owner task; ends by cancellation, after ``close``."""
-        while True:
-            self.spec = self._next
-            self._at_rest.set()
-            await self._wanted()
-            for event in (self._at_rest, self._stop, self._force, self._parking):
-                event.clear()
-            await self._one_life()
+        """The owner task; ends by cancellation, after ``close`` or ``stop``."""
+        try:
+            while True:
+                self.spec = self._next
+                self._at_rest.set()
+                await self._wanted()
+                for event in (self._at_rest, self._stop, self._force, self._parking):
+                    event.clear()
+                await self._one_life()
+        finally:
+            self._closing = True
+            self.callers.fail(Stopped(app=self.spec.app))
 
     async def _wait(self, caller: Caller) -> Lease:
         if self._closing:
             raise ShuttingDown
+        self._admission.changed()
         return await self.callers.wait(caller)
 
     async def _wanted(self) -> None:
@@ -432,12 +443,15 @@ class Service:
                 break
         gate.close()
         self._set(State.STOPPING)
+        self._admission.changed()
         if run.over:
+            gate.end()
             self._gate = None
             self._crashed(run, time.monotonic() - ready_since)
             return
         with suppress(Interrupted):
             await unless(self._force, gate.drained())
+        gate.end()
         self._gate = None
         await self._say_goodbye(run)
 
@@ -484,6 +498,9 @@ class Service:
                     gone=self.callers.gone.wait(),
                     **{name: wait() for name, wait in over.items()},
                 )
+            except NotEnoughMemory:
+                # It may have kept some of what it needs now; a start from nothing has all.
+                return False
             except OneGAIError as error:
                 self.callers.fail(error)
                 if not self._parked:
@@ -505,7 +522,12 @@ class Service:
         """Have the app free its VRAM: by its ``release`` request, else by its ``unload``."""
         app, how = self.spec.app, self.spec.release
         if how is None:
-            await self._hooks.unload(self.spec, run.url)
+            try:
+                async with asyncio.timeout(RELEASE_SECONDS):
+                    await self._hooks.unload(self.spec, run.url)
+            except TimeoutError:
+                reason = f"unload takes over {RELEASE_SECONDS:g} s"
+                raise ReleaseFailed(app=app, reason=reason) from None
             return
         timeout = aiohttp.ClientTimeout(total=RELEASE_SECONDS)
         try:
