@@ -76,8 +76,8 @@ class Run:
         arguments, folder, environment = service_command(self._home, spec)
         if gpu is not None:
             # CUDA counts the fastest card first, unless it is told to count as NVML does.
-            environment.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
-            environment.setdefault("CUDA_VISIBLE_DEVICES", str(gpu))
+            chosen = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": str(gpu)}
+            environment |= {key: value for key, value in chosen.items() if key not in spec.env}
         tag = tree.Tag(spec.app, self._home.root)
         self._spawning = asyncio.ensure_future(
             Child.spawn(arguments, folder, environment, self._log, tag)

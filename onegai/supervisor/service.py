@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager, suppress
@@ -289,7 +290,7 @@ class Service:
         holding = frozenset[str]().union(*(caller.holding for caller in self.callers))
         if self._parked:
             return Target(spec.app, Need(declared.vram), declared, gpu=self._gpu, holding=holding)
-        chosen = spec.env.get("CUDA_VISIBLE_DEVICES", "")
+        chosen = {**os.environ, **spec.env}.get("CUDA_VISIBLE_DEVICES", "")
         gpu = int(chosen) if chosen.isdecimal() else None
         return Target(spec.app, declared, declared, spec.port, gpu, holding)
 
