@@ -210,7 +210,7 @@ class Calls:
             settings=self._catalog().own_settings,
         )
 
-    # --- an app's own load and unload (supervisor.service.Hooks) ----------------------------
+    # --- an app's own load and unload (supervisor.hooks.Hooks) ----------------------------
 
     async def load(self, spec: AppSpec, url: str) -> None:
         """The app's ``load``, if it has one, before its service counts as ready."""

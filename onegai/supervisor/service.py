@@ -26,7 +26,6 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager, suppress
-from typing import Protocol
 
 import aiohttp
 
@@ -41,7 +40,6 @@ from onegai.errors import (
     NotEnoughMemory,
     NotInstalled,
     OneGAIError,
-    ReleaseFailed,
     ShuttingDown,
     Stopped,
     Unreachable,
@@ -53,37 +51,21 @@ from onegai.process import tree
 from onegai.process.logfile import LogFile
 from onegai.resources import Gpu, vram_of
 from onegai.schema import ServiceStatus, State
+from onegai.supervisor import hooks
 from onegai.supervisor.admission import Admission
 from onegai.supervisor.backoff import Backoff
 from onegai.supervisor.callers import Caller, Callers
+from onegai.supervisor.hooks import Hooks
 from onegai.supervisor.interrupts import Interrupted, first, unless
 from onegai.supervisor.leases import Gate, Lease
 from onegai.supervisor.run import Run
 
 log = logging.getLogger(__name__)
 
-RELEASE_SECONDS = 60.0
-
 STARTED_WITH = ("type", "port", "exec", "cwd", "env", "url", "vram", "ram", "owner_check")
 """Keys of an entry that are facts of a running process: a change of one waits for its restart."""
 
 _ALIVE = frozenset({State.QUEUED, State.STARTING, State.READY, State.PARKED, State.STOPPING})
-
-
-class Hooks(Protocol):
-    """The app's own ``load`` and ``unload`` functions; called without a lease."""
-
-    async def load(self, spec: AppSpec, url: str) -> None:
-        """Load the model of the service at that URL; part of becoming ready."""
-        ...
-
-    async def unload(self, spec: AppSpec, url: str) -> None:
-        """Free the model."""
-        ...
-
-    def can_unload(self, app: str) -> bool:
-        """Is there such a function?"""
-        ...
 
 
 class Service:
@@ -280,7 +262,9 @@ class Service:
             leased=gate is not None and gate.inside > 0,
             keep=self.spec.keep,
             used=gate.last_used if gate else time.monotonic(),
-            can_release=self._can_release and not self._parked and self._knows_release(),
+            can_release=self._can_release
+            and not self._parked
+            and hooks.knows_release(self.spec, self._hooks),
         )
 
     def target(self) -> Target:
@@ -454,7 +438,8 @@ class Service:
             await unless(self._force, gate.drained())
         gate.end()
         self._gate = None
-        await self._say_goodbye(run)
+        if not (self._force.is_set() or self._parked):
+            await hooks.say_goodbye(self.spec, run.url, self._hooks, self._force)
 
     async def _idle(self, gate: Gate) -> None:
         """Return once it has been idle for ``idle_timeout``; the gate is closed then."""
@@ -471,8 +456,9 @@ class Service:
     async def _park(self, run: Run, gate: Gate) -> bool:
         """Release the VRAM and stay so until somebody calls. False: it must stop instead."""
         over = {"ended": run.ended, "stop": self._stop.wait}
+        releasing = hooks.release(self.spec, run.url, self._hooks, self._http)
         try:
-            how = await first(work=self._release(run), **{k: wait() for k, wait in over.items()})
+            how = await first(work=releasing, **{name: wait() for name, wait in over.items()})
         except OneGAIError as error:
             log.warning("%s", error.message)
             how, self._can_release = "failed", False
@@ -515,40 +501,6 @@ class Service:
     async def _unpark(self, run: Run) -> None:
         await self._get_room()
         await run.watched(self._hooks.load(self.spec, run.url))
-
-    def _knows_release(self) -> bool:
-        return self.spec.release is not None or self._hooks.can_unload(self.spec.app)
-
-    async def _release(self, run: Run) -> None:
-        """Have the app free its VRAM: by its ``release`` request, else by its ``unload``."""
-        app, how = self.spec.app, self.spec.release
-        if how is None:
-            try:
-                async with asyncio.timeout(RELEASE_SECONDS):
-                    await self._hooks.unload(self.spec, run.url)
-            except TimeoutError:
-                reason = f"unload takes over {RELEASE_SECONDS:g} s"
-                raise ReleaseFailed(app=app, reason=reason) from None
-            return
-        timeout = aiohttp.ClientTimeout(total=RELEASE_SECONDS)
-        try:
-            async with self._http.post(
-                run.url + how.post, json=how.body, timeout=timeout
-            ) as answer:
-                if answer.status >= 400:
-                    raise ReleaseFailed(app=app, reason=f"{how.post} answers {answer.status}")
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise ReleaseFailed(app=app, reason=f"{how.post}: {error or 'no answer'}") from None
-
-    async def _say_goodbye(self, run: Run) -> None:
-        """The app's ``unload`` before the signals, for those that have more to free than memory."""
-        if self._force.is_set() or self._parked or not self._hooks.can_unload(self.spec.app):
-            return
-        try:
-            async with asyncio.timeout(self.spec.stop_timeout):
-                await unless(self._force, self._hooks.unload(self.spec, run.url))
-        except (Interrupted, TimeoutError, OneGAIError) as error:
-            log.warning("%s: its unload did not end well: %s", self.spec.app, error)
 
     def _crashed(self, run: Run, lived: float) -> None:
         spec = self.spec

@@ -15,9 +15,10 @@ from onegai.home import Home
 from onegai.resources import Gpu, Memory, Probe
 from onegai.schema import Plan, ServiceStatus
 from onegai.supervisor.admission import Admission
+from onegai.supervisor.hooks import Hooks
 from onegai.supervisor.leases import Lease
 from onegai.supervisor.plan import plan_for
-from onegai.supervisor.service import Hooks, Service
+from onegai.supervisor.service import Service
 
 
 class Supervisor:

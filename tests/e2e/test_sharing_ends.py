@@ -68,7 +68,7 @@ async def unload(args: dict) -> None:
 async def test_an_unload_that_hangs_is_followed_by_a_stop(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("onegai.supervisor.service.RELEASE_SECONDS", 0.5)
+    monkeypatch.setattr("onegai.supervisor.hooks.RELEASE_SECONDS", 0.5)
     stage.app("image", 8, stop_timeout=0.5)
     stage.app("chat", 7)
     stage.func("image", UNLOAD_HANGS)
