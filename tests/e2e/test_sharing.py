@@ -186,15 +186,21 @@ async def test_of_three_the_least_recently_used_goes(stage: Stage) -> None:
         ]
 
 
+SLEEPS = """
+from onegai.sdk import service
+
+me = service("chat")
+
+
+def main(args: dict) -> dict:
+    return me.post("/sleep", params={"s": args["s"]}).json()
+"""
+
+
 async def test_calls_in_flight_are_waited_for_and_newer_ones_wait_behind(stage: Stage) -> None:
     stage.app("chat", 7)
     stage.app("image", 8)
-    stage.func(
-        "chat",
-        "from onegai.sdk import service\nme = service('chat')\n"
-        "def main(args: dict) -> dict:\n"
-        "    return me.post('/sleep', params={'s': args['s']}).json()\n",
-    )
+    stage.func("chat", SLEEPS)
     async with stage.open():
         order: list[str] = []
 
@@ -252,12 +258,7 @@ async def test_too_large_and_taken_by_others(stage: Stage) -> None:
 async def test_a_client_that_leaves_stops_waiting(stage: Stage) -> None:
     stage.app("chat", 7)
     stage.app("image", 8)
-    stage.func(
-        "chat",
-        "from onegai.sdk import service\nme = service('chat')\n"
-        "def main(args: dict) -> dict:\n"
-        "    return me.post('/sleep', params={'s': args['s']}).json()\n",
-    )
+    stage.func("chat", SLEEPS)
     async with stage.open():
         busy = asyncio.create_task(stage.call("chat", s=1))
         await stage.until("chat", lambda status: status.leases == 1)
@@ -495,12 +496,7 @@ async def test_a_job_says_what_its_call_waits_for(stage: Stage) -> None:
 async def test_waiting_for_room_ends(stage: Stage) -> None:
     stage.app("chat", 7)
     stage.app("image", 8, queue_timeout=0.3)
-    stage.func(
-        "chat",
-        "from onegai.sdk import service\nme = service('chat')\n"
-        "def main(args: dict) -> dict:\n"
-        "    return me.post('/sleep', params={'s': args['s']}).json()\n",
-    )
+    stage.func("chat", SLEEPS)
     async with stage.open():
         busy = asyncio.create_task(stage.call("chat", s=1.5))
         await stage.until("chat", lambda status: status.leases == 1)
