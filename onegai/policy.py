@@ -37,7 +37,8 @@ class Occupant:
     app: str
     need: Need
     gpu: int | None = None
-    """The GPU where its VRAM counts; None: it needs none, or nobody knows which."""
+    """The GPU where its VRAM counts; None: it needs none, or it started while no reading of the
+    GPUs could be had, and counts on each."""
     port: int | None = None
     phase: Phase = Phase.READY
     parked: bool = False
@@ -225,9 +226,13 @@ class _Place:
 
     def _starts_here(self, one: Occupant) -> bool:
         """Cold starts on one GPU come one after another."""
-        here = self._vram > 0 < one.vram and one.gpu == self.gpu
+        here = self._vram > 0 < one.vram and self._is_here(one)
         mine = one.app in self._target.holding
         return here and one.phase is Phase.STARTING and not mine
+
+    def _is_here(self, one: Occupant) -> bool:
+        """One of which nobody knows where it is counts everywhere."""
+        return one.gpu in (self.gpu, None)
 
     def _movable(self, *, leased: bool) -> list[Occupant]:
         """Who could make way, least recently used first."""
@@ -249,7 +254,7 @@ class _Place:
 
     def _matters(self, one: Occupant) -> bool:
         """Does it have anything that the target needs?"""
-        here = self._card is not None and one.gpu == self.gpu and one.need.vram > 0
+        here = self._card is not None and self._is_here(one) and one.need.vram > 0
         return here or (self._target.need.ram > 0 < one.need.ram) or self._has_its_port(one)
 
     def _has_its_port(self, one: Occupant) -> bool:
@@ -295,7 +300,7 @@ class _Place:
     ) -> int:
         """The admission formula: what is free, by measure and by declaration, less the headroom."""
         assert self._card is not None
-        here = [one for one in self._others if one.gpu == self.gpu]
+        here = [one for one in self._others if self._is_here(one)]
         stays = [one for one in here if one.app not in gone and one.app not in released]
         room = self._card.total - sum(one.vram for one in stays)
         if measured:
@@ -323,7 +328,7 @@ class _Place:
         if need.ram and need.ram > room:
             return Refuse("others", "RAM", need.ram, max(room, 0), self._memory.ram_total)
         assert self._card is not None
-        here = [one for one in left if one.gpu == self.gpu and one.vram]
+        here = [one for one in left if self._is_here(one) and one.vram]
         room = max(self._vram_room(gone), 0)
         kept = here and self.has_room({*gone, *(one.app for one in here)})
         why: Literal["kept", "others"] = "kept" if kept else "others"

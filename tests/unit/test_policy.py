@@ -218,6 +218,12 @@ BESIDE: dict[str, tuple[Target, list[Occupant], Memory, Decision]] = {
         memory(4000, 4000),
         Evict(("b",), gpu=1),
     ),
+    "one that started while the GPUs could not be read counts wherever it may be": (
+        target(8000),
+        [Occupant("chat", Need(7000))],
+        memory(5000),
+        Evict(("chat",), gpu=0),
+    ),
     "its port's idle holder goes": (
         target(port=7860),
         [Occupant("forge", Need(), port=7860)],
