@@ -9,6 +9,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -176,15 +177,9 @@ class Child:
         even SIGKILL cannot end (stuck in the kernel, signal(7)) is given up after KILL_SECONDS.
         """
         self._signal(signal.SIGTERM)
-        try:
-            async with asyncio.timeout(timeout):
-                await self._all_gone()
-        except TimeoutError:
+        if not await self._all_gone(timeout):
             self._signal(signal.SIGKILL)
-            try:
-                async with asyncio.timeout(KILL_SECONDS):
-                    await self._all_gone(again=signal.SIGKILL)
-            except TimeoutError:
+            if not await self._all_gone(KILL_SECONDS, again=signal.SIGKILL):
                 log.error("%s: cannot be killed: pids %s", self._tag.app, self.pids())
                 return
         await self.ended.wait()
@@ -199,20 +194,30 @@ class Child:
                 if os.getpgid(pid) != self.pid:
                     os.kill(pid, number)
 
-    async def _all_gone(self, again: signal.Signals | None = None) -> None:
+    async def _all_gone(self, seconds: float, again: signal.Signals | None = None) -> bool:
+        """Wait until nothing is left; False: something still is, after so long.
+
+        Without asyncio.timeout, which in a task that has been cancelled, as an install may be,
+        ends as another cancellation before Python 3.11.4.
+        """
+        deadline = time.monotonic() + seconds
         pause = _POLL_SECONDS
         while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await self._leader_ended.wait()
+            ended = asyncio.ensure_future(self._leader_ended.wait())
+            try:
+                await asyncio.wait({ended}, timeout=pause)
+            finally:
+                ended.cancel()
+            if self._leader_ended.is_set() and not self.pids():
+                self.reap()
+                return True
+            if time.monotonic() > deadline:
+                return False
             if self._leader_ended.is_set():
-                if not self.pids():
-                    break
                 await asyncio.sleep(pause)
             pause = min(pause * 1.5, 0.25)
             if again is not None:
                 self._signal(again)
-        self.reap()
 
     def reap(self) -> None:
         """Let the zombies go that the subreaper has adopted from it. Some milliseconds."""
