@@ -93,7 +93,7 @@ def megabytes(folder: Path) -> tuple[float, float]:
         everything += facts.st_blocks
         own += facts.st_blocks
         for name in names:
-            facts = os.lstat(os.path.join(parent, name))  # noqa: PTH118
+            facts = os.lstat(os.path.join(parent, name))  # noqa: PTH118 - quicker, for a hundred thousand files
             key = facts.st_dev, facts.st_ino
             links[key] = links.get(key, facts.st_nlink) - 1
             blocks[key] = facts.st_blocks

@@ -67,7 +67,7 @@ def read_page(path: Path) -> Page:
 
 
 def exchange(request: str, answer: str) -> Exchange:
-    method, path, body = re.fullmatch(r"([A-Z]+) (/\S*)(?: (\{.*\}))?", request).groups()  # type: ignore[union-attr]
+    method, path, body = re.fullmatch(r"([A-Z]+) (/\S*)(?: (\{.*\}))?", request).groups()
     status, media_type, expected = answer.split(" ", 2)
     return Exchange(
         method, path, json.loads(body) if body else None, int(status), media_type, expected

@@ -279,8 +279,8 @@ async def test_a_start_that_nobody_waits_for_is_abandoned(stage: Stage) -> None:
         calls = [asyncio.create_task(stage.call("slow")) for _ in range(2)]
         await stage.until("slow", lambda status: status.pid is not None and status.waiting == 2)
         calls[0].cancel()
-        await asyncio.sleep(0.2)
-        assert (await stage.status("slow")).state is State.STARTING
+        left = await stage.until("slow", lambda status: status.waiting == 1)
+        assert left.state is State.STARTING
         calls[1].cancel()
         await stage.until("slow", lambda status: status.state is State.STOPPED)
 
@@ -292,8 +292,8 @@ async def test_idle_services_stop_and_calls_race_them(stage: Stage) -> None:
         for round_ in range(1000):
             assert await stage.call("chat", round=round_)
             starts.add((await stage.status("chat")).pid)
-            # Around the moment when it is idle for long enough.
-            await asyncio.sleep(0.018 if round_ % 50 == 0 else 0.0)
+            # Each tenth comes around the moment when it has been idle for long enough.
+            await asyncio.sleep(0.018 if round_ % 10 == 0 else 0.0)
         await stage.until("chat", lambda status: status.state is State.STOPPED)
         assert len(starts) > 1
 
@@ -551,7 +551,8 @@ async def test_a_stop_while_a_long_stream_runs(stage: Stage) -> None:
         await stage.until("stream", lambda status: status.leases == 1)
         began = time.monotonic()
         stopping = asyncio.create_task(stage.engine.stop("stream"))
-        await asyncio.sleep(0.3)
+        waits = await stage.until("stream", lambda status: status.state is State.STOPPING)
+        assert waits.leases == 1
         assert not stopping.done()
         await stage.engine.stop("stream", force=True)
         await stopping

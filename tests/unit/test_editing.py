@@ -333,7 +333,10 @@ def test_a_broken_entry_does_not_block_the_others(home: Home) -> None:
     ],
 )
 def test_read_only_keys_of_entries(home: Home, change: dict[str, Any], keys: list[str]) -> None:
-    attempt = lambda: set_services(home, entries(home, **change))  # noqa: E731
+
+    def attempt() -> Any:
+        return set_services(home, entries(home, **change))
+
     assert refusal(RemoteEditOff, attempt, home).detail["keys"] == keys
     allow(home)
     assert attempt().keys

@@ -95,10 +95,10 @@ class Elsewhere(BaseHTTPRequestHandler):
     """``/to/URL`` redirects there, ``/times/3`` three times; see ANSWERS for others."""
 
     def do_GET(self) -> None:
-        self.server.asked.append((self.path, dict(self.headers)))  # type: ignore[attr-defined]
+        self.server.asked.append((self.path, dict(self.headers)))
         kind, _, rest = self.path[1:].partition("/")
         if kind == "together":
-            self.server.together.wait(10)  # type: ignore[attr-defined]
+            self.server.together.wait(10)
         if kind == "to":
             status, headers, body = 302, {"Location": rest}, b""
         elif kind == "times":
@@ -113,7 +113,7 @@ class Elsewhere(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
         if kind == "endless":
-            self.server.until.wait(20)  # type: ignore[attr-defined]
+            self.server.until.wait(20)
 
     def log_message(self, *args: object) -> None:
         pass
@@ -192,7 +192,7 @@ async def test_names_are_resolved_once_and_pinned(
 
     def changing(host: str, *args: object, **options: object) -> object:
         asked.append(host)
-        return real("127.0.0.1" if len(asked) == 1 else "127.0.0.2", *args, **options)  # type: ignore[arg-type]
+        return real("127.0.0.1" if len(asked) == 1 else "127.0.0.2", *args, **options)
 
     monkeypatch.setattr(socket, "getaddrinfo", changing)
     url = f"http://changing.example:{local.server_port}/a.csv"
@@ -208,8 +208,8 @@ async def test_one_refused_address_of_a_name_is_enough(
 
     def two(_host: str, port: int, *args: object, **options: object) -> object:
         return [
-            *real("127.0.0.1", port, *args, **options),  # type: ignore[arg-type]
-            *real("127.0.0.2", port, *args, **options),  # type: ignore[arg-type]
+            *real("127.0.0.1", port, *args, **options),
+            *real("127.0.0.2", port, *args, **options),
         ]
 
     def refused(address: Address, port: int) -> bool:
@@ -229,7 +229,7 @@ async def test_numbers_are_looked_at_again_before_connecting(
     real = socket.getaddrinfo
 
     def other(_host: str, port: int, *args: object, **options: object) -> object:
-        return real("192.0.2.1", port, *args, **options)  # type: ignore[arg-type]
+        return real("192.0.2.1", port, *args, **options)
 
     monkeypatch.setattr(socket, "getaddrinfo", other)
     with pytest.raises(Unfetchable):

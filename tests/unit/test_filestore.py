@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from onegai.errors import DiskFull, UnknownFile
 from onegai.files import File
 from onegai.filestore import FileStore
 from onegai.links import Links
+from onegai.schema import FileForm
 
 
 @pytest.fixture
@@ -112,10 +112,9 @@ def test_links(path: str) -> None:
 
 
 def test_entries(store: FileStore) -> None:
-    entries: Callable[[str], dict[str, object]] = lambda form: store.entry(  # noqa: E731
-        File(b"a,b", "ね.csv"),
-        form,  # type: ignore[arg-type]
-    )
+    def entries(form: FileForm) -> dict[str, object]:
+        return store.entry(File(b"a,b", "ね.csv"), form)
+
     assert set(entries("url")) == {"name", "media_type", "size", "url"}
     assert entries("base64")["base64"] == "YSxi"
     assert "signature=" in str(entries("signed")["url"])

@@ -50,7 +50,7 @@ def test_changes_beside_masks_keep_the_secrets() -> None:
         **STORED,
         "plain": [],
         "password": "new",
-        "apps": {"voice": {**STORED["apps"]["voice"], "speed": 2}},  # type: ignore[index]
+        "apps": {"voice": {**STORED["apps"]["voice"], "speed": 2}},
     }
 
 

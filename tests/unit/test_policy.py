@@ -36,11 +36,11 @@ def memory(*free: int, ram: int = 8000) -> Memory:
 
 def target(vram: int = 0, ram: int = 0, *, declared: int | None = None, **facts: object) -> Target:
     wanted = Need(vram if declared is None else declared, ram)
-    return Target("new", Need(vram, ram), wanted, **facts)  # type: ignore[arg-type]
+    return Target("new", Need(vram, ram), wanted, **facts)
 
 
 def held(app: str, vram: int, phase: Phase = READY, *, gpu: int = 0, **facts: object) -> Occupant:
-    return Occupant(app, Need(vram), gpu, phase=phase, **facts)  # type: ignore[arg-type]
+    return Occupant(app, Need(vram), gpu, phase=phase, **facts)
 
 
 UNKNOWN = replace(memory(), gpus=None)
