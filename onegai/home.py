@@ -77,6 +77,11 @@ class Home:
         return self.root / "data" / "files"
 
     @property
+    def profiles(self) -> Path:
+        """data/vram.json: what the recent runs of each app took."""
+        return self.root / "data" / "vram.json"
+
+    @property
     def server_file(self) -> Path:
         """data/server.json: pid and URL of the server that runs for this home."""
         return self.root / "data" / "server.json"

@@ -1,22 +1,23 @@
 """Pure decisions about memory and ports: start, evict, wait or refuse. No I/O, no clock.
 
 Sizes are MiB. The rule that admits a start, the order of evictions and how to add another rule are
-told in docs/scheduling.md.
+told in docs/scheduling.md. An app counts for what it declares, or for more if its recent runs took
+more (``learnt``); only what is declared decides a refusal.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Literal
 
-from onegai.resources import Memory
+from onegai.resources import Gpu, Memory
 
 
 @dataclass(frozen=True)
 class Need:
-    """Memory that an app takes, MiB; 0 is never checked."""
+    """Memory that an app declares, MiB; 0 is never checked."""
 
     vram: int = 0
     ram: int = 0
@@ -49,11 +50,22 @@ class Occupant:
     """When it was last used; only the order matters."""
     can_release: bool = False
     """It has VRAM that it can give back without being stopped."""
+    learnt: int = 0
+    """VRAM that its recent runs on this GPU took."""
 
     @property
     def vram(self) -> int:
         """What its VRAM counts for now."""
-        return 0 if self.parked else self.need.vram
+        return 0 if self.parked else self.most
+
+    @property
+    def most(self) -> int:
+        """What its VRAM counts for while it has not released it; 0 is never checked."""
+        return max(self.need.vram, self.learnt) if self.need.vram else 0
+
+    def as_declared(self) -> Occupant:
+        """The same without what was learnt."""
+        return replace(self, learnt=0)
 
 
 @dataclass(frozen=True)
@@ -62,13 +74,17 @@ class Target:
 
     app: str
     need: Need
-    declared: Need
-    """What services.json says; only this can make an app too large for the machine."""
     port: int | None = None
-    gpu: int | None = None
-    """The only GPU where it can be: it is parked there, or its entry says so."""
+    gpus: tuple[int, ...] = ()
+    """The only GPUs where it can be: it is parked there, or its entry says so. Empty: any."""
     holding: frozenset[str] = frozenset()
     """Services that the waiting call itself holds; they cannot make way for it."""
+    learnt: Mapping[int, int] = field(default_factory=dict)
+    """Per GPU: VRAM that its recent runs there took."""
+
+    def as_declared(self) -> Target:
+        """The same without what was learnt."""
+        return replace(self, learnt={})
 
 
 @dataclass(frozen=True)
@@ -133,22 +149,36 @@ def decide(
 
     ``headroom`` MiB stay free on a GPU. Earlier targets wait for the GPUs in ``claimed`` (None:
     for RAM), so these are left alone. Unknown GPU memory (``memory.gpus`` None) is no reason to
-    refuse.
+    refuse. Where what was learnt would end in a refusal, only what is declared counts.
     """
+    decision = _decided(target, occupants, memory, headroom, claimed)
+    if not isinstance(decision, Refuse):
+        return decision
+    occupants = [one.as_declared() for one in occupants]
+    return _decided(target.as_declared(), occupants, memory, headroom, claimed)
+
+
+def _decided(
+    target: Target,
+    occupants: Collection[Occupant],
+    memory: Memory,
+    headroom: int,
+    claimed: Collection[int | None],
+) -> Decision:
     others = [one for one in occupants if one.app != target.app]
-    if target.declared.ram > memory.ram_total:
-        return Refuse("large", "RAM", target.declared.ram, memory.ram_free, memory.ram_total)
+    if target.need.ram > memory.ram_total:
+        return Refuse("large", "RAM", target.need.ram, memory.ram_free, memory.ram_total)
     if target.need.ram and None in claimed:
         return Wait()
     if not target.need.vram or memory.gpus is None:
         return _Place(target, others, memory, headroom, None).decide()
     if not memory.gpus:
         return Refuse("gpu", need=target.need.vram)
-    cards = [gpu for gpu in memory.gpus if target.gpu in (None, gpu.index)] or memory.gpus
-    large = [gpu for gpu in cards if gpu.total - headroom >= target.declared.vram]
+    cards = _cards(target, memory.gpus)
+    large = [gpu for gpu in cards if gpu.total - headroom >= target.need.vram]
     if not large:
         best = max(cards, key=lambda gpu: gpu.total)
-        return Refuse("large", "VRAM", target.declared.vram, best.free, best.total)
+        return Refuse("large", "VRAM", target.need.vram, best.free, best.total)
     places = [
         _Place(target, others, memory, headroom, gpu.index)
         for gpu in sorted(large, key=lambda gpu: -gpu.free)
@@ -157,6 +187,11 @@ def decide(
     if not places:
         return Wait(gpu=large[0].index)
     return min((place.decide() for place in places), key=_preference)
+
+
+def _cards(target: Target, gpus: Sequence[Gpu]) -> Sequence[Gpu]:
+    """Where it can be; what its entry names and is not there does not count."""
+    return [gpu for gpu in gpus if gpu.index in target.gpus] or gpus
 
 
 def _preference(decision: Decision) -> tuple[int, float]:
@@ -194,7 +229,8 @@ class _Place:
         self._vram = 0
         if self._card is not None:
             # What was learnt may exceed a card on which the declared figure fits.
-            self._vram = min(target.need.vram, self._card.total - headroom)
+            learnt = min(target.learnt.get(self._card.index, 0), self._card.total - headroom)
+            self._vram = max(target.need.vram, learnt)
 
     def decide(self) -> Decision:
         """The least that gives the target its room here."""
@@ -307,7 +343,7 @@ class _Place:
             leaves = [one for one in here if one.app in gone or one.app in released]
             reserved = sum(one.vram for one in stays if one.phase is Phase.STARTING)
             # At most: a parked one may have kept what it promised to release.
-            back = sum(one.need.vram for one in leaves)
+            back = sum(one.most for one in leaves)
             room = min(room, self._card.free - reserved + back)
         return room - self._headroom
 
@@ -345,21 +381,25 @@ def deadlocked(
     """The youngest of ``waiting`` (oldest first) that others who wait will never let start.
 
     A call that waits keeps what it holds. So one who fits once all that is not held so has gone is
-    imagined to be served, and what it held to be free from then on; and so on.
+    imagined to be served, and what it held to be free from then on; and so on. One who does not fit
+    even when the others let go of everything will be refused, and lets go, too.
     """
 
     def fits(target: Target, frozen: Collection[str]) -> bool:
         # Its own last life may not have ended yet: it is being stopped, and still held.
         return target.app not in frozen and _could_fit(target, frozen, occupants, memory, headroom)
 
+    def lets_go(target: Target, frozen: Collection[str]) -> bool:
+        return fits(target, frozen) or not fits(target, target.holding)
+
     unserved = list(waiting)
     while unserved:
         frozen = frozenset[str]().union(*(target.holding for target in unserved))
-        served = next((target for target in unserved if fits(target, frozen)), None)
+        served = next((target for target in unserved if lets_go(target, frozen)), None)
         if served is None:
             break
         unserved.remove(served)
-    stuck = [target for target in unserved if target.holding and fits(target, target.holding)]
+    stuck = [target for target in unserved if target.holding]
     return stuck[-1] if stuck else None
 
 
@@ -373,6 +413,8 @@ def _could_fit(
     """Is there room once everything has gone that is neither kept nor in ``frozen``?"""
     others = [one for one in occupants if one.app != target.app]
     gone = {one.app for one in others if not one.keep and one.app not in frozen}
-    cards = [gpu.index for gpu in memory.gpus or () if target.need.vram]
-    places = cards or (None,)
-    return any(_Place(target, others, memory, headroom, gpu).has_room(gone) for gpu in places)
+    cards = _cards(target, memory.gpus or ()) if target.need.vram else ()
+    places: list[int | None] = [gpu.index for gpu in cards]
+    return any(
+        _Place(target, others, memory, headroom, gpu).has_room(gone) for gpu in places or [None]
+    )

@@ -26,6 +26,8 @@ class Gpu:
     free: int
     by_pid: Mapping[int, int] | None = None
     """What each process has; None: the driver does not say (on WSL2, for one)."""
+    uuid: str = ""
+    """As CUDA_VISIBLE_DEVICES takes it, ``GPU-…``; empty: unknown."""
 
 
 def vram_of(pids: Collection[int], gpus: Iterable[Gpu]) -> int | None:
@@ -148,19 +150,22 @@ def _gpu(index: int) -> Gpu:
     if users is not None and all(user.usedGpuMemory is not None for user in users):
         # A process that computes and draws is in both lists, each time with all of its memory.
         by_pid = {int(user.pid): int(user.usedGpuMemory) // MIB for user in users}
-    return Gpu(index, name, int(memory.total) // MIB, int(memory.free) // MIB, by_pid)
+    uuid = str(pynvml.nvmlDeviceGetUUID(handle))
+    return Gpu(index, name, int(memory.total) // MIB, int(memory.free) // MIB, by_pid, uuid)
 
 
 def _by_nvidia_smi() -> tuple[Gpu, ...] | None:
     """The same from the command's CSV output (MiB); None when it does not answer."""
-    query = ["--query-gpu=index,name,memory.total,memory.free", "--format=csv,noheader,nounits"]
+    facts = "index,name,memory.total,memory.free,uuid"
+    query = [f"--query-gpu={facts}", "--format=csv,noheader,nounits"]
     try:
         answer = subprocess.run(
             ["nvidia-smi", *query], capture_output=True, text=True, timeout=10, check=True
         )
         rows = [line.split(", ") for line in answer.stdout.splitlines() if line.strip()]
         return tuple(
-            Gpu(int(index), name, int(total), int(free)) for index, name, total, free in rows
+            Gpu(int(index), name, int(total), int(free), uuid=uuid)
+            for index, name, total, free, uuid in rows
         )
     except (OSError, subprocess.SubprocessError, ValueError):
         return None

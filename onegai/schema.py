@@ -67,6 +67,10 @@ class ServiceStatus(BaseModel):
     since: float = Field(description="when the state began")
     start_seconds: float | None = Field(default=None, description="how long the last start took")
     vram: int = Field(default=0, description="declared need, MiB")
+    vram_learnt: int | None = Field(
+        default=None,
+        description="VRAM that its recent runs took at most, MiB (their median); None: not known",
+    )
     ram: int = Field(default=0, description="declared need, MiB")
     vram_used: int | None = Field(
         default=None, description="VRAM of its processes, MiB; None: the driver does not say"
@@ -89,7 +93,9 @@ class Plan(BaseModel):
     release: list[str] = Field(default=[], description="that would release their memory instead")
     wait_for: list[str] = Field(default=[], description="services that it would have to wait for")
     error: str = Field(default="", description="code of the error that a start would be now")
-    need: int = Field(description="VRAM that it needs")
+    need: int = Field(
+        description="VRAM that it counts for there: what it declares, or what its recent runs took"
+    )
     free: int | None = Field(default=None, description="VRAM that is free there; None: unknown")
     total: int | None = None
     need_ram: int

@@ -112,13 +112,14 @@ def report(status: StatusReport, now: float) -> str:
     services = status.services
     lines = [table(_COLUMNS, [_row(item, now) for item in services]), "", *_memory(status.memory)]
     lines += [f"{item.app}: {item.reason}" for item in services if item.reason]
+    lines += [f"{item.app}: {problem}" for item in services for problem in item.problems]
     if count := len(status.problems):
         lines.append(f"problems: {count} ({COMMAND} doctor)")
     return "\n".join(lines)
 
 
 def _row(service: ServiceStatus, now: float) -> tuple[str, ...]:
-    """Declared VRAM, since WSL2 gives no figure of each process."""
+    """The VRAM that it counts for, since WSL2 gives no figure of each process."""
     idle = service.state in _UNREMARKABLE
     return (
         service.app,
@@ -129,7 +130,7 @@ def _row(service: ServiceStatus, now: float) -> tuple[str, ...]:
         str(service.leases or ""),
         str(max(service.waiting, service.queued) or ""),
         size(service.rss) if service.rss else "",
-        size(service.vram) if service.vram else "",
+        size(max(service.vram, service.vram_learnt or 0)) if service.vram else "",
     )
 
 

@@ -101,10 +101,17 @@ class _Ticket:
 class Admission:
     """All tickets of a home. ``run`` must be running."""
 
-    def __init__(self, probe: Probe, tenants: Mapping[str, Tenant]) -> None:
+    def __init__(
+        self,
+        probe: Probe,
+        tenants: Mapping[str, Tenant],
+        observe: Callable[[float, Memory], None] = lambda _begun, _memory: None,
+    ) -> None:
+        """``observe`` is told of every reading: when it began (``time.monotonic``), and what."""
         self.headroom = 0
         """MiB that stay free on each GPU."""
         self._probe = probe
+        self._observe = observe
         self._tenants = tenants
         self._tickets: list[_Ticket] = []
         self._paused: set[str] = set()
@@ -143,8 +150,10 @@ class Admission:
 
     async def memory(self) -> Memory:
         """One reading of the machine, off the event loop."""
+        begun = time.monotonic()
         memory = await asyncio.to_thread(self._probe.read, self.declared())
         self._tells = any(gpu.by_pid is not None for gpu in memory.gpus or ())
+        self._observe(begun, memory)
         return memory
 
     async def given_back(self, pids: Collection[int]) -> None:
@@ -160,7 +169,7 @@ class Admission:
             await asyncio.sleep(RETURN_POLL_SECONDS)
 
     def declared(self) -> dict[int, int]:
-        """Per GPU: MiB that the services there count for."""
+        """Per GPU: MiB that the services there count for, learnt figures included."""
         declared: dict[int, int] = {}
         for one in self._occupants():
             if one.gpu is not None:
@@ -205,12 +214,12 @@ class Admission:
         awaited: set[str] = set()
         if self._tickets or self._held_up():
             memory = await self.memory()
-            self._break_deadlock(memory)
+            learnt = self._break_deadlock(memory)
             claimed: set[int | None] = set()
             for ticket in self._in_order():
                 target = ticket.tenant.target()
                 ahead = target.holding & self._awaited
-                decision = self._decide(target, memory, () if ahead else claimed)
+                decision = self._decide(target, memory, () if ahead else claimed, learnt=learnt)
                 if isinstance(decision, Wait):
                     awaited.update(decision.busy, decision.changing)
                 self._carry_out(ticket, decision, memory, claimed, paused)
@@ -256,8 +265,19 @@ class Admission:
             case Refuse():
                 ticket.fail(refusal(ticket.tenant.spec, decision))
 
-    def _decide(self, target: Target, memory: Memory, claimed: Collection[int | None]) -> Decision:
-        return policy.decide(target, self._occupants(), memory, self.headroom, claimed)
+    def _decide(
+        self,
+        target: Target,
+        memory: Memory,
+        claimed: Collection[int | None],
+        *,
+        learnt: bool = True,
+    ) -> Decision:
+        occupants = self._occupants()
+        if not learnt:
+            target = target.as_declared()
+            occupants = [one.as_declared() for one in occupants]
+        return policy.decide(target, occupants, memory, self.headroom, claimed)
 
     def _claimed(self, memory: Memory, tenant: Tenant) -> set[int | None]:
         """The GPUs that those are going to use who wait already, and came before the tenant."""
@@ -270,13 +290,22 @@ class Admission:
                 claimed |= _claim(ticket.tenant.target(), decision.gpu)
         return claimed
 
-    def _break_deadlock(self, memory: Memory) -> None:
-        """Send away whoever holds what another needs, where each waits for the other."""
+    def _break_deadlock(self, memory: Memory) -> bool:
+        """Send away whoever holds what another needs, where each waits for the other.
+
+        False: they would only by what was learnt, so it must not count this time.
+        """
         tenants = [*(ticket.tenant for ticket in self._in_order()), *self._held_up()]
         waiting = [tenant.target() for tenant in tenants]
-        stuck = policy.deadlocked(waiting, self._occupants(), memory, self.headroom)
+        occupants = self._occupants()
+        if policy.deadlocked(waiting, occupants, memory, self.headroom) is None:
+            return True
+        waiting = [target.as_declared() for target in waiting]
+        occupants = [one.as_declared() for one in occupants]
+        stuck = policy.deadlocked(waiting, occupants, memory, self.headroom)
         if stuck is not None:
             self._send_away(self._tenants[stuck.app], tuple(stuck.holding))
+        return False
 
     def _held_up(self) -> list[Tenant]:
         """Those being stopped, for whose end somebody waits who holds something."""
@@ -308,7 +337,7 @@ class Admission:
 
     def _matters_to_nobody(self, tenant: Tenant) -> bool:
         target = tenant.target()
-        if target.need != Need() or target.declared != Need():
+        if target.need != Need():
             return False
         return all(one.port != target.port or one.app == target.app for one in self._occupants())
 

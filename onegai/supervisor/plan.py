@@ -14,16 +14,19 @@ from onegai.supervisor.service import Service
 
 async def plan_for(service: Service, admission: Admission) -> Plan:
     """The plan for one service. Changes nothing."""
-    decision, memory = await admission.plan(service)
+    decision, memory = await admission.plan(service.tenancy)
     app = service.spec.app
     ready = service.state is State.READY
     gpu = None if isinstance(decision, Refuse) else decision.gpu
     card = next((one for one in memory.gpus or () if one.index == gpu), None)
+    need = service.spec.vram_mib
+    if need and gpu is not None:
+        need = max(need, service.tenancy.target().learnt.get(gpu, 0))
     plan = Plan(
         app=app,
         action="none",
         text=f"{app} is ready: nothing has to be done",
-        need=service.spec.vram_mib,
+        need=need,
         need_ram=service.spec.ram_mib,
         gpu=gpu,
         free=card.free if card else None,
@@ -35,7 +38,13 @@ async def plan_for(service: Service, admission: Admission) -> Plan:
     if service.spec.url is not None:
         text = f"{app} runs elsewhere: it would only be asked whether it answers"
         return plan.model_copy(update={"action": "start", "text": text, "gpu": None})
-    return plan.model_copy(update=_said(service, decision, memory))
+    said = _said(service, decision, memory)
+    if need > service.spec.vram_mib:
+        took, declared = f"{need / 1024:.1f} GB", f"{service.spec.vram_mib / 1024:g}"
+        said["text"] = (
+            f"{said['text']}; its recent runs took {took} of VRAM, it declares {declared}"
+        )
+    return plan.model_copy(update=said)
 
 
 def _said(service: Service, decision: Decision, memory: Memory) -> dict[str, object]:

@@ -22,9 +22,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager, suppress
 
 import aiohttp
@@ -46,7 +45,6 @@ from onegai.errors import (
 )
 from onegai.home import Home
 from onegai.installation import InstallState, check_installed, install_state
-from onegai.policy import Need, Occupant, Phase, Target
 from onegai.process import tree
 from onegai.process.logfile import LogFile
 from onegai.resources import Gpu, vram_of
@@ -54,16 +52,21 @@ from onegai.schema import ServiceStatus, State
 from onegai.supervisor import hooks
 from onegai.supervisor.admission import Admission
 from onegai.supervisor.backoff import Backoff
-from onegai.supervisor.callers import Caller, Callers
+from onegai.supervisor.callers import Caller
 from onegai.supervisor.hooks import Hooks
 from onegai.supervisor.interrupts import Interrupted, first, unless
 from onegai.supervisor.leases import Gate, Lease
 from onegai.supervisor.run import Run
+from onegai.supervisor.sampler import Sampler
+from onegai.supervisor.tenancy import Tenancy
 
 log = logging.getLogger(__name__)
 
 STARTED_WITH = ("type", "port", "exec", "cwd", "env", "url", "vram", "ram", "owner_check")
 """Keys of an entry that are facts of a running process: a change of one waits for its restart."""
+
+WORTH_TELLING_MIB = 256
+"""By how much an app must take more VRAM than it declares before the status says so."""
 
 _ALIVE = frozenset({State.QUEUED, State.STARTING, State.READY, State.PARKED, State.STOPPING})
 
@@ -77,30 +80,21 @@ class Service:
         spec: AppSpec,
         *,
         admission: Admission,
+        sampler: Sampler,
         hooks: Hooks,
         http: aiohttp.ClientSession,
     ) -> None:
-        self.spec = spec
+        self.tenancy = Tenancy(spec, hooks, sampler)
         self._next = spec
         self.log = LogFile(home.app_log(spec.app))
-        self.callers = Callers()
         self._home = home
         self._admission = admission
+        self._sampler = sampler
         self._hooks = hooks
         self._http = http
-        self._state = State.STOPPED
-        self._since = time.time()
         self._failure: OneGAIError | None = None
-        self._run: Run | None = None
-        self._gate: Gate | None = None
-        self._gpu: int | None = None
-        self._granted = False
-        self._parked = False
-        self._can_release = True
         self._start_seconds: float | None = None
-        self._stop = asyncio.Event()
         self._force = asyncio.Event()
-        self._parking = asyncio.Event()
         self._at_rest = asyncio.Event()
         self._closing = False
         self._files_change = False
@@ -110,15 +104,20 @@ class Service:
     # --- what others ask of it -------------------------------------------------------------
 
     @property
+    def spec(self) -> AppSpec:
+        """The entry that it is started with, or runs with."""
+        return self.tenancy.spec
+
+    @property
     def state(self) -> State:
         """Its state now."""
         self._refresh_rest()
-        return self._state
+        return self.tenancy.state
 
     @property
     def alive(self) -> bool:
         """True while there is, or is about to be, a process."""
-        return self._state in _ALIVE
+        return self.tenancy.state in _ALIVE
 
     def adopt(self, spec: AppSpec) -> None:
         """Be this app from the next start on; what no process is started with, at once."""
@@ -126,7 +125,7 @@ class Service:
         if not self._at_rest.is_set():
             running = {key: getattr(self.spec, key) for key in STARTED_WITH}
             spec = spec.model_copy(update=running)
-        self.spec = spec
+        self.tenancy.spec = spec
 
     @property
     def outdated(self) -> list[str]:
@@ -140,7 +139,7 @@ class Service:
 
     def try_lease(self) -> Lease | None:
         """A lease if it is ready right now. From any thread."""
-        gate = self._gate
+        gate = self.tenancy.gate
         return gate.try_enter() if gate is not None else None
 
     async def lease(self, holding: frozenset[str] = frozenset()) -> Lease:
@@ -157,22 +156,22 @@ class Service:
         Raises why it cannot be.
         """
         self._by_hand = True
-        if self._state is not State.READY:
+        if self.tenancy.state is not State.READY:
             (await self._wait(Caller())).release()
 
     def want(self, *, gentle: bool = False) -> None:
         """Have it started, by the user's wish, without waiting. A failure becomes its state."""
         self._by_hand = True
-        if self._state is not State.READY and not self._closing:
-            self.callers.wish(Caller(gentle=gentle))
+        if self.tenancy.state is not State.READY and not self._closing:
+            self.tenancy.callers.wish(Caller(gentle=gentle))
 
     async def stop(self, force: bool = False) -> None:
         """Return once it is stopped. Waits for the leases; with ``force`` it breaks them."""
         self._by_hand = False
-        self.callers.fail(Stopped(app=self.spec.app))
+        self.tenancy.callers.fail(Stopped(app=self.spec.app))
         if self._at_rest.is_set():
             return
-        self._stop.set()
+        self.tenancy.stop.set()
         if force:
             self._force.set()
         await self._at_rest.wait()
@@ -200,33 +199,35 @@ class Service:
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(0.5):
-                while self._state is State.READY:
+                while self.tenancy.state is State.READY:
                     await asyncio.sleep(0.005)
-        if self._state is not State.READY and isinstance(self._failure, AppError):
+        if self.tenancy.state is not State.READY and isinstance(self._failure, AppError):
             return self._failure
         return Unreachable(app=self.spec.app, reason=reason)
 
     def status(self, gpus: Collection[Gpu] = ()) -> ServiceStatus:
         """A snapshot, with the memory that it has on these. Some milliseconds of /proc."""
         self._refresh_rest()
-        run, gate = self._run, self._gate
+        at = self.tenancy
+        run, gate = at.run, at.gate
         pids = run.pids() if run else []
         return ServiceStatus(
             app=self.spec.app,
-            state=self._state,
+            state=at.state,
             reason=self._failure.message if self._failure else "",
             pid=run.pid if run else None,
             port=self.spec.port,
-            url=run.url if run and self._state is State.READY else None,
-            gpu=self._gpu,
+            url=run.url if run and at.state is State.READY else None,
+            gpu=at.gpu,
             leases=gate.inside if gate else 0,
-            making_way=self._state is State.READY and gate is not None and gate.shut,
-            waiting=len(self.callers),
+            making_way=at.state is State.READY and gate is not None and gate.shut,
+            waiting=len(at.callers),
             place=self._admission.place(self.spec.app),
-            since=self._since,
+            since=at.since,
             idle_seconds=round(time.monotonic() - gate.last_used, 1) if gate else None,
             start_seconds=self._start_seconds,
             vram=self.spec.vram_mib,
+            vram_learnt=at.learnt,
             ram=self.spec.ram_mib,
             vram_used=vram_of(pids, gpus) if pids and gpus else None,
             rss=tree.rss_mib(pids) if pids else None,
@@ -234,80 +235,17 @@ class Service:
             problems=[*(run.problems if run else ()), *self._remarks()],
         )
 
-    def _remarks(self) -> list[str]:
-        if not (keys := ", ".join(self.outdated)):
-            return []
-        return [f"{keys} changed since it was started: restart it, and that takes effect"]
-
-    # --- what admission asks of it (admission.Tenant) ----------------------------------------
-
-    def occupant(self) -> Occupant | None:
-        """What it takes up now; None: nothing."""
-        if not self._granted:
-            return None
-        going = self._stop.is_set() or self._parking.is_set()
-        phase = Phase.READY
-        if self._state is State.STOPPING or (going and self._gate is not None):
-            phase = Phase.STOPPING
-        elif self._gate is None or self._state is State.STARTING:
-            phase = Phase.STARTING
-        gate = self._gate
-        return Occupant(
-            app=self.spec.app,
-            need=Need(self.spec.vram_mib, self.spec.ram_mib),
-            gpu=self._gpu,
-            port=self.spec.port,
-            phase=phase,
-            parked=self._parked,
-            leased=gate is not None and gate.inside > 0,
-            keep=self.spec.keep,
-            used=gate.last_used if gate else time.monotonic(),
-            can_release=self._can_release
-            and not self._parked
-            and hooks.knows_release(self.spec, self._hooks),
-        )
-
-    def target(self) -> Target:
-        """What it wants, for the callers that it has."""
-        spec = self.spec
-        declared = Need(spec.vram_mib, spec.ram_mib)
-        holding = frozenset[str]().union(*(caller.holding for caller in self.callers))
-        if self._parked:
-            return Target(spec.app, Need(declared.vram), declared, gpu=self._gpu, holding=holding)
-        chosen = {**os.environ, **spec.env}.get("CUDA_VISIBLE_DEVICES", "")
-        gpu = int(chosen) if chosen.isdecimal() else None
-        return Target(spec.app, declared, declared, spec.port, gpu, holding)
-
-    def granted(self, gpu: int | None) -> None:
-        """It may start. From here on it counts as starting."""
-        self._granted = True
-        self._gpu = gpu
-        self._parked = False
-        self._set(State.STARTING)
-
-    def make_way(self, *, release: bool) -> bool:
-        """Begin to stop, or to release VRAM. False: it is not idle any more."""
-        gate = self._gate
-        if gate is None or not (gate.pause_if_idle() if release else gate.close_if_idle()):
-            return False
-        (self._parking if release else self._stop).set()
-        return True
-
-    def pause(self, empty: Callable[[], object]) -> None:
-        """Let no new calls in; ``empty`` is called when the last one has left."""
-        if self._gate is not None:
-            self._gate.pause(empty)
-
-    def resume(self) -> None:
-        """Let calls in again."""
-        if self._gate is not None and self._state is State.READY and not self._parking.is_set():
-            self._gate.resume()
-            self.callers.let_in(self._gate)
-
-    def let_in(self, holding: frozenset[str]) -> None:
-        """Let those callers in that hold any of these, though it is paused."""
-        if self._gate is not None and self._state is State.READY and not self._parking.is_set():
-            self.callers.let_in(self._gate, holding)
+    def _remarks(self) -> Iterator[str]:
+        if keys := ", ".join(self.outdated):
+            yield f"{keys} changed since it was started: restart it, and that takes effect"
+        declared, learnt = self.spec.vram_mib, self.tenancy.learnt or 0
+        if learnt < declared + WORTH_TELLING_MIB:
+            return
+        took, set_it = f"its recent runs took {learnt / 1024:.1f} GB of VRAM", "set vram to that"
+        if declared:
+            yield f"{took}, and it declares {declared / 1024:g}: the larger counts; {set_it}"
+        else:
+            yield f"{took}, and it declares none, so it is never checked; {set_it}"
 
     # --- the owner task --------------------------------------------------------------------
 
@@ -315,61 +253,62 @@ class Service:
         """The owner task; ends by cancellation, after ``close`` or ``stop``."""
         try:
             while True:
-                self.spec = self._next
+                self.tenancy.spec = self._next
                 self._at_rest.set()
                 await self._wanted()
-                for event in (self._at_rest, self._stop, self._force, self._parking):
+                at = self.tenancy
+                for event in (self._at_rest, at.stop, self._force, at.parking):
                     event.clear()
                 await self._one_life()
         finally:
             self._closing = True
-            self.callers.fail(Stopped(app=self.spec.app))
+            self.tenancy.callers.fail(Stopped(app=self.spec.app))
 
     async def _wait(self, caller: Caller) -> Lease:
         if self._closing:
             raise ShuttingDown
         self._admission.changed()
-        return await self.callers.wait(caller)
+        return await self.tenancy.callers.wait(caller)
 
     async def _wanted(self) -> None:
         """Return when somebody waits for it to be ready, which nobody may once it is closing."""
         while True:
-            await self.callers.present.wait()
+            await self.tenancy.callers.present.wait()
             if self._closing:
-                self.callers.fail(ShuttingDown())
-            elif len(self.callers):
+                self.tenancy.callers.fail(ShuttingDown())
+            elif len(self.tenancy.callers):
                 return
 
     async def _one_life(self) -> None:
         """From the wish to have it ready to the moment when it is gone again."""
         self._failure = None
-        self._can_release = True
-        self._run = Run(self._home, self.spec, self.log, self._http)
+        run = Run(self._home, self.spec, self.log, self._http)
+        self.tenancy.begin(run)
         try:
             try:
                 self._check_can_start()
-                gate = await self._while_wanted(self._begin(self._run))
+                gate = await self._while_wanted(self._begin(run))
             except Interrupted:
                 log.info("%s: its start was abandoned", self.spec.app)
             except OneGAIError as error:
                 self._failure = error
-                self.callers.fail(error)
+                self.tenancy.callers.fail(error)
             else:
-                await self._serve(self._run, gate)
+                await self._serve(run, gate)
         except Exception as error:
             log.exception("the owner of %s failed", self.spec.app)
             self._failure = InternalError(reason=f"{type(error).__name__}: {error}")
-            self.callers.fail(self._failure)
+            self.tenancy.callers.fail(self._failure)
         finally:
-            if self._run.pid is not None:
-                self._set(State.STOPPING)
-            pids = await self._run.end()
+            if run.pid is not None:
+                self.tenancy.enter(State.STOPPING)
+            pids = await run.end()
             if self.spec.vram:
                 await self._admission.given_back(pids)
-            self._run, self._gate, self._gpu = None, None, None
-            self._granted = self._parked = False
+            self._sampler.end(self.spec)
+            self.tenancy.begin(None)
             self._admission.changed(given_back=self.spec.vram > 0)
-            self._set(State.FAILED if self._failure else State.STOPPED)
+            self.tenancy.enter(State.FAILED if self._failure else State.STOPPED)
             self._refresh_rest()
 
     def _check_can_start(self) -> None:
@@ -385,7 +324,9 @@ class Service:
 
     async def _while_wanted(self, work: asyncio.Future[Gate]) -> Gate:
         """The outcome of a start. Raises Interrupted at a stop, and when nobody waits any more."""
-        how = await first(work=work, stop=self._stop.wait(), gone=self.callers.gone.wait())
+        how = await first(
+            work=work, stop=self.tenancy.stop.wait(), gone=self.tenancy.callers.gone.wait()
+        )
         if how != "work":
             raise Interrupted
         return work.result()
@@ -397,48 +338,51 @@ class Service:
         """Get room for it, bring it up and load its model."""
         await self._get_room()
         begun = time.monotonic()
-        await run.start(self._gpu)
+        if self.spec.url is None:
+            self._sampler.begin(self.spec.app)
+        await run.start(self.tenancy.gpu)
         await run.watched(self._hooks.load(self.spec, run.url))
         self._start_seconds = round(time.monotonic() - begun, 3)
         return Gate(run.url)
 
     async def _get_room(self) -> None:
         if self.spec.url is not None:
-            self._set(State.STARTING)
+            self.tenancy.enter(State.STARTING)
             return
-        if not self._parked:
-            self._set(State.QUEUED)
-        await self._admission.admitted(self)
+        if not self.tenancy.parked:
+            self.tenancy.enter(State.QUEUED)
+        await self._admission.admitted(self.tenancy)
 
     async def _serve(self, run: Run, gate: Gate) -> None:
         """Ready: until it ends, a stop is asked for, or it has been idle for long."""
-        self._gate = gate
+        self.tenancy.gate = gate
         ready_since = time.monotonic()
         while True:
-            self._set(State.READY)
-            self.callers.let_in(gate)
+            self.tenancy.enter(State.READY)
+            self.tenancy.callers.let_in(gate)
             self._admission.changed()
+            self._sampler.changed()
             how = await first(
                 ended=run.ended(),
-                stop=self._stop.wait(),
-                park=self._parking.wait(),
+                stop=self.tenancy.stop.wait(),
+                park=self.tenancy.parking.wait(),
                 idle=self._idle(gate),
             )
             if how != "park" or not await self._park(run, gate):
                 break
         gate.close()
-        self._set(State.STOPPING)
+        self.tenancy.enter(State.STOPPING)
         self._admission.changed()
         if run.over:
             gate.end()
-            self._gate = None
+            self.tenancy.gate = None
             self._crashed(run, time.monotonic() - ready_since)
             return
         with suppress(Interrupted):
             await unless(self._force, gate.drained())
         gate.end()
-        self._gate = None
-        if not (self._force.is_set() or self._parked):
+        self.tenancy.gate = None
+        if not (self._force.is_set() or self.tenancy.parked):
             await hooks.say_goodbye(self.spec, run.url, self._hooks, self._force)
 
     async def _idle(self, gate: Gate) -> None:
@@ -455,25 +399,25 @@ class Service:
 
     async def _park(self, run: Run, gate: Gate) -> bool:
         """Release the VRAM and stay so until somebody calls. False: it must stop instead."""
-        over = {"ended": run.ended, "stop": self._stop.wait}
+        over = {"ended": run.ended, "stop": self.tenancy.stop.wait}
         releasing = hooks.release(self.spec, run.url, self._hooks, self._http)
         try:
             how = await first(work=releasing, **{name: wait() for name, wait in over.items()})
         except OneGAIError as error:
             log.warning("%s", error.message)
-            how, self._can_release = "failed", False
-        self._parking.clear()
+            how, self.tenancy.can_release = "failed", False
+        self.tenancy.parking.clear()
         if how == "failed":
-            self.resume()
+            self.tenancy.resume()
             return True
         if how != "work":
             return False
-        self._parked = True
-        self._set(State.PARKED)
+        self.tenancy.parked = True
+        self.tenancy.enter(State.PARKED)
         self._admission.changed(given_back=True)
-        while self._parked:
+        while self.tenancy.parked:
             how = await first(
-                wanted=self.callers.present.wait(),
+                wanted=self.tenancy.callers.present.wait(),
                 idle=self._idle(gate),
                 **{name: wait() for name, wait in over.items()},
             )
@@ -482,18 +426,18 @@ class Service:
             try:
                 how = await first(
                     work=self._unpark(run),
-                    gone=self.callers.gone.wait(),
+                    gone=self.tenancy.callers.gone.wait(),
                     **{name: wait() for name, wait in over.items()},
                 )
             except NotEnoughMemory:
                 # It may have kept some of what it needs now; a start from nothing has all.
                 return False
             except OneGAIError as error:
-                self.callers.fail(error)
-                if not self._parked:
+                self.tenancy.callers.fail(error)
+                if not self.tenancy.parked:
                     self._failure = error
                     return False
-            if how in over or (how == "gone" and not self._parked):
+            if how in over or (how == "gone" and not self.tenancy.parked):
                 return False
         gate.resume()
         return True
@@ -525,25 +469,19 @@ class Service:
 
     # --- small parts -----------------------------------------------------------------------
 
-    def _set(self, state: State) -> None:
-        if state is not self._state:
-            self._state = state
-            self._since = time.time()
-            log.debug("%s: %s", self.spec.app, state)
-
     def _refresh_rest(self) -> None:
         """At rest, what lies on disk decides between absent, installing, stopped and failed."""
-        if self._state in _ALIVE:
+        if self.tenancy.state in _ALIVE:
             return
         match install_state(self._home, self.spec):
             case InstallState.ABSENT:
-                self._set(State.ABSENT)
+                self.tenancy.enter(State.ABSENT)
             case InstallState.INSTALLING:
-                self._set(State.INSTALLING)
+                self.tenancy.enter(State.INSTALLING)
             case InstallState.BROKEN:
                 self._failure = InstallBroken(app=self.spec.app)
-                self._set(State.FAILED)
+                self.tenancy.enter(State.FAILED)
             case InstallState.INSTALLED:
                 if isinstance(self._failure, InstallBroken | NotInstalled | Installing):
                     self._failure = None
-                self._set(State.FAILED if self._failure else State.STOPPED)
+                self.tenancy.enter(State.FAILED if self._failure else State.STOPPED)

@@ -12,13 +12,17 @@ import aiohttp
 from onegai.catalog import AppSpec, Catalog
 from onegai.errors import AppError, NoService, UnknownApp
 from onegai.home import Home
+from onegai.policy import Occupant
+from onegai.profiles import Profiles
 from onegai.resources import Gpu, Memory, Probe
 from onegai.schema import Plan, ServiceStatus
 from onegai.supervisor.admission import Admission
 from onegai.supervisor.hooks import Hooks
 from onegai.supervisor.leases import Lease
 from onegai.supervisor.plan import plan_for
+from onegai.supervisor.sampler import Sampler
 from onegai.supervisor.service import Service
+from onegai.supervisor.tenancy import Tenancy
 
 
 class Supervisor:
@@ -34,9 +38,13 @@ class Supervisor:
         self._http: aiohttp.ClientSession
         self._owners: asyncio.TaskGroup
         self._services: dict[str, Service] = {}
+        self._tenancies: dict[str, Tenancy] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._leaving: set[str] = set()
-        self._admission = Admission(probe, self._services)
+        self._sampler = Sampler(
+            Profiles(home.profiles), self._occupants, lambda app: self._tenancies[app].run
+        )
+        self._admission = Admission(probe, self._tenancies, self._sampler.observe)
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -46,7 +54,12 @@ class Supervisor:
         )
         self._owners = await self._stack.enter_async_context(asyncio.TaskGroup())
         deciding = self._owners.create_task(self._admission.run(), name="admission")
-        self._stack.callback(lambda: [task.cancel() for task in (deciding, *self._tasks.values())])
+        sampling = self._owners.create_task(
+            self._sampler.run(self._admission.memory), name="sampler"
+        )
+        self._stack.callback(
+            lambda: [task.cancel() for task in (deciding, sampling, *self._tasks.values())]
+        )
         self.adopt(self._catalog, self._headroom_gb)
         self._stack.push_async_callback(self._close_all)
         for service in self._services.values():
@@ -76,9 +89,15 @@ class Supervisor:
 
     def _add(self, spec: AppSpec) -> None:
         service = Service(
-            self._home, spec, admission=self._admission, hooks=self._hooks, http=self._http
+            self._home,
+            spec,
+            admission=self._admission,
+            sampler=self._sampler,
+            hooks=self._hooks,
+            http=self._http,
         )
         self._services[spec.app] = service
+        self._tenancies[spec.app] = service.tenancy
         run = self._owners.create_task(service.run(), name=f"owner of {spec.app}")
         self._tasks[spec.app] = run
 
@@ -92,7 +111,11 @@ class Supervisor:
         self._leaving.discard(app)
         if not self._wanted(app):
             self._tasks.pop(app).cancel()
-            del self._services[app]
+            del self._services[app], self._tenancies[app]
+
+    def _occupants(self) -> dict[str, Occupant]:
+        found = {app: tenancy.occupant() for app, tenancy in self._tenancies.items()}
+        return {app: one for app, one in found.items() if one is not None}
 
     def __contains__(self, app: str) -> bool:
         return app in self._services

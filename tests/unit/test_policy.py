@@ -34,9 +34,8 @@ def memory(*free: int, ram: int = 8000) -> Memory:
     return Memory(gpus, 16000, ram)
 
 
-def target(vram: int = 0, ram: int = 0, *, declared: int | None = None, **facts: object) -> Target:
-    wanted = Need(vram if declared is None else declared, ram)
-    return Target("new", Need(vram, ram), wanted, **facts)
+def target(vram: int = 0, ram: int = 0, **facts: object) -> Target:
+    return Target("new", Need(vram, ram), **facts)
 
 
 def held(app: str, vram: int, phase: Phase = READY, *, gpu: int = 0, **facts: object) -> Occupant:
@@ -54,13 +53,19 @@ ALONE: list[tuple[Target, Memory, int, Decision]] = [
     (target(4000), memory(4000), 1, Refuse("others", "VRAM", 4000, 3999, CARD)),
     (target(4000), memory(4500), 500, Start(0)),
     (target(4000), memory(5000, 9000, 7000), 0, Start(1)),
-    (target(4000, gpu=2), memory(5000, 9000, 7000), 0, Start(2)),
+    (target(4000, gpus=(2,)), memory(5000, 9000, 7000), 0, Start(2)),
+    (target(4000, gpus=(0, 2)), memory(5000, 9000, 7000), 0, Start(2)),
+    (target(4000, gpus=(7,)), memory(5000, 9000, 7000), 0, Start(1)),
     (target(6000), memory(5000, 5000), 0, Refuse("others", "VRAM", 6000, 5000, CARD)),
     (target(4000), memory(), 0, Refuse("gpu", need=4000)),
     (target(4000), UNKNOWN, 0, Start()),
     (target(12001), memory(12000), 0, Refuse("large", "VRAM", 12001, 12000, CARD)),
     (target(11800), memory(12000), 500, Refuse("large", "VRAM", 11800, 12000, CARD)),
-    (target(15000, declared=4000), memory(12000), 0, Start(0)),
+    (target(4000, learnt={0: 15000}), memory(12000), 0, Start(0)),
+    (target(4000, learnt={0: 15000}), memory(5000), 0, Start(0)),
+    (target(4000, learnt={0: 15000}), memory(3000), 0, Refuse("others", "VRAM", 4000, 3000, CARD)),
+    (target(4000, learnt={0: 8000}), memory(7000, 6000), 0, Start(1)),
+    (target(0, learnt={0: 8000}), memory(0), 0, Start()),
     (target(0, 8000), memory(), 0, Start()),
     (target(0, 8001), memory(9000), 0, Refuse("others", "RAM", 8001, 8000, 16000)),
     (target(0, 16001), memory(9000), 0, Refuse("large", "RAM", 16001, 8000, 16000)),
@@ -248,8 +253,50 @@ BESIDE: dict[str, tuple[Target, list[Occupant], Memory, Decision]] = {
         memory(8000, ram=2000),
         Evict(("big",)),
     ),
+    "what recent runs took counts, of the one that comes": (
+        target(4000, learnt={0: 8000}),
+        [held("image", 5000)],
+        memory(7000),
+        Evict(("image",), gpu=0),
+    ),
+    "… and of those that run": (
+        target(4000),
+        [held("lazy", 2000, learnt=9000)],
+        memory(10000),
+        Evict(("lazy",), gpu=0),
+    ),
+    "… on the card where they took it": (
+        target(4000, learnt={0: 9000, 1: 5000}),
+        [held("a", 4000, leased=True), held("b", 4000, gpu=1, leased=True)],
+        memory(8000, 8000),
+        Start(1),
+    ),
+    "… unless it would end in a refusal": (
+        target(4000, learnt={0: 11000}),
+        [held("voice", 2000, keep=True)],
+        memory(10000),
+        Start(0),
+    ),
+    "… of others, too": (
+        target(4000),
+        [held("voice", 2000, keep=True, learnt=9000)],
+        memory(10000),
+        Start(0),
+    ),
+    "a refusal has the declared figure": (
+        target(4000, learnt={0: 8000}),
+        [],
+        memory(3000),
+        Refuse("others", "VRAM", 4000, 3000, CARD),
+    ),
+    "nothing declared is never checked, whatever it took": (
+        target(8000),
+        [held("sly", 0, leased=True, learnt=9000)],
+        memory(12000),
+        Start(0),
+    ),
     "itself is not in its own way": (
-        target(8000, gpu=0),
+        target(8000, gpus=(0,)),
         [held("new", 8000, parked=True)],
         memory(11000),
         Start(0),
@@ -273,7 +320,7 @@ def test_two_calls_that_hold_what_the_other_waits_for() -> None:
     x, y = held("x", 6000, leased=True), held("y", 6000, leased=True)
 
     def waits(app: str, vram: int, holding: str) -> Target:
-        return Target(app, Need(vram), Need(vram), holding=frozenset(holding.split()))
+        return Target(app, Need(vram), holding=frozenset(holding.split()))
 
     first, second = waits("z", 6000, "x"), waits("w", 6000, "y")
     assert deadlocked([first, second], [x, y], memory(0)) == second
@@ -284,6 +331,15 @@ def test_two_calls_that_hold_what_the_other_waits_for() -> None:
     assert deadlocked([waits("z", 13000, "x")], [x, y], memory(0)) is None
 
 
+def test_one_that_a_game_keeps_out_is_refused_and_lets_go() -> None:
+    occupants = [held("x", 3000, leased=True), held("y", 3000, leased=True)]
+    patient = Target("z", Need(4000), holding=frozenset({"x"}))
+    hopeless = Target("w", Need(8000), holding=frozenset({"y"}))
+    assert deadlocked([patient, hopeless], occupants, memory(1000)) is None
+    smaller = Target("w", Need(4000), holding=frozenset({"y"}))
+    assert deadlocked([patient, smaller], occupants, memory(1000)) == smaller
+
+
 APPS = "abcdef"
 
 
@@ -291,8 +347,8 @@ APPS = "abcdef"
 class World:
     """A machine that does what is decided, with every event in an order of hypothesis's choice."""
 
-    needs: dict[str, tuple[int, bool, bool]]
-    """Per app: VRAM, keep, can release."""
+    needs: dict[str, tuple[int, bool, bool, int]]
+    """Per app: VRAM, keep, can release, VRAM that its recent runs took."""
     cards: tuple[int, ...]
     occupants: dict[str, Occupant] = field(default_factory=dict)
     leases: dict[str, int] = field(default_factory=dict)
@@ -303,7 +359,7 @@ class World:
     clock: int = 0
 
     def memory(self) -> Memory:
-        """Everybody uses half of what they declare: declarations must suffice."""
+        """Everybody uses half of what they count for: declarations must suffice."""
         gpus = []
         for index, total in enumerate(self.cards):
             used = sum(one.vram // 2 for one in self.occupants.values() if one.gpu == index)
@@ -346,16 +402,23 @@ class World:
         self.paused = set()
         claimed: set[int | None] = set()
         for app in self.queue.copy():
-            vram, keep, _ = self.needs[app]
+            vram, keep, _, took = self.needs[app]
+            learnt = dict.fromkeys(range(len(self.cards)), took)
             parked = self.occupants.get(app)
-            pinned = parked.gpu if parked else None
-            wanted = Target(app, Need(vram), Need(vram), gpu=pinned)
+            pinned = (parked.gpu,) if parked and parked.gpu is not None else ()
+            wanted = Target(app, Need(vram), gpus=pinned, learnt=learnt)
             decision = decide(wanted, list(self.occupants.values()), self.memory(), 0, claimed)
             match decision:
                 case Start(gpu):
                     self.queue.remove(app)
                     self.occupants[app] = Occupant(
-                        app, Need(vram), gpu, phase=STARTING, keep=keep, used=self.clock
+                        app,
+                        Need(vram),
+                        gpu,
+                        phase=STARTING,
+                        keep=keep,
+                        used=self.clock,
+                        learnt=took,
                     )
                 case Evict(apps, release, gpu):
                     claimed.add(gpu)
@@ -379,8 +442,9 @@ class World:
 
     def check(self) -> None:
         for index, total in enumerate(self.cards):
-            used = sum(one.vram for one in self.occupants.values() if one.gpu == index)
-            assert used <= total, "over-committed"
+            here = [one for one in self.occupants.values() if one.gpu == index]
+            declared = sum(one.as_declared().vram for one in here)
+            assert declared <= total, "over-committed"
 
     def happen(self, app: str) -> bool:
         """The next thing in the app's life; False: nothing is under way."""
@@ -405,7 +469,10 @@ class World:
 NEEDS = st.fixed_dictionaries(
     {
         app: st.tuples(
-            st.integers(1, 12000), st.sampled_from([False, False, False, True]), st.booleans()
+            st.integers(1, 12000),
+            st.sampled_from([False, False, False, True]),
+            st.booleans(),
+            st.one_of(st.just(0), st.integers(0, 14000)),
         )
         for app in APPS
     }
@@ -416,7 +483,9 @@ STEPS = st.lists(st.tuples(st.sampled_from(["call", "happen"]), st.sampled_from(
 
 @given(NEEDS, CARDS, STEPS)
 def test_never_too_much_never_the_wrong_one_and_always_an_end(
-    needs: dict[str, tuple[int, bool, bool]], cards: tuple[int, ...], steps: list[tuple[str, str]]
+    needs: dict[str, tuple[int, bool, bool, int]],
+    cards: tuple[int, ...],
+    steps: list[tuple[str, str]],
 ) -> None:
     world = World(needs, cards)
     for step, app in steps:
@@ -436,11 +505,12 @@ def test_never_too_much_never_the_wrong_one_and_always_an_end(
 
 @given(NEEDS, STEPS, st.sampled_from(APPS))
 def test_nobody_starves(
-    needs: dict[str, tuple[int, bool, bool]], steps: list[tuple[str, str]], patient: str
+    needs: dict[str, tuple[int, bool, bool, int]], steps: list[tuple[str, str]], patient: str
 ) -> None:
     """One waits while all the others are called again and again."""
     world = World(
-        {app: (min(need, 6001), False, r) for app, (need, _, r) in needs.items()}, (8000,)
+        {app: (min(need, 6001), False, r, took) for app, (need, _, r, took) in needs.items()},
+        (8000,),
     )
     for step, app in steps:
         world.call(app) if step == "call" else world.happen(app)

@@ -71,6 +71,7 @@ class Driver:
         monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByIndex", lambda index: index)
         monkeypatch.setattr(pynvml, "nvmlDeviceGetMemoryInfo", self.memory)
         monkeypatch.setattr(pynvml, "nvmlDeviceGetName", lambda index: f"card {index}")
+        monkeypatch.setattr(pynvml, "nvmlDeviceGetUUID", lambda index: f"GPU-{index}f3a")
         compute, drawing = self.processes((11, 3000), (12, 500)), self.processes((12, 500))
         for name, users in (("Compute", compute), ("Graphics", drawing)):
             monkeypatch.setattr(pynvml, f"nvmlDeviceGet{name}RunningProcesses", users)
@@ -98,8 +99,8 @@ class Driver:
 def test_nvml_is_opened_once_and_again_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     driver, probe = Driver(monkeypatch), MachineProbe()
     expected = (
-        Gpu(0, "card 0", 12288, 8000, {11: 3000, 12: 500}),
-        Gpu(1, "card 1", 12288, 8001),
+        Gpu(0, "card 0", 12288, 8000, {11: 3000, 12: 500}, "GPU-0f3a"),
+        Gpu(1, "card 1", 12288, 8001, uuid="GPU-1f3a"),
     )
     assert probe.read({}).gpus == expected == probe.read({}).gpus
     assert driver.opened == 1
@@ -125,17 +126,25 @@ def test_failing_driver_is_unknown() -> None:
 
 @pytest.mark.usefixtures("broken_nvml")
 def test_nvidia_smi_is_asked_next(path_folder: Path) -> None:
-    smi(path_folder, "0, NVIDIA GeForce RTX 3060, 12288, 11000\n1, Tesla T4, 15360, 0")
+    rows = [
+        "0, NVIDIA GeForce RTX 3060, 12288, 11000, GPU-8932f937",
+        "1, Tesla T4, 15360, 0, GPU-1",
+    ]
+    smi(path_folder, "\n".join(rows))
     assert MachineProbe().read({}).gpus == (
-        Gpu(0, "NVIDIA GeForce RTX 3060", 12288, 11000),
-        Gpu(1, "Tesla T4", 15360, 0),
+        Gpu(0, "NVIDIA GeForce RTX 3060", 12288, 11000, uuid="GPU-8932f937"),
+        Gpu(1, "Tesla T4", 15360, 0, uuid="GPU-1"),
     )
 
 
 @pytest.mark.usefixtures("no_nvml")
 @pytest.mark.parametrize(
     ("output", "status"),
-    [("No devices were found", 0), ("0, GPU, [N/A], [N/A]", 0), ("0, GPU, 12288, 11000", 9)],
+    [
+        ("No devices were found", 0),
+        ("0, GPU, [N/A], [N/A], GPU-1", 0),
+        ("0, GPU, 12288, 11000, GPU-1", 9),
+    ],
 )
 def test_nvidia_smi_that_fails_is_unknown(path_folder: Path, output: str, status: int) -> None:
     smi(path_folder, output, status)

@@ -1,0 +1,160 @@
+"""Learns what services take of the GPUs: looks at the memory while any of them is at work."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from onegai.catalog import AppSpec
+from onegai.learning import Learning, Reading
+from onegai.policy import Occupant, Phase
+from onegai.profiles import Profiles
+from onegai.resources import Gpu, Memory, vram_of
+from onegai.supervisor.run import Run
+
+log = logging.getLogger(__name__)
+
+BUSY_SECONDS = 1.0
+"""Between two looks while a service starts or is used."""
+IDLE_SECONDS = 5.0
+"""Between two looks while all are idle: a call's rise is told from what was before it."""
+BUSY_WORTH, IDLE_WORTH = 20, 400
+"""A pause is at least so many times as long as a look takes: nvidia-smi needs half a second."""
+
+
+class Sampler:
+    """Feeds ``Learning`` and keeps what it has learnt. ``run`` must be running."""
+
+    def __init__(
+        self,
+        profiles: Profiles,
+        occupants: Callable[[], Mapping[str, Occupant]],
+        run_of: Callable[[str], Run | None],
+    ) -> None:
+        self._profiles = profiles
+        self._occupants = occupants
+        self._run_of = run_of
+        self._learning = Learning()
+        self._gpus: tuple[Gpu, ...] = ()
+        self._changed = asyncio.Event()
+        self._unsaved = False
+        self._looked = float("-inf")
+        """When the last look began, ``time.monotonic``."""
+
+    # --- what is known (tenancy.Gpus) ------------------------------------------------------
+
+    def learnt(self, spec: AppSpec) -> Mapping[int, int]:
+        """Per GPU: VRAM that its recent runs there took, MiB."""
+        by_name = self._profiles.learnt(spec)
+        return {gpu.index: by_name[gpu.name] for gpu in self._gpus if gpu.name in by_name}
+
+    def named(self, device: str) -> int | None:
+        """The index of a device of CUDA_VISIBLE_DEVICES: an index, or how its UUID begins."""
+        if device.isdecimal():
+            return int(device)
+        if not device.startswith("GPU-"):
+            return None
+        found = (gpu.index for gpu in self._gpus if gpu.uuid.startswith(device))
+        return next(found, None)
+
+    # --- what it is told -------------------------------------------------------------------
+
+    def begin(self, app: str) -> None:
+        """The app is about to start."""
+        self._learning.begin(app, time.monotonic())
+        self._changed.set()
+
+    def changed(self) -> None:
+        """A service has become ready."""
+        self._changed.set()
+
+    def end(self, spec: AppSpec) -> None:
+        """The app's run is over: keep what it took."""
+        sample = self._learning.end(spec.app)
+        if sample is not None:
+            self._profiles.add(spec, sample)
+            self._unsaved = True
+            self._changed.set()
+
+    def observe(self, begun: float, memory: Memory) -> None:
+        """A reading of the memory, whoever wanted it. What a fake repeats teaches nothing."""
+        if not memory.gpus:
+            return
+        self._gpus = memory.gpus
+        if memory.fake:
+            return
+        occupants = self._occupants()
+        own = {}
+        for app in occupants:
+            run = self._run_of(app)
+            if run is not None:
+                own[app] = {gpu.index: vram_of(run.seen, [gpu]) or 0 for gpu in self._gpus}
+        self._looked = begun
+        self._learning.observe(Reading(begun, memory, occupants, own))
+
+    # --- its task --------------------------------------------------------------------------
+
+    async def run(self, read: Callable[[], Awaitable[Memory]]) -> None:
+        """Look when something starts or is ready, and now and then while services run.
+
+        Ends on a machine that has no GPU, or pretends to.
+        """
+        cost = 0.0
+        try:
+            while True:
+                await self._something_to_see(cost)
+                if self._unsaved:
+                    content = self._taken_to_save()
+                    await asyncio.to_thread(self._save, content)
+                begun = time.monotonic()
+                await asyncio.to_thread(self._look_for_processes)
+                memory = await read()
+                cost = time.monotonic() - begun
+                if memory.fake or memory.gpus == ():
+                    return
+        finally:
+            if self._unsaved:
+                self._save(self._taken_to_save())
+
+    def _taken_to_save(self) -> dict[str, Any]:
+        self._unsaved = False
+        return self._profiles.content()
+
+    def _save(self, content: dict[str, Any]) -> None:
+        try:
+            self._profiles.save(content)
+        except OSError as error:
+            log.warning("what was learnt of the apps' VRAM cannot be kept: %s", error)
+
+    async def _something_to_see(self, cost: float) -> None:
+        """Return when it is worth a look; ``cost`` is the seconds that the last one took."""
+        while not self._changed.is_set():
+            occupants = self._occupants().values()
+            if any(self._is_at_work(one) for one in occupants):
+                await self._wait(max(BUSY_SECONDS, cost * BUSY_WORTH))
+                break
+            if any(one.need.vram for one in occupants):
+                await self._wait(max(IDLE_SECONDS, cost * IDLE_WORTH))
+                break
+            await self._wait(BUSY_SECONDS if occupants else None)
+        self._changed.clear()
+
+    async def _wait(self, seconds: float | None) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
+
+    def _is_at_work(self, one: Occupant) -> bool:
+        return one.phase is not Phase.READY or one.used >= self._looked
+
+    def _look_for_processes(self) -> None:
+        """Have the runs know their processes. Some milliseconds of /proc."""
+        if any(gpu.by_pid is not None for gpu in self._gpus):
+            for app in self._occupants():
+                run = self._run_of(app)
+                if run is not None:
+                    run.pids()
