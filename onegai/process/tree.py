@@ -55,11 +55,10 @@ class Family:
     def __init__(self, tag: Tag, group: int) -> None:
         self._wanted = {f"{key}={value}".encode() for key, value in tag.environment().items()}
         self._group = group
-        try:
-            self._since = _read(group).started
-        except (OSError, ValueError, IndexError):
-            self._since = 0
+        self._since = 0
         self._seen: dict[int, int] = {}
+        with suppress(OSError, ValueError, IndexError):
+            self._since = self._seen[group] = _read(group).started
 
     def pids(self) -> list[int]:
         """All that are alive, zombies left out. Some milliseconds."""

@@ -18,6 +18,8 @@ class Caller:
     holding: frozenset[str] = frozenset()
     gentle: bool = False
     """Nobody shall make way for it: a restart after a crash, an autostart."""
+    use: bool = True
+    """It will use the service; else it only wants it to be there."""
     since: float = field(default_factory=time.monotonic)
     lease: asyncio.Future[Lease] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
@@ -72,7 +74,7 @@ class Callers:
         for caller in list(self._waiting):
             if caller.lease.done() or (holding is not None and not caller.holding & holding):
                 continue
-            lease = gate.try_enter(paused=holding is not None)
+            lease = gate.try_enter(paused=holding is not None, use=caller.use)
             if lease is None:
                 return
             caller.lease.set_result(lease)

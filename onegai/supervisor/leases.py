@@ -57,6 +57,8 @@ class Gate:
         self._over = False
         self.closed = asyncio.Event()
         """Set once no more leases are given; who holds one for long should give it back."""
+        self.used = False
+        """A call has had a lease."""
         self._inside = 0
         self._left = time.monotonic()
         self._empty: Callable[[], object] | None = None
@@ -77,12 +79,16 @@ class Gate:
         """``time.monotonic`` when the last lease was given back; now, while one is out."""
         return time.monotonic() if self._inside else self._left
 
-    def try_enter(self, *, paused: bool = False) -> Lease | None:
-        """A lease, or None while the gate is shut; with ``paused`` only once it is closed."""
+    def try_enter(self, *, paused: bool = False, use: bool = True) -> Lease | None:
+        """A lease, or None while the gate is shut; with ``paused`` only once it is closed.
+
+        ``use``: it is for a call, and not just to see that the service is there.
+        """
         with self._lock:
             if not self._open and (not paused or self.closed.is_set()):
                 return None
             self._inside += 1
+            self.used = self.used or use
             return Lease(self, self._url)
 
     def enter_again(self) -> Lease | None:

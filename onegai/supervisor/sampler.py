@@ -72,10 +72,13 @@ class Sampler:
         """A service has become ready."""
         self._changed.set()
 
-    def end(self, spec: AppSpec) -> None:
-        """The app's run is over: keep what it took."""
+    def end(self, spec: AppSpec, *, used: bool) -> None:
+        """The app's run is over: keep what it took, if it was ``used``.
+
+        Many load their model at the first call, so a run without one says little.
+        """
         sample = self._learning.end(spec.app)
-        if sample is not None:
+        if sample is not None and used:
             self._profiles.add(spec, sample)
             self._unsaved = True
             self._changed.set()
@@ -108,8 +111,7 @@ class Sampler:
             while True:
                 await self._something_to_see(cost)
                 if self._unsaved:
-                    content = self._taken_to_save()
-                    await asyncio.to_thread(self._save, content)
+                    await self._save_in_thread()
                 begun = time.monotonic()
                 await asyncio.to_thread(self._look_for_processes)
                 memory = await read()
@@ -118,11 +120,17 @@ class Sampler:
                     return
         finally:
             if self._unsaved:
-                self._save(self._taken_to_save())
+                self._save(self._profiles.content())
 
-    def _taken_to_save(self) -> dict[str, Any]:
+    async def _save_in_thread(self) -> None:
+        """Ends only once it is saved, even if it is cancelled."""
         self._unsaved = False
-        return self._profiles.content()
+        saving = asyncio.ensure_future(asyncio.to_thread(self._save, self._profiles.content()))
+        try:
+            await asyncio.shield(saving)
+        except asyncio.CancelledError:
+            await saving
+            raise
 
     def _save(self, content: dict[str, Any]) -> None:
         try:

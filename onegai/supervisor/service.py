@@ -157,13 +157,13 @@ class Service:
         """
         self._by_hand = True
         if self.tenancy.state is not State.READY:
-            (await self._wait(Caller())).release()
+            (await self._wait(Caller(use=False))).release()
 
     def want(self, *, gentle: bool = False) -> None:
         """Have it started, by the user's wish, without waiting. A failure becomes its state."""
         self._by_hand = True
         if self.tenancy.state is not State.READY and not self._closing:
-            self.tenancy.callers.wish(Caller(gentle=gentle))
+            self.tenancy.callers.wish(Caller(gentle=gentle, use=False))
 
     async def stop(self, force: bool = False) -> None:
         """Return once it is stopped. Waits for the leases; with ``force`` it breaks them."""
@@ -284,6 +284,7 @@ class Service:
         self._failure = None
         run = Run(self._home, self.spec, self.log, self._http)
         self.tenancy.begin(run)
+        gate: Gate | None = None
         try:
             try:
                 self._check_can_start()
@@ -305,7 +306,7 @@ class Service:
             pids = await run.end()
             if self.spec.vram:
                 await self._admission.given_back(pids)
-            self._sampler.end(self.spec)
+            self._sampler.end(self.spec, used=gate is not None and gate.used)
             self.tenancy.begin(None)
             self._admission.changed(given_back=self.spec.vram > 0)
             self.tenancy.enter(State.FAILED if self._failure else State.STOPPED)
