@@ -54,14 +54,14 @@ function row(app, service) {
   }
   const stateCell = element("td");
   stateCell.append(element("span", app.active || !app.type ? state : "off", state));
-  if (service && service.reason) stateCell.append(element("small", service.reason));
+  if (service) stateCell.append(...remarks(service).map((text) => element("small", text)));
   const functions = app.functions.map((item) => item.name).join(", ");
   const actions = element("td");
   if (app.installable && !app.installed && state !== "installing") {
     actions.append(action("install", "/app/install", { app: app.app }));
   }
   if (service && app.installed && app.active) {
-    if (["ready", "starting", "stopping"].includes(state)) {
+    if (["queued", "starting", "ready", "parked", "stopping"].includes(state)) {
       actions.append(action("stop", "/service/stop", { app: app.app }));
     } else {
       actions.append(action("start", "/service/start", { app: app.app, wait: false }));
@@ -83,12 +83,26 @@ function row(app, service) {
   line.append(
     name,
     stateCell,
-    element("td", service && service.rss !== null ? service.rss + " MB" : ""),
+    element("td", service ? memoryOf(service) : ""),
     element("td", app.size ? app.size + " MB" : ""),
     element("td", functions),
     actions,
   );
   return line;
+}
+
+function remarks(service) {
+  const found = service.reason ? [service.reason] : [];
+  if (service.place) found.push(`number ${service.place} in line for memory`);
+  if (service.making_way) found.push("makes way for another app");
+  if (service.calls) found.push(`calls: ${service.calls} run, ${service.queued} wait`);
+  return found;
+}
+
+function memoryOf(service) {
+  if (service.rss === null) return "";
+  const vram = service.vram_used ?? Math.max(service.vram, service.vram_learnt ?? 0);
+  return service.rss + " MB" + (vram ? `, ${gb(vram)} VRAM` : "");
 }
 
 function showMemory(memory) {

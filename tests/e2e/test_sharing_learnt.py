@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from onegai.errors import NotEnoughMemory
+from onegai.errors import NeverReady, NotEnoughMemory
 from onegai.schema import State
 from tests.e2e.test_sharing import Stage
 
@@ -100,7 +100,7 @@ async def test_a_run_that_did_not_get_ready_teaches_nothing(stage: Stage) -> Non
     never = {"ready": {"log": "never said"}, "start_timeout": 0.5}
     stage.app("chat", 2, "--mib", str(5 * GB), **never)
     async with stage.open():
-        with pytest.raises(NotReady):
+        with pytest.raises(NeverReady):
             await stage.engine.start("chat")
         assert (await stage.status("chat")).vram_learnt is None
     assert not stage.home.profiles.exists()
