@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import psutil
@@ -25,7 +26,7 @@ class Gpu:
     total: int
     free: int
     by_pid: Mapping[int, int] | None = None
-    """What each process has; None: the driver does not say (on WSL2, for one)."""
+    """What each process has; None: the driver does not say (on WSL2 and in containers)."""
     uuid: str = ""
     """As CUDA_VISIBLE_DEVICES takes it, ``GPU-…``; empty: unknown."""
 
@@ -147,11 +148,23 @@ def _gpu(index: int) -> Gpu:
     except pynvml.NVMLError:
         users = None
     by_pid: dict[int, int] | None = None
-    if users is not None and all(user.usedGpuMemory is not None for user in users):
+    if (
+        users is not None
+        and _pids_are_ours()
+        and all(user.usedGpuMemory is not None for user in users)
+    ):
         # A process that computes and draws is in both lists, each time with all of its memory.
         by_pid = {int(user.pid): int(user.usedGpuMemory) // MIB for user in users}
     uuid = str(pynvml.nvmlDeviceGetUUID(handle))
     return Gpu(index, name, int(memory.total) // MIB, int(memory.free) // MIB, by_pid, uuid)
+
+
+def _pids_are_ours() -> bool:
+    """Does this process see the pids that the driver does, those of the first pid namespace?
+
+    Its inode never changes: PROC_PID_INIT_INO in Linux' include/linux/proc_ns.h.
+    """
+    return Path("/proc/self/ns/pid").stat().st_ino == 0xEFFFFFFC
 
 
 def _by_nvidia_smi() -> tuple[Gpu, ...] | None:

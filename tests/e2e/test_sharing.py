@@ -108,9 +108,17 @@ class Stage:
         return status
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[None]:
-        """The engine runs inside; all the time somebody watches that the card is not overfull."""
+    async def running(self) -> AsyncIterator[None]:
+        """The engine runs inside."""
         self.home.services.write_text(json.dumps(self.apps))
+        async with Engine(self.home, Settings(password="x"), probe=self.probe) as engine:
+            self.engine = engine
+            yield
+        assert strays(self.home.root) == []
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """The same; all the time somebody watches that the card is not overfull."""
         over = threading.Event()
 
         def watch() -> None:
@@ -120,14 +128,12 @@ class Stage:
         watcher = threading.Thread(target=watch)
         watcher.start()
         try:
-            async with Engine(self.home, Settings(password="x"), probe=self.probe) as engine:
-                self.engine = engine
+            async with self.running():
                 yield
         finally:
             over.set()
             watcher.join()
         assert self.probe.most <= CARD, "over-committed"
-        assert strays(self.home.root) == []
 
 
 @pytest.fixture

@@ -72,6 +72,7 @@ class Driver:
         monkeypatch.setattr(pynvml, "nvmlDeviceGetMemoryInfo", self.memory)
         monkeypatch.setattr(pynvml, "nvmlDeviceGetName", lambda index: f"card {index}")
         monkeypatch.setattr(pynvml, "nvmlDeviceGetUUID", lambda index: f"GPU-{index}f3a")
+        monkeypatch.setattr(resources, "_pids_are_ours", lambda: True)
         compute, drawing = self.processes((11, 3000), (12, 500)), self.processes((12, 500))
         for name, users in (("Compute", compute), ("Graphics", drawing)):
             monkeypatch.setattr(pynvml, f"nvmlDeviceGet{name}RunningProcesses", users)
@@ -109,6 +110,17 @@ def test_nvml_is_opened_once_and_again_after_a_failure(monkeypatch: pytest.Monke
     driver.broken = False
     assert probe.read({}).gpus == expected
     assert driver.opened == 2
+
+
+@pytest.mark.usefixtures("path_folder")
+def test_in_a_container_the_pids_of_the_driver_mean_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Driver(monkeypatch)
+    monkeypatch.setattr(resources, "_pids_are_ours", lambda: False)
+    gpus = MachineProbe().read({}).gpus
+    assert gpus is not None
+    assert [gpu.by_pid for gpu in gpus] == [None, None]
 
 
 def test_vram_of_processes() -> None:
