@@ -140,7 +140,8 @@ async def test_idle_stops_race_calls(stage: Stage) -> None:
     found = sum((race.found for race in races), Counter[str]())
     print(dict(found))
     assert found.total() == ROUNDS
-    assert min(found["ready"], found["stopping"], found["stopped"]) >= ROUNDS // 10, found
+    assert min(found["ready"], found["stopping"] + found["stopped"]) >= ROUNDS // 4, found
+    assert min(found["stopping"], found["stopped"]) >= ROUNDS // 20, found
     for number, race in enumerate(races):
         # Each process that was started has answered, none after its successor, and all are gone.
         started = stage.home.app_log(f"app{number}").read_text().split()
