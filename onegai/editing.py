@@ -72,9 +72,16 @@ def replace_config(
 ) -> Change:
     """Make config.json hold this. ``check`` raises ConfigError for what cannot be used.
 
-    Raises UnreadableFile, IfMatchMissing, LostUpdate, BadRequest, RemoteEditOff and NotWritten;
-    the file is as it was then.
+    Waits for others that change files. Raises EditLocked, UnreadableFile, IfMatchMissing,
+    LostUpdate, BadRequest, RemoteEditOff and NotWritten; the file is as it was then.
     """
+    with home.editing():
+        return _replace_config(home, sent, if_match, check)
+
+
+def _replace_config(
+    home: Home, sent: Values, if_match: str | None, check: Callable[[Values], Settings]
+) -> Change:
     (stored,), etag = _read(home, home.config)
     _check_match(if_match, etag, "/config/get_json")
     errors = _Errors()
@@ -106,6 +113,13 @@ def replace_services(
 
     ``overrides`` are config.json's ``apps``. Raises as ``replace_config``.
     """
+    with home.editing():
+        return _replace_services(home, sent, if_match, overrides)
+
+
+def _replace_services(
+    home: Home, sent: Values, if_match: str | None, overrides: Mapping[str, Values]
+) -> Change:
     paths = home.services, home.services_local
     (shipped, local), etag = _read(home, *paths)
     _check_match(if_match, etag, "/service/get_json")

@@ -22,7 +22,7 @@ they can be translated without touching the places that raise.
     │   ├── NotInstalled 409 · InstallBroken 409 · Installing 409 · NoInstallScript 409
     │   ├── InstalledByHand 409 · Busy 409 · NotRemovable 409 · JobNotDone 409
     │   ├── PortTaken 409 · Stopped 409 · ShuttingDown 503
-    │   ├── UnreadableFile 409 · LostUpdate 412
+    │   ├── UnreadableFile 409 · LostUpdate 412 · EditLocked 503
     │   ├── NotEnoughMemory 503 · NoGpu 503 · TooLarge 409 · KeptInTheWay 409 · Deadlock 409
     │   ├── NoRoomInTime 503 · RestartWithoutRoom 503
     │   └── QueueFull 429 · QueueTimeout 503
@@ -414,6 +414,15 @@ class LostUpdate(ConflictError):
     status = 412
     text = "it has changed since you read it; nothing was written"
     hint = "GET {path} again, make your change anew, and send it with the new ETag"
+
+
+class EditLocked(ConflictError):
+    """Another process changes config.json or services.local.json, and takes long over it."""
+
+    code = "edit_locked"
+    status = 503
+    text = "process {pid} is changing config.json or services.local.json; nothing was written"
+    hint = "try again; if that process hangs, end it"
 
 
 class NotEnoughMemory(ConflictError):

@@ -6,16 +6,17 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 
 from onegai import jsonfile
-from onegai.errors import HomeLocked
+from onegai.errors import EditLocked, HomeLocked, NotWritten
 
 LOCK_SECONDS = 1.0
+EDIT_SECONDS = 10.0
 
 Stamp = tuple[int, int, int]
 
@@ -146,6 +147,32 @@ class Home:
                 yield
             finally:
                 self.server_file.unlink(missing_ok=True)
+
+    @contextmanager
+    def editing(self) -> Iterator[None]:
+        """Be the only one that changes config.json and services.local.json: read, then write them.
+
+        Other threads and processes wait, up to 10 s, so this does not belong on an event loop; and
+        it cannot be had twice. Raises EditLocked, naming the holder, and NotWritten.
+        """
+        path = self.root / "data" / "edit.lock"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = path.open("a+")
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise NotWritten(file=self.relative(path), reason=reason) from None
+        deadline = time.monotonic() + EDIT_SECONDS
+        with lock:
+            while not _try_lock(lock):
+                if time.monotonic() > deadline:
+                    lock.seek(0)
+                    raise EditLocked(pid=lock.read() or "?")
+                time.sleep(0.01)
+            with suppress(OSError):
+                os.ftruncate(lock.fileno(), 0)
+                os.write(lock.fileno(), b"%d" % os.getpid())
+            yield
 
     def _lock_file(self) -> Path:
         return self.root / "data" / "server.lock"

@@ -99,28 +99,37 @@ def load_settings(
     an open host.
     """
     where = home.relative(home.config)
+    made = False
     try:
         stored = jsonfile.read(home.config)
+        if stored is None:
+            stored, made = _new_config(home)
     except jsonfile.Unreadable as error:
         raise ConfigError(
             where=where,
             reason=error.reason,
             do="correct it there; or move the file away, and a new one with a new password is made",
         ) from None
-    made = stored is None
-    if stored is None:
-        stored = {
-            "username": "onegai",
-            "password": secrets.token_urlsafe(15),
-            "host": "127.0.0.1",
-            "port": 58080,
-            "apps": {},
-        }
-        if home.schema("config").is_file():
-            stored = {"$schema": home.relative(home.schema("config")), **stored}
-        jsonfile.write(home.config, stored)
     settings, problems = effective_settings(home, stored, arguments, environ)
     return settings, problems, made
+
+
+def _new_config(home: Home) -> tuple[dict[str, Any], bool]:
+    """Make config.json, unless another program has just done that (then False)."""
+    values: dict[str, Any] = {
+        "username": "onegai",
+        "password": secrets.token_urlsafe(15),
+        "host": "127.0.0.1",
+        "port": 58080,
+        "apps": {},
+    }
+    if home.schema("config").is_file():
+        values = {"$schema": home.relative(home.schema("config")), **values}
+    with home.editing():
+        if (stored := jsonfile.read(home.config)) is not None:
+            return stored, False
+        jsonfile.write(home.config, values)
+    return values, True
 
 
 def effective_settings(
@@ -212,7 +221,12 @@ def remember(home: Home, key: str, value: Any) -> None:
 
     Raises ConfigError when the file does not parse; it is not touched then.
     """
-    stored = stored_config(home)
+    with home.editing():
+        change_key(home, stored_config(home), key, value)
+
+
+def change_key(home: Home, stored: Mapping[str, Any], key: str, value: Any) -> None:
+    """The same, with what ``stored_config`` has given inside ``home.editing``."""
     if stored.get(key) != value:
         jsonfile.write(home.config, {**stored, key: value})
 

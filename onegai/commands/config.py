@@ -62,13 +62,19 @@ def _in_effect(home: Home, key: str) -> str:
 def set_key(home: Home, key: str, text: str) -> Any:
     """Set a key after checking that the file is usable then; gives what was set.
 
-    Raises ConfigError and Failure; the file is not touched then.
+    Raises ConfigError, EditLocked, NotWritten and Failure; the file is not touched then.
     """
-    from onegai.settings import load_settings, remember, stored_config
+    from onegai.settings import load_settings
 
-    if not home.config.exists():
-        load_settings(home, {}, {})
+    if not home.config.exists() and load_settings(home, {}, {})[2]:
         click.echo("made config.json with a random password", err=True)
+    with home.editing():
+        return _set_key(home, key, text)
+
+
+def _set_key(home: Home, key: str, text: str) -> Any:
+    from onegai.settings import change_key, stored_config
+
     stored = stored_config(home)
     head, *path = key.split(".")
     check = _check_app(home, path) if head == "apps" else _check_setting(home, key)
@@ -80,7 +86,7 @@ def set_key(home: Home, key: str, text: str) -> Any:
         except ConfigError as error:
             refusal = refusal or error
             continue
-        remember(home, head, changed)
+        change_key(home, stored, head, changed)
         return value
     assert refusal is not None
     raise refusal

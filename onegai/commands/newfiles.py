@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +22,15 @@ PORTS = range(58201, 59000)
 
 
 def make_app(home: Home, wanted: Wanted) -> Recipe:
-    """Write the files and the entry. Raises Failure; OSError where that is not possible."""
+    """Write the files and the entry.
+
+    Raises Failure and EditLocked; OSError and NotWritten where that is not possible.
+    """
     check(wanted)
     _check_free(home, wanted.app)
     repository = look(wanted.git, APP_FILE) if wanted.git else None
-    with _one_at_a_time(home):
+    # Another ``new`` would take the same port.
+    with home.editing():
         _check_free(home, wanted.app)
         port = 0 if wanted.url else free_port(_ports(home))
         recipe = make(wanted, port, repository)
@@ -74,17 +77,6 @@ def place(home: Home, app: str, recipe: Recipe) -> None:
             with suppress(OSError):
                 path.rmdir() if path.is_dir() else path.unlink()
         raise
-
-
-@contextmanager
-def _one_at_a_time(home: Home) -> Iterator[None]:
-    """Another ``new`` would take the same port, or lose the entry of this one."""
-    folder = os.open(home.root, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(folder)
 
 
 def _ports(home: Home) -> set[int]:

@@ -209,6 +209,14 @@ def form(*parts: tuple[str, str | None, bytes]) -> tuple[bytes, str]:
     return body + b"--xYx--\r\n", "multipart/form-data; boundary=xYx"
 
 
+def alive(pid: int) -> bool:
+    """There is such a process, and it is no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
 def strays(home: Path) -> list[str]:
     """Processes that carry the home's tag, as "pid command"."""
     found = []

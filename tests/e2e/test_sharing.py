@@ -291,19 +291,6 @@ async def test_a_start_that_nobody_waits_for_is_abandoned(stage: Stage) -> None:
         await stage.until("slow", lambda status: status.state is State.STOPPED)
 
 
-async def test_idle_services_stop_and_calls_race_them(stage: Stage) -> None:
-    stage.app("chat", 0, idle_timeout=0.02)
-    async with stage.open():
-        starts = set()
-        for round_ in range(1000):
-            assert await stage.call("chat", round=round_)
-            starts.add((await stage.status("chat")).pid)
-            # Each tenth comes around the moment when it has been idle for long enough.
-            await asyncio.sleep(0.018 if round_ % 10 == 0 else 0.0)
-        await stage.until("chat", lambda status: status.state is State.STOPPED)
-        assert len(starts) > 1
-
-
 RELEASE = {"post": "/free", "json": {"all": True}}
 
 

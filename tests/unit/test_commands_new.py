@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-import re
 import resource
 import shutil
 import socket
 import subprocess
 import sys
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -57,7 +55,7 @@ def files(home: Home) -> dict[str, str]:
     return {
         str(path.relative_to(home.root)): path.read_text()
         for path in home.root.rglob("*")
-        if path.is_file()
+        if path.is_file() and path != home.root / "data" / "edit.lock"
     }
 
 
@@ -192,6 +190,7 @@ def test_full_disk_leaves_nothing_behind(home: Home, root: Path, limit: int) -> 
     """A limit on the size of files fails at the first one, at a later one, at the entry."""
     jsonfile.write(home.services_local, {"_": "x" * 3000})
     before = files(home)
+    (home.root / "data").mkdir()
     folders = {path for path in home.root.rglob("*") if path.is_dir()}
     done = subprocess.run(
         [sys.executable, "-m", "onegai", "new", "x", *LIBRARY],
@@ -215,17 +214,25 @@ def test_folder_that_cannot_be_written(home: Home) -> None:
     assert set(files(home)) == {"services.json", "tests"}
 
 
+def has_open(pid: int, name: str) -> bool:
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):
+            if link.readlink().name == name:
+                return True
+    return False
+
+
 def test_one_waits_for_another(home: Home, root: Path) -> None:
-    folder = os.open(home.root, os.O_RDONLY)
-    fcntl.flock(folder, fcntl.LOCK_EX)
     words = [sys.executable, "-m", "onegai", "new", "x", *LIBRARY]
-    with subprocess.Popen(words, cwd=root, stdout=subprocess.DEVNULL) as process:
-        waiting = re.compile(rf"-> FLOCK .* {process.pid} ")
-        while not waiting.search(Path("/proc/locks").read_text()):
-            assert process.poll() is None
-        entry = {"type": "webapi", "exec": "x", "port": newfiles.free_port([])}
-        jsonfile.write(home.services_local, {"first": entry})
-        os.close(folder)
+    with ExitStack() as processes:
+        with home.editing():
+            process = processes.enter_context(
+                subprocess.Popen(words, cwd=root, stdout=subprocess.DEVNULL)
+            )
+            while not has_open(process.pid, "edit.lock"):
+                assert process.poll() is None
+            entry = {"type": "webapi", "exec": "x", "port": newfiles.free_port([])}
+            jsonfile.write(home.services_local, {"first": entry})
         assert process.wait(60) == 0
     catalog = load_catalog(home, {})
     assert list(catalog.specs) == ["first", "x"]

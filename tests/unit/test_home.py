@@ -13,7 +13,7 @@ import pytest
 
 import onegai
 from onegai import jsonfile
-from onegai.errors import HomeLocked
+from onegai.errors import EditLocked, HomeLocked, NotWritten
 from onegai.home import Home
 
 HOLDER = textwrap.dedent(
@@ -134,3 +134,20 @@ def test_looking_for_the_server_does_not_keep_it_from_starting(
     finally:
         enough.set()
         looker.join()
+
+
+def test_editing_waits_and_then_names_the_holder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onegai.home.EDIT_SECONDS", 0.1)
+    home = Home(tmp_path / "new")
+    with home.editing(), pytest.raises(EditLocked, match=f"process {os.getpid()} "), home.editing():
+        pass
+    with home.editing():
+        pass
+
+
+def test_editing_says_why_it_cannot_be_had(tmp_path: Path) -> None:
+    (tmp_path / "data").touch()
+    with pytest.raises(NotWritten, match=r"data/edit\.lock could not be written: File exists"):
+        Home(tmp_path).editing().__enter__()
