@@ -95,6 +95,7 @@ def test_one_that_left_everything_stays_a_member_once_seen(spawn: Spawn, tmp_pat
     family = tree.Family(tag, process.pid)
     until(lambda: len(family.pids()) == 2)
     (runaway,) = set(family.pids()) - {process.pid}
+    until(lambda: Path(f"/proc/{runaway}/comm").read_text() == "sleep\n")
     process.kill()
     process.wait()
     until(lambda: family.pids() == [runaway])
