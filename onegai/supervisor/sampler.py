@@ -125,7 +125,8 @@ class Sampler:
     async def _save_in_thread(self) -> None:
         """Ends only once it is saved, even if it is cancelled."""
         self._unsaved = False
-        saving = asyncio.ensure_future(asyncio.to_thread(self._save, self._profiles.content()))
+        content = self._profiles.content()
+        saving = asyncio.get_running_loop().run_in_executor(None, self._save, content)
         try:
             await asyncio.shield(saving)
         except asyncio.CancelledError:
