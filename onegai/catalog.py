@@ -6,6 +6,8 @@ the later source names wins.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import shlex
 from collections import defaultdict
@@ -209,6 +211,13 @@ class AppSpec(BaseModel):
     def calls_at_once(self) -> int:
         """``concurrency``, or what suits the type: Gradio and commands are used one by one."""
         return self.concurrency or (1 if self.type in ("gradio", "command") else 8)
+
+    @property
+    def started_as(self) -> str:
+        """Tells one way to start its process from another. A hash: ``env`` may hold secrets."""
+        facts = self.model_dump(mode="json", include={"type", "port", "exec", "cwd", "env"})
+        text = json.dumps(facts, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
     def vram_mib(self) -> int:

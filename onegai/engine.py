@@ -114,7 +114,7 @@ class Engine:
             home,
             self._catalog,
             probe or machine_probe(),
-            settings.vram_headroom,
+            settings,
             self.calls,
         )
         self.transport: Transport
@@ -150,7 +150,7 @@ class Engine:
             log.info("config.json or services.json has changed: read again")
             self._sources = replace(self._sources, roots=roots(self.settings.file_roots))
             self._plugins.adopt(self._catalog.specs)
-            self._supervisor.adopt(self._catalog, self.settings.vram_headroom)
+            self._supervisor.adopt(self._catalog, self.settings)
 
     @property
     def specs(self) -> Mapping[str, AppSpec]:

@@ -78,6 +78,15 @@ class Home:
         return self.root / "data" / "files"
 
     @property
+    def process_notes(self) -> Path:
+        """data/processes: which service runs as which process."""
+        return self.root / "data" / "processes"
+
+    def process_note(self, app: str) -> Path:
+        """data/processes/{app}.json, while its service is ready."""
+        return self.process_notes / f"{app}.json"
+
+    @property
     def profiles(self) -> Path:
         """data/vram.json: what the recent runs of each app took."""
         return self.root / "data" / "vram.json"

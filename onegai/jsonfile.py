@@ -78,10 +78,11 @@ def parse(data: bytes) -> dict[str, Any]:
     return value
 
 
-def write(path: Path, value: Any, mode: int = 0o600) -> None:
+def write(path: Path, value: Any, mode: int = 0o600, *, durable: bool = True) -> None:
     """Replace the file in one step: a reader sees the old text or the new, never a part.
 
-    Raises OSError (a full disk, say), and then the old file is as it was.
+    ``durable``: it outlives a power cut, which takes the disk some milliseconds. Raises OSError (a
+    full disk, say), and then the old file is as it was.
     """
     text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -92,7 +93,8 @@ def write(path: Path, value: Any, mode: int = 0o600) -> None:
             os.fchmod(file.fileno(), mode)
             file.write(text)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -6,8 +6,6 @@ stands for how the app was started: runs of another command line say nothing of 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import math
 import statistics
@@ -57,7 +55,7 @@ class Profiles:
         profiles = self._apps.get(spec.app)
         if not profiles:
             return {}
-        of = _fingerprint(spec)
+        of = spec.started_as
         return {
             gpu: math.ceil(statistics.median(run.peak for run in profile.runs))
             for gpu, profile in profiles.items()
@@ -66,7 +64,7 @@ class Profiles:
 
     def add(self, spec: AppSpec, sample: Sample) -> None:
         """One more run. ``save`` makes it last."""
-        of = _fingerprint(spec)
+        of = spec.started_as
         profiles = self._apps.setdefault(spec.app, {})
         profile = profiles.get(sample.gpu)
         if profile is None or profile.of != of:
@@ -82,9 +80,3 @@ class Profiles:
     def save(self, content: dict[str, Any]) -> None:
         """Write the file. Raises OSError."""
         jsonfile.write(self._path, content)
-
-
-def _fingerprint(spec: AppSpec) -> str:
-    """A hash, as ``env`` may hold secrets."""
-    facts = [spec.exec, spec.cwd, sorted(spec.env.items())]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]

@@ -44,6 +44,9 @@ class Settings(BaseModel):
     remote_edit: Switch = Field(
         default=False, description="1: everything can be changed over HTTP, commands too"
     )
+    stop_children: Switch = Field(
+        default=True, description="0: services live on when OneGAI stops, and it goes on with them"
+    )
     vram_headroom: float = Field(default=0.0, ge=0, description="GB that stay free on the GPU")
     max_json: int = Field(default=32 * MIB, gt=0, description="bytes of a request body of JSON")
     max_upload: int = Field(
@@ -76,7 +79,7 @@ FILE_ONLY = frozenset({"apps", "remote_edit"})
 AT_START = frozenset({"host", "port", "disable_docs", "max_json", "max_upload"})
 """Settings that are read when the server starts; a change of one waits for the next start."""
 
-LATER = frozenset({"openai_key", "stop_children", "loapi"})
+LATER = frozenset({"openai_key", "loapi"})
 """Keys of the contract that are accepted and do nothing yet."""
 
 

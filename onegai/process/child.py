@@ -10,9 +10,10 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from onegai.catalog import AppSpec
 from onegai.errors import ExecNotFound
@@ -89,13 +90,19 @@ def _find_program(app: str, program: str, folder: Path) -> str:
 class Child:
     """A running child. ``ended`` is set once the child and all it started are gone."""
 
-    def __init__(self, process: subprocess.Popen[bytes], tag: tree.Tag) -> None:
-        self._process = process
+    def __init__(
+        self, pid: int | None, tag: tree.Tag, end: Coroutine[Any, Any, int | None]
+    ) -> None:
+        """``end`` gives the exit status of the process that leads; None: nobody knows it."""
+        self.pid = pid
+        """Of the process that was started; also its group and session. None: it is gone."""
+        self.exit_status: int | None = None
+        """None while it runs, or if it is not known; negative: killed by that signal."""
         self._tag = tag
-        self._family = tree.Family(tag, process.pid)
+        self._family = tree.Family(tag, pid)
         self.ended = asyncio.Event()
         self._leader_ended = asyncio.Event()
-        self._watcher = asyncio.create_task(self._watch())
+        self._watcher = asyncio.create_task(self._watch(end))
 
     @classmethod
     async def spawn(
@@ -136,12 +143,19 @@ class Child:
             raise ExecNotFound(app=tag.app, reason=f"{arguments[0]}: {error.strerror}") from None
         finally:
             os.close(output)
-        return cls(process, tag)
+        return cls(process.pid, tag, _end_of_child(process))
 
-    @property
-    def pid(self) -> int:
-        """Pid of the process that was started; also its group and session."""
-        return self._process.pid
+    @classmethod
+    def adopted(cls, pid: int | None, tag: tree.Tag) -> Child:
+        """One that an earlier OneGAI has started. Of ``pid`` None only tagged processes are left.
+
+        Raises ProcessLookupError when it has ended by now.
+        """
+        return cls(pid, tag, _nothing() if pid is None else _end_of(os.pidfd_open(pid)))
+
+    def leave(self) -> None:
+        """Watch it no more."""
+        self._watcher.cancel()
 
     def pids(self) -> list[int]:
         """Everything alive that belongs to this child. Takes some milliseconds."""
@@ -153,16 +167,12 @@ class Child:
         return self._family.seen
 
     @property
-    def exit_status(self) -> int | None:
-        """None while it runs; negative: killed by that signal."""
-        return self._process.returncode
-
-    @property
     def how_it_ended(self) -> str:
         """The exit status in words."""
-        code = self._process.returncode
+        code = self.exit_status
         if code is None:
-            return "still running"
+            over = self._leader_ended.is_set()
+            return "an earlier OneGAI had started it" if over else "still running"
         if code < 0:
             try:
                 return f"killed by {signal.Signals(-code).name}"
@@ -187,8 +197,9 @@ class Child:
     def _signal(self, number: signal.Signals) -> None:
         # Before the first of them ends: who its children are can only be seen while it lives.
         family = self.pids()
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, number)
+        if self.pid is not None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, number)
         for pid in family:
             with suppress(ProcessLookupError, PermissionError):
                 if os.getpgid(pid) != self.pid:
@@ -223,11 +234,11 @@ class Child:
         """Let the zombies go that the subreaper has adopted from it. Some milliseconds."""
         self._family.reap()
 
-    async def _watch(self) -> None:
-        code = await _end_of(self._process)
+    async def _watch(self, end: Coroutine[Any, Any, int | None]) -> None:
+        self.exit_status = await end
         self._leader_ended.set()
         # A launcher that succeeded may have left the real service behind it.
-        while code == 0 and await self._left_any():
+        while (self.exit_status == 0 or self.pid is None) and await self._left_any():
             await asyncio.sleep(0.25)
         self.ended.set()
 
@@ -239,9 +250,17 @@ class Child:
         return bool(self.pids())
 
 
-async def _end_of(process: subprocess.Popen[bytes]) -> int:
-    """The exit status of a process, once it has ended (pidfd_open(2), Linux 5.3)."""
-    descriptor = os.pidfd_open(process.pid)
+async def _end_of_child(process: subprocess.Popen[bytes]) -> int:
+    await _end_of(os.pidfd_open(process.pid))
+    return process.wait()
+
+
+async def _nothing() -> None:
+    """The end of a process that is gone already."""
+
+
+async def _end_of(descriptor: int) -> None:
+    """Return once the process has ended (pidfd_open(2), Linux 5.3)."""
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
     loop.add_reader(descriptor, ended.set)
@@ -250,4 +269,3 @@ async def _end_of(process: subprocess.Popen[bytes]) -> int:
     finally:
         loop.remove_reader(descriptor)
         os.close(descriptor)
-    return process.wait()

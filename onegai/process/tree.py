@@ -52,13 +52,15 @@ class Family:
     environment and outlives its parent (its new parent is then a subreaper, this process).
     """
 
-    def __init__(self, tag: Tag, group: int) -> None:
+    def __init__(self, tag: Tag, group: int | None) -> None:
+        """``group`` is the pid of its leader; None: only what is tagged belongs to it."""
         self._wanted = {f"{key}={value}".encode() for key, value in tag.environment().items()}
         self._group = group
         self._since = 0
         self._seen: dict[int, int] = {}
-        with suppress(OSError, ValueError, IndexError):
-            self._since = self._seen[group] = _read(group).started
+        if group is not None:
+            with suppress(OSError, ValueError, IndexError):
+                self._since = self._seen[group] = _read(group).started
 
     def pids(self) -> list[int]:
         """All that are alive, zombies left out. Some milliseconds."""
@@ -98,6 +100,38 @@ class Family:
         if one.group == self._group or self._seen.get(one.pid) == one.started:
             return True
         return _is_tagged(one.pid, self._wanted)
+
+
+def started(pid: int) -> int:
+    """When the process was made, in clock ticks since the boot. Raises OSError when it is gone."""
+    try:
+        return _read(pid).started
+    except (ValueError, IndexError):
+        raise ProcessLookupError(pid) from None
+
+
+def tagged(home: Path) -> dict[str, list[int]]:
+    """Per app: the processes of its service that carry this home's tag, zombies left out.
+
+    This process and those that it descends from are none of them, whatever they carry.
+    """
+    wanted = {f"ONEGAI_HOME={home}".encode(), b"ONEGAI_ROLE=service"}
+    everybody = {one.pid: one for one in _processes()}
+    ancestors, pid = set(), os.getppid()
+    while pid in everybody and pid not in ancestors:
+        ancestors.add(pid)
+        pid = everybody[pid].parent
+    found: dict[str, list[int]] = {}
+    for one in everybody.values():
+        if one.zombie or one.pid in ancestors:
+            continue
+        with suppress(OSError):
+            variables = _content(f"/proc/{one.pid}/environ").split(b"\0")
+            if wanted <= set(variables):
+                name = next((v for v in variables if v.startswith(b"ONEGAI_APP=")), b"")
+                app = name.partition(b"=")[2].decode("utf-8", "replace")
+                found.setdefault(app, []).append(one.pid)
+    return found
 
 
 def become_subreaper() -> None:

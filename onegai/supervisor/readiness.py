@@ -69,23 +69,28 @@ def check_port_free(spec: AppSpec) -> None:
 
 
 async def wait_until_ready(
-    spec: AppSpec, child: Child, log: LogFile, offset: int, session: aiohttp.ClientSession
+    spec: AppSpec,
+    child: Child,
+    log: LogFile,
+    offset: int | None,
+    session: aiohttp.ClientSession,
 ) -> None:
     """Return once the child's own listener answers as ``spec.ready`` asks.
 
-    ``offset`` is the log's size before the start. Raises NeverReady or PortTaken; the child's end
+    ``offset`` is the log's size before the start; None: it has been ready before, and need not say
+    so in its log once more. Raises NeverReady or PortTaken; the child's end
     is watched by the caller. The port is tried every 10 ms, HTTP at once and then ever slower
     (20 → 250 ms), so that a quick app is noticed quickly and a slow one costs nothing.
     """
     patience = Patience(spec.start_timeout, log)
     await _listening(spec, child, patience)
-    if spec.ready.tcp:
+    if spec.ready.tcp or (offset is None and spec.ready.log is not None):
         return
     pause = HTTP_FIRST
     while True:
         answer = (
             _logged(spec.ready.log, log, offset)
-            if spec.ready.log is not None
+            if spec.ready.log is not None and offset is not None
             else await _http_answer(spec, session)
         )
         if answer is None:
@@ -94,7 +99,7 @@ async def wait_until_ready(
             raise NeverReady(
                 app=spec.app,
                 reason=f"it listens, but {answer} ({over})",
-                detail={"log": log.tail(20, offset)},
+                detail={"log": log.tail(20, offset or 0)},
             )
         await asyncio.sleep(pause)
         pause = min(pause * 1.5, HTTP_LAST)

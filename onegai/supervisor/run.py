@@ -12,8 +12,9 @@ import aiohttp
 from onegai.catalog import AppSpec
 from onegai.errors import Died, ExitedEarly, OneGAIError
 from onegai.home import Home
-from onegai.process import sockets, tree
+from onegai.process import left, sockets, tree
 from onegai.process.child import Child, service_command
+from onegai.process.left import Left
 from onegai.process.logfile import LogFile
 from onegai.supervisor import readiness
 from onegai.supervisor.interrupts import Interrupted, unless
@@ -61,6 +62,14 @@ class Run:
         """All its processes that were seen so far."""
         return self._child.seen if self._child else []
 
+    def take(self, left: Left) -> None:
+        """Go on with what an earlier OneGAI has left, or (without a note) only ``end`` it."""
+        tag = tree.Tag(self._spec.app, self._home.root)
+        try:
+            self._child = Child.adopted(left.note.pid if left.note else None, tag)
+        except ProcessLookupError:
+            self._child = Child.adopted(None, tag)
+
     @property
     def over(self) -> bool:
         """The process has ended."""
@@ -88,6 +97,37 @@ class Run:
         await self.watched(
             readiness.wait_until_ready(spec, child, self._log, self._log_start, self._http)
         )
+
+    async def resume(self) -> None:
+        """Wait until what was taken answers, as ``start`` does."""
+        if self._child is None or self._child.pid is None:
+            raise Interrupted
+        log.info("%s: goes on, pid %d", self._spec.app, self._child.pid)
+        await self.watched(
+            readiness.wait_until_ready(self._spec, self._child, self._log, None, self._http)
+        )
+
+    def note(self, gpu: int | None) -> None:
+        """Write down that it is ready, so that it can go on if this process is killed."""
+        if self.pid is None:
+            return
+        try:
+            left.write(self._home, self._spec, self.pid, gpu)
+        except OSError as error:
+            log.warning("%s: it could not go on without this server: %s", self._spec.app, error)
+
+    def unnote(self) -> None:
+        """It is not ready any more."""
+        if self.pid is not None:
+            with suppress(OSError):
+                left.forget(self._home, self._spec.app)
+
+    def leave(self) -> None:
+        """Let it live on when this process ends, with its note; it is not this one's any more."""
+        if self._child is not None and not self.over:
+            log.info("%s: lives on, pid %s", self._spec.app, self.pid)
+            self._child.leave()
+            self._child = self._spawning = None
 
     async def watched(self, work: Awaitable[None]) -> None:
         """Await work on a starting process; its end is noticed at once and is a failed start."""
@@ -132,6 +172,7 @@ class Run:
                 self._child = await self._spawning
             self._spawning = None
         if self._child is not None:
+            self.unnote()
             await self._child.stop(self._spec.stop_timeout)
             log.info("%s: stopped (%s)", self._spec.app, self._child.how_it_ended)
         pids = self.seen

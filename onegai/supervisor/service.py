@@ -46,6 +46,7 @@ from onegai.errors import (
 from onegai.home import Home
 from onegai.installation import InstallState, check_installed, install_state
 from onegai.process import tree
+from onegai.process.left import Left
 from onegai.process.logfile import LogFile
 from onegai.resources import Gpu, vram_of
 from onegai.schema import ServiceStatus, State
@@ -64,6 +65,7 @@ log = logging.getLogger(__name__)
 
 STARTED_WITH = ("type", "port", "exec", "cwd", "env", "url", "vram", "ram", "owner_check")
 """Keys of an entry that are facts of a running process: a change of one waits for its restart."""
+
 
 WORTH_TELLING_MIB = 256
 """By how much an app must take more VRAM than it declares before the status says so."""
@@ -96,6 +98,8 @@ class Service:
         self._start_seconds: float | None = None
         self._force = asyncio.Event()
         self._at_rest = asyncio.Event()
+        self._left: Left | None = None
+        self._live_on = False
         self._closing = False
         self._files_change = False
         self._by_hand = False
@@ -136,6 +140,10 @@ class Service:
             key for key in STARTED_WITH if getattr(self.spec, key) != getattr(self._next, key)
         )
         return list(changed)
+
+    def take_over(self, left: Left) -> None:
+        """Go on with, or end, what an earlier OneGAI has left of it. Before its owner runs."""
+        self._left = left
 
     def try_lease(self) -> Lease | None:
         """A lease if it is ready right now. From any thread."""
@@ -186,9 +194,10 @@ class Service:
         finally:
             self._files_change = False
 
-    async def close(self) -> None:
-        """Stop for good: the server ends. Breaks leases."""
+    async def close(self, *, live_on: bool = False) -> None:
+        """The server ends: stop for good, or ``live_on`` if it is ready. Breaks leases."""
         self._closing = True
+        self._live_on = live_on
         await self.stop(force=True)
 
     async def why_lost(self, reason: str) -> AppError:
@@ -254,12 +263,14 @@ class Service:
         try:
             while True:
                 self.tenancy.spec = self._next
-                self._at_rest.set()
-                await self._wanted()
+                left, self._left = self._left, None
+                if left is None:
+                    self._at_rest.set()
+                    await self._wanted()
                 at = self.tenancy
                 for event in (self._at_rest, at.stop, self._force, at.parking):
                     event.clear()
-                await self._one_life()
+                await self._one_life(left)
         finally:
             self._closing = True
             self.tenancy.callers.fail(Stopped(app=self.spec.app))
@@ -279,21 +290,23 @@ class Service:
             elif len(self.tenancy.callers):
                 return
 
-    async def _one_life(self) -> None:
-        """From the wish to have it ready to the moment when it is gone again."""
+    async def _one_life(self, left: Left | None) -> None:
+        """From the wish to have it ready, or from what is ``left``, until it is gone again."""
         self._failure = None
         run = Run(self._home, self.spec, self.log, self._http)
         self.tenancy.begin(run)
         gate: Gate | None = None
         try:
             try:
-                self._check_can_start()
-                gate = await self._while_wanted(self._begin(run))
+                gate = await (self._up(run) if left is None else self._up_again(run, left))
             except Interrupted:
                 log.info("%s: its start was abandoned", self.spec.app)
             except OneGAIError as error:
-                self._failure = error
-                self.tenancy.callers.fail(error)
+                if left is None:
+                    self._failure = error
+                    self.tenancy.callers.fail(error)
+                else:
+                    log.info("%s: it does not go on: %s", self.spec.app, error.message)
             else:
                 await self._serve(run, gate)
         except Exception as error:
@@ -301,7 +314,7 @@ class Service:
             self._failure = InternalError(reason=f"{type(error).__name__}: {error}")
             self.tenancy.callers.fail(self._failure)
         finally:
-            if run.pid is not None:
+            if run.pid is not None or left is not None:
                 self.tenancy.enter(State.STOPPING)
             pids = await run.end()
             if self.spec.vram:
@@ -322,6 +335,22 @@ class Service:
         if self._files_change:
             raise Installing(app=app)
         check_installed(self._home, self.spec)
+
+    async def _up(self, run: Run) -> Gate:
+        self._check_can_start()
+        return await self._while_wanted(self._begin(run))
+
+    async def _up_again(self, run: Run, left: Left) -> Gate:
+        """Raises Interrupted if it cannot go on."""
+        run.take(left)
+        note = left.note
+        self.tenancy.granted(note.gpu if note else None)
+        self._check_can_start()
+        if note is None or note.started_as != self.spec.started_as:
+            raise Interrupted
+        if await first(work=run.resume(), stop=self.tenancy.stop.wait()) != "work":
+            raise Interrupted
+        return Gate(run.url)
 
     async def _while_wanted(self, work: asyncio.Future[Gate]) -> Gate:
         """The outcome of a start. Raises Interrupted at a stop, and when nobody waits any more."""
@@ -360,6 +389,7 @@ class Service:
         ready_since = time.monotonic()
         while True:
             self.tenancy.enter(State.READY)
+            run.note(self.tenancy.gpu)
             self.tenancy.callers.let_in(gate)
             self._admission.changed()
             self._sampler.changed()
@@ -372,6 +402,9 @@ class Service:
             if how != "park" or not await self._park(run, gate):
                 break
         gate.close()
+        if self._live_on and not self.tenancy.parked:
+            run.leave()
+        run.unnote()
         self.tenancy.enter(State.STOPPING)
         self._admission.changed()
         if run.over:
@@ -401,6 +434,7 @@ class Service:
     async def _park(self, run: Run, gate: Gate) -> bool:
         """Release the VRAM and stay so until somebody calls. False: it must stop instead."""
         over = {"ended": run.ended, "stop": self.tenancy.stop.wait}
+        run.unnote()
         releasing = hooks.release(self.spec, run.url, self._hooks, self._http)
         try:
             how = await first(work=releasing, **{name: wait() for name, wait in over.items()})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from typing import Self
@@ -13,9 +14,12 @@ from onegai.catalog import AppSpec, Catalog
 from onegai.errors import AppError, NoService, UnknownApp
 from onegai.home import Home
 from onegai.policy import Occupant
+from onegai.process import left, tree
+from onegai.process.child import Child
 from onegai.profiles import Profiles
 from onegai.resources import Gpu, Memory, Probe
 from onegai.schema import Plan, ServiceStatus
+from onegai.settings import Settings
 from onegai.supervisor.admission import Admission
 from onegai.supervisor.hooks import Hooks
 from onegai.supervisor.leases import Lease
@@ -24,17 +28,22 @@ from onegai.supervisor.sampler import Sampler
 from onegai.supervisor.service import Service
 from onegai.supervisor.tenancy import Tenancy
 
+log = logging.getLogger(__name__)
+
+LEFT_SECONDS = 10.0
+"""Between SIGTERM and SIGKILL for what is left of an app that has no entry any more."""
+
 
 class Supervisor:
     """Owns one ``Service`` per app that has one. An async context manager; leaving stops all."""
 
     def __init__(
-        self, home: Home, catalog: Catalog, probe: Probe, headroom_gb: float, hooks: Hooks
+        self, home: Home, catalog: Catalog, probe: Probe, settings: Settings, hooks: Hooks
     ) -> None:
         self._home = home
         self._catalog = catalog
         self._hooks = hooks
-        self._headroom_gb = headroom_gb
+        self._settings = settings
         self._http: aiohttp.ClientSession
         self._owners: asyncio.TaskGroup
         self._services: dict[str, Service] = {}
@@ -60,7 +69,13 @@ class Supervisor:
         self._stack.callback(
             lambda: [task.cancel() for task in (deciding, sampling, *self._tasks.values())]
         )
-        self.adopt(self._catalog, self._headroom_gb)
+        left_over = await asyncio.to_thread(left.find, self._home)
+        self.adopt(self._catalog, self._settings)
+        for app, found in left_over.items():
+            if app in self._services:
+                self._services[app].take_over(found)
+            else:
+                self._owners.create_task(self._end_left(app), name=f"end of {app}")
         self._stack.push_async_callback(self._close_all)
         for service in self._services.values():
             if service.spec.autostart and service.spec.active:
@@ -70,13 +85,14 @@ class Supervisor:
     async def __aexit__(self, *error: object) -> None:
         await self._stack.aclose()
 
-    def adopt(self, catalog: Catalog, headroom_gb: float) -> None:
+    def adopt(self, catalog: Catalog, settings: Settings) -> None:
         """Be the supervisor of these entries. What runs goes on as it was started.
 
         The service of an app that is no longer there is stopped, after the calls that use it.
         """
         self._catalog = catalog
-        self._admission.headroom = round(headroom_gb * 1024)
+        self._settings = settings
+        self._admission.headroom = round(settings.vram_headroom * 1024)
         for spec in catalog.specs.values():
             if spec.has_service and spec.app in self._services:
                 self._services[spec.app].adopt(spec)
@@ -177,6 +193,13 @@ class Supervisor:
         return await self._services[app].why_lost(reason)
 
     async def _close_all(self) -> None:
+        live_on = not self._settings.stop_children
         async with asyncio.TaskGroup() as group:
             for service in self._services.values():
-                group.create_task(service.close())
+                group.create_task(service.close(live_on=live_on))
+
+    async def _end_left(self, app: str) -> None:
+        """End what is left of an app that is none any more."""
+        log.info("%s: what is left of it is ended", app)
+        child = Child.adopted(None, tree.Tag(app, self._home.root))
+        await child.stop(LEFT_SECONDS)

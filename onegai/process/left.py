@@ -1,0 +1,86 @@
+"""What an earlier OneGAI has left running: found again after it was killed, or let it live on.
+
+A service that is ready has a note in data/processes/{app}.json. Its process goes on with it from
+the next start on, if it still is what the note says. Everything else that carries the home's tag
+is to be ended.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
+
+from onegai import jsonfile
+from onegai.catalog import AppSpec
+from onegai.home import Home
+from onegai.process import tree
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class Note(BaseModel):
+    """A service that is ready."""
+
+    pid: int
+    started: int
+    """When the process was made, in clock ticks since the boot: tells a pid's lives apart."""
+    boot: str
+    gpu: int | None
+    started_as: str
+    """See ``AppSpec.started_as``."""
+
+
+@dataclass(frozen=True)
+class Left:
+    """What is left of a service. ``note`` None: it cannot go on, and is to be ended."""
+
+    app: str
+    note: Note | None
+
+
+def write(home: Home, spec: AppSpec, pid: int, gpu: int | None) -> None:
+    """Note that a service is ready. Raises OSError; its process may be gone by now."""
+    started = tree.started(pid)
+    note = Note(pid=pid, started=started, boot=_boot(), gpu=gpu, started_as=spec.started_as)
+    jsonfile.write(home.process_note(spec.app), note.model_dump(), durable=False)
+
+
+def forget(home: Home, app: str) -> None:
+    """It is not ready any more."""
+    home.process_note(app).unlink(missing_ok=True)
+
+
+def find(home: Home) -> dict[str, Left]:
+    """All that is left of the home's services. Looks at every process of the machine."""
+    running = tree.tagged(home.root)
+    found = {}
+    for app, pids in running.items():
+        note = _read(home, app)
+        goes_on = note is not None and note.pid in pids and _is_the_one(note)
+        found[app] = Left(app, note if goes_on else None)
+    for path in home.process_notes.glob("*.json"):
+        if path.stem not in found:
+            with suppress(OSError):
+                path.unlink()
+    return found
+
+
+def _read(home: Home, app: str) -> Note | None:
+    try:
+        return Note.model_validate(jsonfile.read(home.process_note(app)))
+    except (jsonfile.Unreadable, ValidationError):
+        return None
+
+
+def _is_the_one(note: Note) -> bool:
+    try:
+        return note.boot == _boot() and note.started == tree.started(note.pid)
+    except OSError:
+        return False
+
+
+def _boot() -> str:
+    return _BOOT_ID.read_text().strip()
