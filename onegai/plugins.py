@@ -17,6 +17,7 @@ from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
 
+from onegai.errors import BrokenPlugin, UnknownFunction
 from onegai.functions import BadFunction, Function, public_functions
 from onegai.home import Home, Stamp, stamp
 from onegai.schema import Problem
@@ -98,6 +99,18 @@ class Plugins:
         """The app's file as it is now; an app without one has a plugin without functions."""
         self._refresh(app, set())
         return self._loaded[app]
+
+    def function(self, app: str, name: str) -> Function:
+        """One function of the app's file. Raises UnknownFunction, BrokenPlugin."""
+        plugin = self[app]
+        function = plugin.functions.get(name)
+        if function is None:
+            if (problem := plugin.problem) is not None:
+                raise BrokenPlugin(file=problem.file, line=problem.line, reason=problem.reason)
+            names = ", ".join(plugin.functions)
+            do = f"it has: {names}" if names else f"write it in func/{app}.py"
+            raise UnknownFunction(app=app, function=name, do=do)
+        return function
 
     def all(self) -> dict[str, Plugin]:
         """Every app's."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import urllib3
 
+from onegai.errors import BrokenPlugin, UnknownFunction
 from onegai.files import File, Workspace
 from onegai.home import Home
 from onegai.plugins import Plugin, Plugins
@@ -114,6 +115,22 @@ def test_broken_file_is_a_problem_and_hides_no_other(
     assert broken.problem.line == line
     assert says in broken.problem.reason
     assert "func.broken" not in sys.modules
+
+
+def test_a_function_is_looked_up(home: Home) -> None:
+    home.func_file("a").write_text("def main(args): ...\ndef sing(args): ...\n")
+    home.func_file("b").write_text("\n1 / 0\n")
+    plugins = Plugins(home, ["a", "b", "c"])
+    assert plugins.function("a", "sing") is plugins["a"].functions["sing"]
+    with pytest.raises(UnknownFunction) as unknown:
+        plugins.function("a", "dance")
+    assert unknown.value.advice == "it has: main, sing, raw"
+    with pytest.raises(UnknownFunction) as unwritten:
+        plugins.function("c", "main")
+    assert unwritten.value.advice == "write it in func/c.py"
+    with pytest.raises(BrokenPlugin) as broken:
+        plugins.function("b", "main")
+    assert broken.value.params["line"] == 2
 
 
 def test_not_utf8(home: Home) -> None:
