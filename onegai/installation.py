@@ -12,10 +12,11 @@ import os
 import shlex
 import stat
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from onegai.appfolder import BLOCK, MARKER, AppFolder, kept_folders
+from onegai.appfolder import BLOCK, AppFolder, AppPaths, kept_folders
 from onegai.catalog import AppSpec
 from onegai.errors import InstallBroken, Installing, NotInstalled
 from onegai.home import Home
@@ -38,12 +39,53 @@ _ERRORS = {
 }
 
 
-def install_state(home: Home, spec: AppSpec) -> InstallState:
-    """Installed is what has a ``url``, needs no install script, or carries the marker."""
-    if spec.url is not None or not home.install_script(spec.app).is_file():
+class Listing(NamedTuple):
+    """The names in install/ and in apps/, for a look at many apps: most need no closer one.
+
+    None for a folder that cannot be listed, though it may have files.
+    """
+
+    scripts: frozenset[str] | None
+    apps: frozenset[str] | None
+
+    @classmethod
+    def of(cls, home: Home) -> Listing:
+        """As they are now."""
+        return cls(_names(home.root / "install"), _names(home.apps))
+
+    def has_script(self, app: str) -> bool:
+        """There may be an install script."""
+        return self.scripts is None or f"{app}.sh" in self.scripts
+
+    def has_traces(self, app: str) -> bool:
+        """There may be something of the app, or of its install."""
+        return self.apps is None or not self.apps.isdisjoint((app, f".{app}.lock", f".{app}.old"))
+
+
+def _names(folder: Path) -> frozenset[str] | None:
+    try:
+        with os.scandir(folder) as entries:
+            return frozenset(entry.name for entry in entries)
+    except FileNotFoundError:
+        return frozenset()
+    except OSError:
+        return None
+
+
+def install_state(home: Home, spec: AppSpec, listing: Listing | None = None) -> InstallState:
+    """Installed is what has a ``url``, needs no install script, or carries the marker.
+
+    A ``listing`` of this moment spares most of the looks.
+    """
+    app = spec.app
+    if spec.url is not None or (listing is not None and not listing.has_script(app)):
         return InstallState.INSTALLED
-    folder = AppFolder(home.apps, spec.app)
-    if (folder.path / MARKER).is_file():
+    if not home.install_script(app).is_file():
+        return InstallState.INSTALLED
+    if listing is not None and not listing.has_traces(app):
+        return InstallState.ABSENT
+    folder = _paths(home, app)
+    if folder.marker.is_file():
         return InstallState.INSTALLED
     if _is_held(folder.lock):
         return InstallState.INSTALLING
@@ -51,7 +93,8 @@ def install_state(home: Home, spec: AppSpec) -> InstallState:
         return InstallState.BROKEN
     if folder.holds_only(data_folders(spec)):
         return InstallState.ABSENT
-    return InstallState.INSTALLED if _can_run(folder.path, spec) else InstallState.BROKEN
+    real = AppFolder(home.apps, app).path
+    return InstallState.INSTALLED if _can_run(real, spec) else InstallState.BROKEN
 
 
 def data_folders(spec: AppSpec) -> list[str]:
@@ -64,7 +107,7 @@ def made_by_hand(home: Home, spec: AppSpec) -> bool:
     return (
         spec.url is None
         and home.install_script(spec.app).is_file()
-        and not (home.apps / spec.app / MARKER).is_file()
+        and not _paths(home, spec.app).marker.is_file()
         and install_state(home, spec) is InstallState.INSTALLED
     )
 
@@ -121,6 +164,12 @@ def _is_held(lock: Path) -> bool:
     except OSError:
         return False
     return False
+
+
+@lru_cache(maxsize=4096)
+def _paths(home: Home, app: str) -> AppPaths:
+    """The same object each time: status asks for those of every app."""
+    return AppPaths(home.apps, app)
 
 
 class DiskUsage(NamedTuple):

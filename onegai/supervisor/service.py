@@ -45,7 +45,7 @@ from onegai.errors import (
     Unreachable,
 )
 from onegai.home import Home
-from onegai.installation import InstallState, check_installed, install_state
+from onegai.installation import InstallState, Listing, check_installed, install_state
 from onegai.policy import Need, Occupant, Phase, Target
 from onegai.process import tree
 from onegai.process.logfile import LogFile
@@ -206,9 +206,9 @@ class Service:
             return self._failure
         return Unreachable(app=self.spec.app, reason=reason)
 
-    def status(self, gpus: Collection[Gpu] = ()) -> ServiceStatus:
+    def status(self, gpus: Collection[Gpu] = (), listing: Listing | None = None) -> ServiceStatus:
         """A snapshot, with the memory that it has on these. Some milliseconds of /proc."""
-        self._refresh_rest()
+        self._refresh_rest(listing)
         run, gate = self._run, self._gate
         pids = run.pids() if run else []
         return ServiceStatus(
@@ -531,11 +531,11 @@ class Service:
             self._since = time.time()
             log.debug("%s: %s", self.spec.app, state)
 
-    def _refresh_rest(self) -> None:
+    def _refresh_rest(self, listing: Listing | None = None) -> None:
         """At rest, what lies on disk decides between absent, installing, stopped and failed."""
         if self._state in _ALIVE:
             return
-        match install_state(self._home, self.spec):
+        match install_state(self._home, self.spec, listing):
             case InstallState.ABSENT:
                 self._set(State.ABSENT)
             case InstallState.INSTALLING:
