@@ -14,7 +14,7 @@ import pytest
 import onegai
 from onegai import jsonfile
 from onegai.errors import HomeLocked
-from onegai.home import Home
+from onegai.home import Home, stamp, stamps
 
 HOLDER = textwrap.dedent(
     """
@@ -134,3 +134,16 @@ def test_looking_for_the_server_does_not_keep_it_from_starting(
     finally:
         enough.set()
         looker.join()
+
+
+def test_stamps_of_a_folder_are_those_of_its_files(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("file")
+    (tmp_path / "nowhere").symlink_to("missing")
+    found = stamps(tmp_path)
+    assert found == {path.name: stamp(path) for path in tmp_path.iterdir()}
+    assert found["nowhere"] is None
+    assert found["link"] == found["file"] is not None
+    (tmp_path / "file").write_text("more")
+    assert stamps(tmp_path)["link"] != found["link"]
