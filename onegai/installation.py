@@ -40,36 +40,36 @@ _ERRORS = {
 
 
 class Listing(NamedTuple):
-    """The names in install/ and in apps/, for a look at many apps: most need no closer one.
+    """The files in install/ and the names in apps/, for a look at many apps: most need no more."""
 
-    None for a folder that cannot be listed, though it may have files.
-    """
-
-    scripts: frozenset[str] | None
-    apps: frozenset[str] | None
+    scripts: frozenset[str]
+    apps: frozenset[str]
 
     @classmethod
-    def of(cls, home: Home) -> Listing:
-        """As they are now."""
-        return cls(_names(home.root / "install"), _names(home.apps))
+    def of(cls, home: Home) -> Listing | None:
+        """As they are now; None where they cannot be listed."""
+        try:
+            scripts = [entry.name for entry in _entries(home.root / "install") if entry.is_file()]
+            return cls(frozenset(scripts), frozenset(entry.name for entry in _entries(home.apps)))
+        except OSError:
+            return None
 
     def has_script(self, app: str) -> bool:
-        """There may be an install script."""
-        return self.scripts is None or f"{app}.sh" in self.scripts
+        """There is an install script."""
+        return f"{app}.sh" in self.scripts
 
     def has_traces(self, app: str) -> bool:
         """There may be something of the app, or of its install."""
-        return self.apps is None or not self.apps.isdisjoint((app, f".{app}.lock", f".{app}.old"))
+        return not self.apps.isdisjoint((app, f".{app}.lock", f".{app}.old"))
 
 
-def _names(folder: Path) -> frozenset[str] | None:
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """Raises OSError, but not for a folder that is not there."""
     try:
         with os.scandir(folder) as entries:
-            return frozenset(entry.name for entry in entries)
+            return list(entries)
     except FileNotFoundError:
-        return frozenset()
-    except OSError:
-        return None
+        return []
 
 
 def install_state(home: Home, spec: AppSpec, listing: Listing | None = None) -> InstallState:
@@ -77,10 +77,11 @@ def install_state(home: Home, spec: AppSpec, listing: Listing | None = None) -> 
 
     A ``listing`` of this moment spares most of the looks.
     """
-    app = spec.app
-    if spec.url is not None or (listing is not None and not listing.has_script(app)):
+    if spec.url is not None:
         return InstallState.INSTALLED
-    if not home.install_script(app).is_file():
+    app = spec.app
+    has_script = home.install_script(app).is_file() if listing is None else listing.has_script(app)
+    if not has_script:
         return InstallState.INSTALLED
     if listing is not None and not listing.has_traces(app):
         return InstallState.ABSENT

@@ -37,8 +37,9 @@ def home(tmp_path: Path) -> Home:
 def state(home: Home, spec: AppSpec = SPEC) -> InstallState:
     """What it is, which is the same by itself and among others."""
     found = install_state(home, spec)
-    assert install_state(home, spec, Listing.of(home)) is found
-    assert install_state(home, spec, Listing(None, None)) is found
+    listing = Listing.of(home)
+    assert listing is not None
+    assert install_state(home, spec, listing) is found
     return found
 
 
@@ -139,6 +140,20 @@ def test_a_folder_of_the_scripts_name_is_none(home: Home) -> None:
     home.install_script("a").unlink()
     home.install_script("a").mkdir()
     assert state(home) is InstallState.INSTALLED
+
+
+def test_a_script_may_be_a_link(home: Home, tmp_path: Path) -> None:
+    home.install_script("a").unlink()
+    home.install_script("a").symlink_to(tmp_path / "recipe")
+    assert state(home) is InstallState.INSTALLED
+    (tmp_path / "recipe").touch()
+    assert state(home) is InstallState.ABSENT
+
+
+def test_folders_that_cannot_be_listed_give_no_listing(home: Home) -> None:
+    home.apps.rmdir()
+    home.apps.touch()
+    assert Listing.of(home) is None
 
 
 def test_apps_may_become_a_link_to_a_larger_disk(home: Home, tmp_path: Path) -> None:
