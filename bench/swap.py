@@ -94,9 +94,16 @@ def swaps(rounds: int) -> None:
     show("the app listens → the waiting call is answered", first_byte, "ms", 1000)
 
 
-def many_apps(rounds: int) -> None:
+def many_apps(rounds: int, *, installed: bool) -> None:
+    """Status; ``installed``: each app has a func file, an install script, and its folder."""
     entry = {"type": "webapi", "exec": "sleep 1"}
-    with home({f"app{n}": {**entry, "port": 30000 + n} for n in range(200)}) as folder:
+    apps = {f"app{n}": {**entry, "port": 30000 + n} for n in range(200)}
+    with home({**apps}) as folder:
+        for app in apps if installed else ():
+            (folder / "func" / f"{app}.py").write_text(FUNC.format(app=app))
+            for name in (f"install/{app}.sh", f"apps/{app}/.onegai-installed"):
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (folder / name).touch()
         server = Server(folder)
         connection = http.client.HTTPConnection("127.0.0.1", server.port)
         times = []
@@ -105,7 +112,8 @@ def many_apps(rounds: int) -> None:
             ask_on(connection, "GET", "/service/status")
             times.append(time.perf_counter() - begun)
         server.stop()
-    show("GET /service/status with 200 apps", times, "ms", 1000)
+    what = "200 installed apps" if installed else "200 apps"
+    show(f"GET /service/status with {what}", times, "ms", 1000)
 
 
 def idle(seconds: float) -> None:
@@ -136,7 +144,8 @@ def main() -> None:
     parser.add_argument("--idle", type=float, default=60, help="seconds to watch the idle server")
     options = parser.parse_args()
     swaps(options.rounds)
-    many_apps(options.rounds)
+    many_apps(options.rounds, installed=False)
+    many_apps(options.rounds, installed=True)
     idle(options.idle)
 
 

@@ -61,24 +61,22 @@ def kept_folders(data: Iterable[str]) -> list[str]:
     )
 
 
-class AppFolder:
-    """apps/{app}, and what lies beside it."""
+class AppPaths:
+    """apps/{app}, and what lies beside it: names, and what can be seen without changing it."""
 
     def __init__(self, apps: Path, app: str) -> None:
-        apps = Path(os.path.realpath(apps))  # which may be a link to a larger disk
         self.app = app
         self.path = apps / app
+        self.marker = self.path / MARKER
         self.lock = apps / f".{app}.lock"
         self.old = apps / f".{app}.old"
         self.gone = apps / f".{app}.gone"
         self.downloads = apps / f".{app}.downloads"
 
-    # --- looking ---------------------------------------------------------------------------
-
     @property
     def complete(self) -> bool:
         """The marker is there."""
-        return not self.path.is_symlink() and (self.path / MARKER).is_file()
+        return not self.path.is_symlink() and self.marker.is_file()
 
     def holds_only(self, keep: Iterable[str]) -> bool:
         """Nothing is there but folders to keep; also when there is nothing at all."""
@@ -88,6 +86,13 @@ class AppFolder:
             return not any(True for _ in _others(self.path, list(keep)))
         except OSError:
             return False
+
+
+class AppFolder(AppPaths):
+    """The same, to be changed. ``apps`` may be a link to a larger disk, as it is now."""
+
+    def __init__(self, apps: Path, app: str) -> None:
+        super().__init__(Path(os.path.realpath(apps)), app)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -154,7 +159,7 @@ class AppFolder:
         self.recover()
         with suppress(OSError):  # a full disk must not keep anybody from making room
             self.say("removing")
-        (self.path / MARKER).unlink(missing_ok=True)
+        self.marker.unlink(missing_ok=True)
         try:
             with suppress(OSError):  # the marker's block is free now
                 self.say("removing")

@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from onegai import jsonfile
+from onegai.errors import BrokenEntry, Inactive, UnknownApp
 from onegai.home import Home
 from onegai.schema import Problem, Switch
 
@@ -239,6 +240,26 @@ class Catalog:
     problems: tuple[Problem, ...] = ()
     own_settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Per app: the keys of config.json's ``apps`` that are the app's own settings."""
+
+    def spec(self, app: str) -> AppSpec:
+        """The app's entry. Raises UnknownApp, BrokenEntry."""
+        spec = self.specs.get(app)
+        if spec is not None:
+            return spec
+        if (problem := self.broken.get(app)) is not None:
+            reason = f"{problem.key}: {problem.reason}" if problem.key else problem.reason
+            raise BrokenEntry(app=app, reason=reason, file=problem.file)
+        names = ", ".join(sorted(self.specs))
+        raise UnknownApp(
+            app=app, do=f"the apps are: {names}" if names else "services.json is empty"
+        )
+
+    def active(self, app: str) -> AppSpec:
+        """The entry of an app that is switched on. Raises UnknownApp, BrokenEntry, Inactive."""
+        spec = self.spec(app)
+        if not spec.active:
+            raise Inactive(app=app)
+        return spec
 
     def problems_of(self, app: str) -> list[Problem]:
         """The problems that name this app."""

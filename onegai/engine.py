@@ -4,51 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any, Self
 
 from onegai import editing, effects
+from onegai.apps import Apps
 from onegai.calling import Calls
 from onegai.catalog import AppSpec, Catalog
-from onegai.errors import (
-    BrokenEntry,
-    BrokenPlugin,
-    Inactive,
-    NoService,
-    UnknownApp,
-    UnknownFunction,
-)
+from onegai.errors import NoService
 from onegai.fetch import AddressRule, refuse_this_machine
 from onegai.files import Workspace, sweep
 from onegai.filestore import FileStore
 from onegai.functions import Function, Outcome, enveloped
 from onegai.home import Home
 from onegai.homefiles import HomeFiles
-from onegai.installation import (
-    DiskUsage,
-    InstallState,
-    check_installed,
-    disk_usage,
-    install_state,
-    made_by_hand,
-    remarks,
-)
-from onegai.installer import Installer
-from onegai.jobs import Jobs, Report, Work
+from onegai.installation import check_installed
+from onegai.jobs import Jobs
 from onegai.links import Links
 from onegai.plugins import Plugins
-from onegai.process.logfile import LogFile
-from onegai.protocol import Answer, output_of, raise_failure
+from onegai.protocol import Answer, output_of
 from onegai.resources import Probe, machine_probe
 from onegai.schema import (
     AppInfo,
     Applied,
     Document,
     FileForm,
-    FunctionInfo,
     GpuStatus,
     Job,
     JobEvent,
@@ -56,28 +38,16 @@ from onegai.schema import (
     Plan,
     Problem,
     ServiceStatus,
-    State,
     StatusReport,
 )
 from onegai.sdk.context import CallContext, Services, Transport, open_transport
 from onegai.settings import Settings
 from onegai.sources import Sources, roots
 from onegai.supervisor.leases import Lease
+from onegai.supervisor.service import Service
 from onegai.supervisor.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
-
-SIZE_SECONDS = 60.0
-
-CHANGES = frozenset({"install", "update", "uninstall"})
-"""Kinds of jobs that change an app's folder."""
-
-_INSTALL_STATES = {
-    InstallState.ABSENT: State.ABSENT,
-    InstallState.INSTALLING: State.INSTALLING,
-    InstallState.BROKEN: State.FAILED,
-    InstallState.INSTALLED: State.STOPPED,
-}
 
 
 class Engine:
@@ -108,8 +78,6 @@ class Engine:
         self._plugins: Plugins
         self._problem_sources: list[Callable[[], Iterable[Problem]]] = []
         self._editing = asyncio.Lock()
-        self._sizes: dict[str, tuple[float, DiskUsage]] = {}
-        self._installer = Installer(home)
         self._supervisor = Supervisor(
             home,
             self._catalog,
@@ -117,12 +85,13 @@ class Engine:
             settings,
             self.calls,
         )
+        self._apps = Apps(home, self._jobs, self._supervisor, lambda: self._catalog)
         self.transport: Transport
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         self._plugins = Plugins(self.home, self._catalog.specs)
-        await self._installer.recover(self._catalog.specs)
+        await self._apps.open(self._plugins)
         await asyncio.to_thread(sweep, self.home.uploads)
         await self._stack.enter_async_context(self.files)
         self._stack.callback(self.calls.close)
@@ -194,89 +163,24 @@ class Engine:
 
     async def apps(self) -> dict[str, AppInfo]:
         """Every app by name, the broken entries too. Measures folders, so it may take a while."""
-        known = [await self._app_info(spec) for spec in self._catalog.specs.values()]
-        broken = [
-            AppInfo(
-                app=app,
-                active=False,
-                installed=False,
-                installable=False,
-                state=State.FAILED,
-                problems=self._catalog.problems_of(app),
-            )
-            for app in self._catalog.broken
-        ]
-        return {info.app: info for info in sorted(known + broken, key=lambda info: info.app)}
+        return await self._apps.all()
 
     async def install(self, app: str, *, wait: bool = False) -> Job:
         """Begin to install, or join the install that runs."""
-        spec = self._spec(app)
-
-        async def work(report: Report) -> Any:
-            return await self._installer.install(spec, report)
-
-        return await self._change("install", spec, work, wait, check=self._installer.check)
+        return await self._apps.install(app, wait=wait)
 
     async def update(self, app: str, *, force: bool = False, wait: bool = False) -> Job:
         """Install again beside the app that is there, which comes back if that fails.
 
         Its service is stopped first, after the calls in flight, unless ``force``.
         """
-        spec = self._spec(app)
-
-        async def work(report: Report) -> Any:
-            async with self._at_rest(app, force):
-                return await self._installer.update(spec, report)
-
-        return await self._change("update", spec, work, wait, check=self._installer.check_update)
+        return await self._apps.update(app, force=force, wait=wait)
 
     async def uninstall(
         self, app: str, *, purge: bool = False, force: bool = False, wait: bool = False
     ) -> Job:
         """Stop the service and remove apps/{app}, except data folders unless ``purge``."""
-        spec = self._spec(app)
-
-        async def work(report: Report) -> Any:
-            async with self._at_rest(app, force):
-                return await self._installer.uninstall(spec, purge, report)
-
-        return await self._change("uninstall", spec, work, wait, variant=purge)
-
-    async def _change(
-        self,
-        kind: str,
-        spec: AppSpec,
-        work: Work,
-        wait: bool,
-        *,
-        check: Callable[[AppSpec], None] = lambda _spec: None,
-        variant: object = None,
-    ) -> Job:
-        """One change of an app's folder at a time; ``check`` raises why it need not be tried."""
-        job = self._jobs.running(kind, spec.app, excluding=CHANGES, variant=variant)
-        if job is None:
-            check(spec)
-            job = self._jobs.submit(kind, spec.app, self._measured(spec, work), variant=variant)
-        if wait:
-            job = await self._jobs.wait(job.id)
-            raise_failure(job)
-        return job
-
-    def _measured(self, spec: AppSpec, work: Work) -> Work:
-        """The work, after which the app's folder is measured anew."""
-
-        async def measured_anew(report: Report) -> Any:
-            try:
-                return await work(report)
-            finally:
-                self._sizes.pop(spec.app, None)
-
-        return measured_anew
-
-    def _at_rest(self, app: str, force: bool) -> AbstractAsyncContextManager[None]:
-        if app in self._supervisor:
-            return self._supervisor[app].at_rest(force)
-        return nullcontext()
+        return await self._apps.uninstall(app, purge=purge, force=force, wait=wait)
 
     # --- jobs ------------------------------------------------------------------------------
 
@@ -304,11 +208,9 @@ class Engine:
 
     async def start(self, app: str, *, restart: bool = False, wait: bool = True) -> ServiceStatus:
         """Have the service ready, or on its way with ``wait`` False. Idempotent."""
-        spec = self._active(app)
+        spec = self._catalog.active(app)
         check_installed(self.home, spec)
-        if not spec.has_service:
-            raise NoService(app=app)
-        service = self._supervisor[app]
+        service = self._service(spec)
         if restart:
             await service.stop()
         if wait:
@@ -321,13 +223,9 @@ class Engine:
     async def stop(self, app: str, *, force: bool = False) -> list[ServiceStatus]:
         """Have the service stopped; ``"*"`` stops all. Waits for calls, unless ``force``."""
         if app == "*":
-            names = list(self._supervisor.running())
+            services = [self._supervisor[name] for name in self._supervisor.running()]
         else:
-            spec = self._spec(app)
-            if not spec.has_service:
-                raise NoService(app=app)
-            names = [app]
-        services = [self._supervisor[name] for name in names]
+            services = [self._service(self._catalog.spec(app))]
         async with asyncio.TaskGroup() as group:
             for service in services:
                 group.create_task(service.stop(force))
@@ -335,7 +233,7 @@ class Engine:
 
     async def plan(self, app: str) -> Plan:
         """What a start would do now: evict whom, wait for whom, or why it is impossible."""
-        spec = self._active(app)
+        spec = self._catalog.active(app)
         if not spec.has_service:
             raise NoService(app=app)
         return await self._supervisor.plan(app)
@@ -384,17 +282,23 @@ class Engine:
 
     async def logs(self, app: str, tail: int = 200) -> str:
         """The last lines of the service's log."""
-        return "".join(f"{line}\n" for line in self._log(app).tail(tail))
+        lines = self._service(self._catalog.spec(app)).log.tail(tail)
+        return "".join(f"{line}\n" for line in lines)
 
     def log_follow(self, app: str, tail: int = 200) -> AsyncGenerator[str, None]:
         """The last lines, then new ones until the caller stops."""
-        return self._log(app).follow(tail)
+        return self._service(self._catalog.spec(app)).log.follow(tail)
 
     async def hold(self, app: str) -> Lease:
         """A lease for somebody else's requests; starts the service. The caller releases it."""
-        spec = self._active(app)
+        spec = self._catalog.active(app)
         check_installed(self.home, spec)
         return await self._supervisor.lease(app)
+
+    def _service(self, spec: AppSpec) -> Service:
+        if not spec.has_service:
+            raise NoService(app=spec.app)
+        return self._supervisor[spec.app]
 
     # --- calls -----------------------------------------------------------------------------
 
@@ -408,8 +312,8 @@ class Engine:
 
     def function(self, app: str, name: str) -> Function:
         """One function. Raises what is wrong with its app, or that there is no such function."""
-        spec = self._active(app)
-        found = self._function(app, name)
+        spec = self._catalog.active(app)
+        found = self._plugins.function(app, name)
         check_installed(self.home, spec)
         return found
 
@@ -429,7 +333,7 @@ class Engine:
         """
         called = self.function(app, function)
         arguments = called.arguments(app, given)
-        return await self.calls.call(self._active(app), called, arguments, files, workspace)
+        return await self.calls.call(self._catalog.active(app), called, arguments, files, workspace)
 
     async def submit(
         self,
@@ -443,12 +347,12 @@ class Engine:
         """As ``call``, as a job: only wrong arguments are raised here."""
         called = self.function(app, function)
         checked = called.arguments(app, arguments)
-        return self.calls.submit(self._active(app), called, checked, files, workspace)
+        return self.calls.submit(self._catalog.active(app), called, checked, files, workspace)
 
     def described(self, app: str, function: str) -> Function:
         """One function, whether its app is installed or not. Raises that there is none."""
-        self._active(app)
-        return self._function(app, function)
+        self._catalog.active(app)
+        return self._plugins.function(app, function)
 
     async def schema(self, app: str, function: str) -> dict[str, Any] | None:
         """JSON Schema of a function's arguments; None where there is no such function."""
@@ -471,81 +375,5 @@ class Engine:
 
     def call_context(self, app: str) -> CallContext:
         """The surroundings of one call of a function of ``app``. From any thread."""
-        spec = self._active(app)
+        spec = self._catalog.active(app)
         return self.calls.context(spec, spec.call_timeout)
-
-    # --- looking things up -----------------------------------------------------------------
-
-    def _spec(self, app: str) -> AppSpec:
-        spec = self._catalog.specs.get(app)
-        if spec is not None:
-            return spec
-        if (problem := self._catalog.broken.get(app)) is not None:
-            reason = f"{problem.key}: {problem.reason}" if problem.key else problem.reason
-            raise BrokenEntry(app=app, reason=reason, file=problem.file)
-        names = ", ".join(sorted(self._catalog.specs))
-        raise UnknownApp(
-            app=app, do=f"the apps are: {names}" if names else "services.json is empty"
-        )
-
-    def _active(self, app: str) -> AppSpec:
-        spec = self._spec(app)
-        if not spec.active:
-            raise Inactive(app=app)
-        return spec
-
-    def _function(self, app: str, name: str) -> Function:
-        plugin = self._plugins[app]
-        function = plugin.functions.get(name)
-        if function is None:
-            if (problem := plugin.problem) is not None:
-                raise BrokenPlugin(file=problem.file, line=problem.line, reason=problem.reason)
-            names = ", ".join(plugin.functions)
-            do = f"it has: {names}" if names else f"write it in func/{app}.py"
-            raise UnknownFunction(app=app, function=name, do=do)
-        return function
-
-    def _log(self, app: str) -> LogFile:
-        if not self._spec(app).has_service:
-            raise NoService(app=app)
-        return self._supervisor[app].log
-
-    async def _usage(self, app: str) -> DiskUsage:
-        """As it was at most a minute ago: a walk through a large app takes a while."""
-        measured, usage = self._sizes.get(app, (float("-inf"), DiskUsage(0, 0)))
-        if time.monotonic() - measured > SIZE_SECONDS or usage.size == 0:
-            usage = await asyncio.to_thread(disk_usage, self.home, app)
-            self._sizes[app] = (time.monotonic(), usage)
-        return usage
-
-    async def _app_info(self, spec: AppSpec) -> AppInfo:
-        app = spec.app
-        plugin = self._plugins[app]
-        installed = install_state(self.home, spec)
-        usage = await self._usage(app)
-        if app in self._supervisor:
-            state = self._supervisor[app].state
-        else:
-            state = _INSTALL_STATES[installed]
-        return AppInfo(
-            app=app,
-            title=spec.title,
-            about=spec.about,
-            type=spec.type,
-            active=spec.active,
-            installed=installed is InstallState.INSTALLED,
-            installable=self.home.install_script(app).is_file(),
-            by_hand=made_by_hand(self.home, spec),
-            state=state,
-            size=usage.size,
-            shared=usage.shared,
-            functions=[
-                FunctionInfo(name=name, summary=function.summary, derived=function.derived)
-                for name, function in plugin.functions.items()
-            ],
-            problems=[
-                *self._catalog.problems_of(app),
-                *([plugin.problem] if plugin.problem else []),
-                *remarks(self.home, spec),
-            ],
-        )

@@ -12,10 +12,11 @@ import os
 import shlex
 import stat
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from onegai.appfolder import BLOCK, MARKER, AppFolder, kept_folders
+from onegai.appfolder import BLOCK, AppFolder, AppPaths, kept_folders
 from onegai.catalog import AppSpec
 from onegai.errors import InstallBroken, Installing, NotInstalled
 from onegai.home import Home
@@ -38,12 +39,54 @@ _ERRORS = {
 }
 
 
-def install_state(home: Home, spec: AppSpec) -> InstallState:
-    """Installed is what has a ``url``, needs no install script, or carries the marker."""
-    if spec.url is not None or not home.install_script(spec.app).is_file():
+class Listing(NamedTuple):
+    """The files in install/ and the names in apps/, for a look at many apps: most need no more."""
+
+    scripts: frozenset[str]
+    apps: frozenset[str]
+
+    @classmethod
+    def of(cls, home: Home) -> Listing | None:
+        """As they are now; None where they cannot be listed."""
+        try:
+            scripts = [entry.name for entry in _entries(home.root / "install") if entry.is_file()]
+            return cls(frozenset(scripts), frozenset(entry.name for entry in _entries(home.apps)))
+        except OSError:
+            return None
+
+    def has_script(self, app: str) -> bool:
+        """There is an install script."""
+        return f"{app}.sh" in self.scripts
+
+    def has_traces(self, app: str) -> bool:
+        """There may be something of the app, or of its install."""
+        return not self.apps.isdisjoint((app, f".{app}.lock", f".{app}.old"))
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """Raises OSError, but not for a folder that is not there."""
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except FileNotFoundError:
+        return []
+
+
+def install_state(home: Home, spec: AppSpec, listing: Listing | None = None) -> InstallState:
+    """Installed is what has a ``url``, needs no install script, or carries the marker.
+
+    A ``listing`` of this moment spares most of the looks.
+    """
+    if spec.url is not None:
         return InstallState.INSTALLED
-    folder = AppFolder(home.apps, spec.app)
-    if (folder.path / MARKER).is_file():
+    app = spec.app
+    has_script = home.install_script(app).is_file() if listing is None else listing.has_script(app)
+    if not has_script:
+        return InstallState.INSTALLED
+    if listing is not None and not listing.has_traces(app):
+        return InstallState.ABSENT
+    folder = _paths(home, app)
+    if folder.marker.is_file():
         return InstallState.INSTALLED
     if _is_held(folder.lock):
         return InstallState.INSTALLING
@@ -51,7 +94,8 @@ def install_state(home: Home, spec: AppSpec) -> InstallState:
         return InstallState.BROKEN
     if folder.holds_only(data_folders(spec)):
         return InstallState.ABSENT
-    return InstallState.INSTALLED if _can_run(folder.path, spec) else InstallState.BROKEN
+    real = AppFolder(home.apps, app).path
+    return InstallState.INSTALLED if _can_run(real, spec) else InstallState.BROKEN
 
 
 def data_folders(spec: AppSpec) -> list[str]:
@@ -64,7 +108,7 @@ def made_by_hand(home: Home, spec: AppSpec) -> bool:
     return (
         spec.url is None
         and home.install_script(spec.app).is_file()
-        and not (home.apps / spec.app / MARKER).is_file()
+        and not _paths(home, spec.app).marker.is_file()
         and install_state(home, spec) is InstallState.INSTALLED
     )
 
@@ -121,6 +165,12 @@ def _is_held(lock: Path) -> bool:
     except OSError:
         return False
     return False
+
+
+@lru_cache(maxsize=4096)
+def _paths(home: Home, app: str) -> AppPaths:
+    """The same object each time: status asks for those of every app."""
+    return AppPaths(home.apps, app)
 
 
 class DiskUsage(NamedTuple):

@@ -17,8 +17,9 @@ from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
 
+from onegai.errors import BrokenPlugin, UnknownFunction
 from onegai.functions import BadFunction, Function, public_functions
-from onegai.home import Home, Stamp, stamp
+from onegai.home import Home, Stamp, stamp, stamps
 from onegai.schema import Problem
 from onegai.sdk.direct import DirectFunction
 
@@ -99,9 +100,28 @@ class Plugins:
         self._refresh(app, set())
         return self._loaded[app]
 
+    def function(self, app: str, name: str) -> Function:
+        """One function of the app's file. Raises UnknownFunction, BrokenPlugin."""
+        plugin = self[app]
+        function = plugin.functions.get(name)
+        if function is None:
+            if (problem := plugin.problem) is not None:
+                raise BrokenPlugin(file=problem.file, line=problem.line, reason=problem.reason)
+            names = ", ".join(plugin.functions)
+            do = f"it has: {names}" if names else f"write it in func/{app}.py"
+            raise UnknownFunction(app=app, function=name, do=do)
+        return function
+
     def all(self) -> dict[str, Plugin]:
         """Every app's."""
-        return {app: self[app] for app in self._apps}
+        try:
+            now = stamps(self._home.root / PACKAGE)
+        except OSError:
+            return {app: self[app] for app in self._apps}
+        return {
+            app: self._loaded[app] if self._is_current(app, now) else self[app]
+            for app in self._apps
+        }
 
     def adopt(self, apps: Iterable[str]) -> None:
         """From now on these are the apps."""
@@ -109,6 +129,11 @@ class Plugins:
         for app in self._apps:
             if app not in self._loaded:
                 self._load(app)
+
+    def _is_current(self, app: str, now: Mapping[str, Stamp | None]) -> bool:
+        """Are all files that it was built on as they were then?"""
+        built_on = self._built_on[app].items()
+        return all(now.get(f"{name}.py") == was for name, was in built_on)
 
     def _refresh(self, app: str, seen: set[str]) -> None:
         """Load the file again if it, or one that it imports, has changed."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
+from pydantic_core import PydanticSerializationError, to_json
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Match, Route
 
@@ -29,7 +32,8 @@ log = logging.getLogger(__name__)
 
 def envelope(result: Any, detail: Mapping[str, Any] | None = None, status: int = 200) -> Response:
     """A success."""
-    return _answer(0, result, detail or {}, status)
+    body = enveloped(_encoded(result), json_bytes(detail or {}))
+    return Response(body, status, media_type="application/json")
 
 
 def encoded_envelope(result: bytes, detail: bytes) -> Response:
@@ -39,7 +43,13 @@ def encoded_envelope(result: bytes, detail: bytes) -> Response:
 
 def error_answer(error: OneGAIError) -> Response:
     """An error, with its HTTP status."""
-    answer = _answer(1, error.message, error.detail, error.status)
+    body = {
+        "status": 1,
+        "servertime": time.time(),
+        "result": error.message,
+        "detail": error.detail,
+    }
+    answer = Response(json_bytes(body), error.status, media_type="application/json")
     if error.status == 401:
         answer.headers["WWW-Authenticate"] = 'Basic realm="OneGAI", charset="UTF-8"'
     if isinstance(error, QueueFull):
@@ -108,6 +118,9 @@ def _bad_request(error: RequestValidationError) -> OneGAIError:
     return BadRequest(reason=reason, do="see /docs for the fields", detail={"errors": errors})
 
 
-def _answer(status: int, result: Any, detail: Mapping[str, Any], http_status: int) -> Response:
-    body = {"status": status, "servertime": time.time(), "result": result, "detail": detail}
-    return Response(json_bytes(body), http_status, media_type="application/json")
+def _encoded(result: Any) -> bytes:
+    """Its JSON. A model's own way is the quickest, but text that is not Unicode stops it."""
+    if isinstance(result, BaseModel):
+        with suppress(PydanticSerializationError):
+            return to_json(result, inf_nan_mode="null")
+    return json_bytes(result)

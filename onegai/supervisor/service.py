@@ -44,7 +44,7 @@ from onegai.errors import (
     Unreachable,
 )
 from onegai.home import Home
-from onegai.installation import InstallState, check_installed, install_state
+from onegai.installation import InstallState, Listing, check_installed, install_state
 from onegai.process import tree
 from onegai.process.left import Left
 from onegai.process.logfile import LogFile
@@ -214,9 +214,9 @@ class Service:
             return self._failure
         return Unreachable(app=self.spec.app, reason=reason)
 
-    def status(self, gpus: Collection[Gpu] = ()) -> ServiceStatus:
+    def status(self, gpus: Collection[Gpu] = (), listing: Listing | None = None) -> ServiceStatus:
         """A snapshot, with the memory that it has on these. Some milliseconds of /proc."""
-        self._refresh_rest()
+        self._refresh_rest(listing)
         at = self.tenancy
         run, gate = at.run, at.gate
         pids = run.pids() if run else []
@@ -504,11 +504,11 @@ class Service:
 
     # --- small parts -----------------------------------------------------------------------
 
-    def _refresh_rest(self) -> None:
+    def _refresh_rest(self, listing: Listing | None = None) -> None:
         """At rest, what lies on disk decides between absent, installing, stopped and failed."""
         if self.tenancy.state in _ALIVE:
             return
-        match install_state(self._home, self.spec):
+        match install_state(self._home, self.spec, listing):
             case InstallState.ABSENT:
                 self.tenancy.enter(State.ABSENT)
             case InstallState.INSTALLING:

@@ -13,6 +13,7 @@ import aiohttp
 from onegai.catalog import AppSpec, Catalog
 from onegai.errors import AppError, NoService, UnknownApp
 from onegai.home import Home
+from onegai.installation import Listing
 from onegai.policy import Occupant
 from onegai.process import left, tree
 from onegai.process.child import Child
@@ -141,8 +142,8 @@ class Supervisor:
 
     def statuses(self, memory: Memory) -> list[ServiceStatus]:
         """A snapshot of every service, by name, with what each has of it. Some ms of /proc."""
-        gpus = memory.gpus or ()
-        return [self._services[app].status(gpus) for app in sorted(self._services)]
+        gpus, listing = memory.gpus or (), Listing.of(self._home)
+        return [self._services[app].status(gpus, listing) for app in sorted(self._services)]
 
     def used_by_others(self, gpu: Gpu, statuses: Iterable[ServiceStatus]) -> int:
         """What programs that are no services have of it, MiB; see GpuStatus.others."""

@@ -19,6 +19,7 @@ from served import BASE, LISTED, PASSWORD, Server
 from starlette.routing import Route
 
 from onegai.app import create_app
+from onegai.home import Home
 from onegai.settings import Settings
 
 EVIL = "http://evil.example"
@@ -363,6 +364,18 @@ async def test_text_that_is_no_unicode_comes_back_as_an_answer_or_a_clear_error(
     )
     if answer.status_code != 200:
         assert answer.json()["detail"]["code"] != "internal_error", answer.text
+
+
+async def test_job_that_failed_with_text_that_is_no_unicode_is_shown(
+    server: Server, home: Home
+) -> None:
+    home.func_file("echo").write_text(r'def main(args): raise ValueError("a \ud800 b")')
+    job = await server.engine.submit("echo", "main", {})
+    async for _ in server.engine.events(job.id):
+        pass
+    answer = await server.send("GET", f"/job/{job.id}")
+    assert answer.status_code == 200, answer.text
+    assert "ValueError: a ? b" in answer.json()["result"]["error"]["message"]
 
 
 async def test_failed_and_refused_installs_keep_their_own_status(

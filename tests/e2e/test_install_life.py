@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -369,6 +370,25 @@ def test_an_app_installed_by_hand_runs_with_a_remark(make_server: Make) -> None:
     assert server.post("/service/start", {"app": "a"}).result["state"] == "ready"
     assert server.post("/app/uninstall", {"app": "a", "wait": True}).status == 200
     assert app(server)["state"] == "absent"
+
+
+def test_the_next_status_shows_what_somebody_did_by_hand(make_server: Make) -> None:
+    server = with_recipe(make_server).start()
+    marker = server.home / "apps/a/.onegai-installed"
+    assert server.service("a")["state"] == "absent"
+    marker.parent.mkdir(parents=True)
+    (marker.parent / "file").touch()
+    assert server.service("a")["state"] == "failed"
+    marker.touch()
+    assert server.service("a")["state"] == "stopped"
+    with (server.home / "apps/.a.lock").open("w") as lock:
+        marker.unlink()
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert server.service("a")["state"] == "installing"
+    shutil.rmtree(marker.parent)
+    assert server.service("a")["state"] == "absent"
+    (server.home / "install/a.sh").unlink()
+    assert server.service("a")["state"] == "stopped"
 
 
 def test_a_service_without_a_venv_gets_a_remark(make_server: Make) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from onegai import jsonfile
 from onegai.catalog import RESERVED, AppSpec, Catalog, load_catalog
+from onegai.errors import BrokenEntry, Inactive, UnknownApp
 from onegai.home import Home
 
 WEB = {"type": "webapi", "port": 5001, "exec": "run --port {port}"}
@@ -215,6 +216,41 @@ def test_shared_port_is_a_remark_for_both(tmp_path: Path) -> None:
 )
 def test_what_needs_no_port(tmp_path: Path, entry: dict[str, Any], has_service: bool) -> None:
     assert catalog(tmp_path, {"a": entry}).specs["a"].has_service is has_service
+
+
+def test_an_app_is_looked_up(tmp_path: Path) -> None:
+    found = catalog(tmp_path, {"a": WEB, "off": {**WEB, "port": 5002, "active": 0}})
+    assert found.spec("a") is found.active("a") is found.specs["a"]
+    assert found.spec("off") is found.specs["off"]
+    with pytest.raises(Inactive):
+        found.active("off")
+    with pytest.raises(UnknownApp) as raised:
+        found.active("b")
+    assert raised.value.advice == "the apps are: a, off"
+
+
+def test_without_entries_nothing_is_found() -> None:
+    with pytest.raises(UnknownApp) as raised:
+        Catalog({}).spec("a")
+    assert raised.value.advice == "services.json is empty"
+
+
+@pytest.mark.parametrize(
+    ("entry", "reason"),
+    [
+        ({**WEB, "colour": "red"}, "colour: unknown key"),
+        ([], "the entry must be an object, {...}"),
+    ],
+)
+def test_looking_up_a_broken_entry_says_what_is_wrong(
+    tmp_path: Path, entry: object, reason: str
+) -> None:
+    found = catalog(tmp_path, {"a": entry, "b": WEB})
+    with pytest.raises(BrokenEntry) as raised:
+        found.active("a")
+    assert raised.value.message == f"the entry of a is not usable: {reason}"
+    assert raised.value.advice == "correct it in services.json"
+    assert found.active("b").app == "b"
 
 
 def test_shipped_entries_are_good(root: Path) -> None:

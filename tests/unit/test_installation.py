@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from onegai.appfolder import MARKER
 from onegai.catalog import AppSpec
 from onegai.home import Home
-from onegai.installation import MARKER, InstallState, disk_usage, install_state
+from onegai.installation import InstallState, Listing, disk_usage, install_state
 
 SPEC = AppSpec(
     app="a",
@@ -31,6 +32,15 @@ def home(tmp_path: Path) -> Home:
     script.parent.mkdir()
     script.touch()
     return home
+
+
+def state(home: Home, spec: AppSpec = SPEC) -> InstallState:
+    """What it is, which is the same by itself and among others."""
+    found = install_state(home, spec)
+    listing = Listing.of(home)
+    assert listing is not None
+    assert install_state(home, spec, listing) is found
+    return found
 
 
 def lock_file(home: Home) -> Path:
@@ -111,15 +121,47 @@ def test_states(
 ) -> None:
     for step in prepare:
         step(home)
-    assert install_state(home, SPEC) is free
+    assert state(home) is free
     with held(home):
-        assert install_state(home, SPEC) is locked
+        assert state(home) is locked
 
 
 @pytest.mark.parametrize("changes", [{"url": "http://127.0.0.1:1"}, {"app": "b"}])
 def test_what_needs_no_install(home: Home, changes: dict[str, Any]) -> None:
     spec = AppSpec.model_validate({**SPEC.model_dump(), **changes})
-    assert install_state(home, spec) is InstallState.INSTALLED
+    assert state(home, spec) is InstallState.INSTALLED
+
+
+def test_without_folders_nothing_is_to_be_installed(tmp_path: Path) -> None:
+    assert state(Home(tmp_path)) is InstallState.INSTALLED
+
+
+def test_a_folder_of_the_scripts_name_is_none(home: Home) -> None:
+    home.install_script("a").unlink()
+    home.install_script("a").mkdir()
+    assert state(home) is InstallState.INSTALLED
+
+
+def test_a_script_may_be_a_link(home: Home, tmp_path: Path) -> None:
+    home.install_script("a").unlink()
+    home.install_script("a").symlink_to(tmp_path / "recipe")
+    assert state(home) is InstallState.INSTALLED
+    (tmp_path / "recipe").touch()
+    assert state(home) is InstallState.ABSENT
+
+
+def test_folders_that_cannot_be_listed_give_no_listing(home: Home) -> None:
+    home.apps.rmdir()
+    home.apps.touch()
+    assert Listing.of(home) is None
+
+
+def test_apps_may_become_a_link_to_a_larger_disk(home: Home, tmp_path: Path) -> None:
+    assert state(home) is InstallState.ABSENT
+    home.apps.rename(tmp_path / "disk")
+    home.apps.symlink_to("disk")
+    complete(home)
+    assert state(home) is InstallState.INSTALLED
 
 
 def test_looking_does_not_take_the_lock(home: Home) -> None:

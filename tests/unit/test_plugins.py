@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import urllib3
 
+from onegai.errors import BrokenPlugin, UnknownFunction
 from onegai.files import File, Workspace
 from onegai.home import Home
 from onegai.plugins import Plugin, Plugins
@@ -116,6 +118,22 @@ def test_broken_file_is_a_problem_and_hides_no_other(
     assert "func.broken" not in sys.modules
 
 
+def test_a_function_is_looked_up(home: Home) -> None:
+    home.func_file("a").write_text("def main(args): ...\ndef sing(args): ...\n")
+    home.func_file("b").write_text("\n1 / 0\n")
+    plugins = Plugins(home, ["a", "b", "c"])
+    assert plugins.function("a", "sing") is plugins["a"].functions["sing"]
+    with pytest.raises(UnknownFunction) as unknown:
+        plugins.function("a", "dance")
+    assert unknown.value.advice == "it has: main, sing, raw"
+    with pytest.raises(UnknownFunction) as unwritten:
+        plugins.function("c", "main")
+    assert unwritten.value.advice == "write it in func/c.py"
+    with pytest.raises(BrokenPlugin) as broken:
+        plugins.function("b", "main")
+    assert broken.value.params["line"] == 2
+
+
 def test_not_utf8(home: Home) -> None:
     home.func_file("a").write_bytes(b"x = '\xff'\n")
     problem = load_plugin(home, "a").problem
@@ -204,6 +222,27 @@ def test_changed_file_is_loaded_again_and_its_users_too(home: Home) -> None:
     assert set(plugins["later"].functions) == {"main", "raw"}
     home.func_file("later").unlink()
     assert plugins["later"].functions == {}
+
+
+def test_a_look_at_all_sees_every_change_and_loads_nothing_else(home: Home) -> None:
+    write(
+        home,
+        a="from func import b\ndef main(args): return b.main()",
+        b="def main(args): return 'old'",
+        c="def main(args): return 'alone'",
+    )
+    plugins = Plugins(home, ["a", "b", "c", "later"])
+    first = plugins.all()
+    assert all(plugins.all()[app] is plugin for app, plugin in first.items())
+    write(home, b="def main(args): return 'changed'")
+    second = plugins.all()
+    assert (second["c"], second["later"]) == (first["c"], first["later"])
+    with call_of("a"):
+        assert second["a"].functions["main"].call({}) == "changed"
+    write(home, later="def main(args): return 1")
+    assert set(plugins.all()["later"].functions) == {"main", "raw"}
+    shutil.rmtree(home.root / "func")
+    assert all(plugin.functions == {} for plugin in plugins.all().values())
 
 
 def test_broken_edit_keeps_the_last_good_version_and_says_so(home: Home) -> None:

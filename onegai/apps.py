@@ -1,0 +1,186 @@
+"""The apps as they lie on disk: what there is of each, and installing, updating, removing it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Any
+
+from onegai.catalog import AppSpec, Catalog
+from onegai.home import Home
+from onegai.installation import (
+    DiskUsage,
+    InstallState,
+    disk_usage,
+    install_state,
+    made_by_hand,
+    remarks,
+)
+from onegai.installer import Installer
+from onegai.jobs import Jobs, Report, Work
+from onegai.plugins import Plugins
+from onegai.protocol import raise_failure
+from onegai.schema import AppInfo, FunctionInfo, Job, State
+from onegai.supervisor.supervisor import Supervisor
+
+SIZE_SECONDS = 60.0
+
+CHANGES = frozenset({"install", "update", "uninstall"})
+"""Kinds of jobs that change an app's folder."""
+
+_STATES = {
+    InstallState.ABSENT: State.ABSENT,
+    InstallState.INSTALLING: State.INSTALLING,
+    InstallState.BROKEN: State.FAILED,
+    InstallState.INSTALLED: State.STOPPED,
+}
+
+
+class Apps:
+    """A home's apps. ``open`` it before the first use; what runs of them is the supervisor's."""
+
+    def __init__(
+        self, home: Home, jobs: Jobs, supervisor: Supervisor, catalog: Callable[[], Catalog]
+    ) -> None:
+        self._home = home
+        self._jobs = jobs
+        self._supervisor = supervisor
+        self._catalog = catalog
+        self._plugins: Plugins
+        self._installer = Installer(home)
+        self._sizes: dict[str, tuple[float, DiskUsage]] = {}
+
+    async def open(self, plugins: Plugins) -> None:
+        """Undo the updates that were cut off when the last engine ended."""
+        self._plugins = plugins
+        await self._installer.recover(self._catalog().specs)
+
+    # --- what there is ---------------------------------------------------------------------
+
+    async def all(self) -> dict[str, AppInfo]:
+        """Every app by name, the broken entries too. Measures folders, so it may take a while."""
+        catalog = self._catalog()
+        known = [await self._info(catalog, spec) for spec in catalog.specs.values()]
+        broken = [
+            AppInfo(
+                app=app,
+                active=False,
+                installed=False,
+                installable=False,
+                state=State.FAILED,
+                problems=catalog.problems_of(app),
+            )
+            for app in catalog.broken
+        ]
+        return {info.app: info for info in sorted(known + broken, key=lambda info: info.app)}
+
+    async def _info(self, catalog: Catalog, spec: AppSpec) -> AppInfo:
+        app = spec.app
+        plugin = self._plugins[app]
+        installed = install_state(self._home, spec)
+        usage = await self._usage(app)
+        state = self._supervisor[app].state if app in self._supervisor else _STATES[installed]
+        return AppInfo(
+            app=app,
+            title=spec.title,
+            about=spec.about,
+            type=spec.type,
+            active=spec.active,
+            installed=installed is InstallState.INSTALLED,
+            installable=self._home.install_script(app).is_file(),
+            by_hand=made_by_hand(self._home, spec),
+            state=state,
+            size=usage.size,
+            shared=usage.shared,
+            functions=[
+                FunctionInfo(name=name, summary=function.summary, derived=function.derived)
+                for name, function in plugin.functions.items()
+            ],
+            problems=[
+                *catalog.problems_of(app),
+                *([plugin.problem] if plugin.problem else []),
+                *remarks(self._home, spec),
+            ],
+        )
+
+    async def _usage(self, app: str) -> DiskUsage:
+        """As it was at most a minute ago: a walk through a large app takes a while."""
+        measured, usage = self._sizes.get(app, (float("-inf"), DiskUsage(0, 0)))
+        if time.monotonic() - measured > SIZE_SECONDS or usage.size == 0:
+            usage = await asyncio.to_thread(disk_usage, self._home, app)
+            self._sizes[app] = (time.monotonic(), usage)
+        return usage
+
+    # --- install life ----------------------------------------------------------------------
+
+    async def install(self, app: str, *, wait: bool = False) -> Job:
+        """Begin to install, or join the install that runs."""
+        spec = self._catalog().spec(app)
+
+        async def work(report: Report) -> Any:
+            return await self._installer.install(spec, report)
+
+        return await self._change("install", spec, work, wait, check=self._installer.check)
+
+    async def update(self, app: str, *, force: bool = False, wait: bool = False) -> Job:
+        """Install again beside the app that is there, which comes back if that fails.
+
+        Its service is stopped first, after the calls in flight, unless ``force``.
+        """
+        spec = self._catalog().spec(app)
+
+        async def work(report: Report) -> Any:
+            async with self._at_rest(app, force):
+                return await self._installer.update(spec, report)
+
+        return await self._change("update", spec, work, wait, check=self._installer.check_update)
+
+    async def uninstall(
+        self, app: str, *, purge: bool = False, force: bool = False, wait: bool = False
+    ) -> Job:
+        """Stop the service and remove apps/{app}, except data folders unless ``purge``."""
+        spec = self._catalog().spec(app)
+
+        async def work(report: Report) -> Any:
+            async with self._at_rest(app, force):
+                return await self._installer.uninstall(spec, purge, report)
+
+        return await self._change("uninstall", spec, work, wait, variant=purge)
+
+    async def _change(
+        self,
+        kind: str,
+        spec: AppSpec,
+        work: Work,
+        wait: bool,
+        *,
+        check: Callable[[AppSpec], None] = lambda _spec: None,
+        variant: object = None,
+    ) -> Job:
+        """One change of an app's folder at a time; ``check`` raises why it need not be tried."""
+        job = self._jobs.running(kind, spec.app, excluding=CHANGES, variant=variant)
+        if job is None:
+            check(spec)
+            job = self._jobs.submit(kind, spec.app, self._measured(spec, work), variant=variant)
+        if wait:
+            job = await self._jobs.wait(job.id)
+            raise_failure(job)
+        return job
+
+    def _measured(self, spec: AppSpec, work: Work) -> Work:
+        """The work, after which the app's folder is measured anew."""
+
+        async def measured_anew(report: Report) -> Any:
+            try:
+                return await work(report)
+            finally:
+                self._sizes.pop(spec.app, None)
+
+        return measured_anew
+
+    def _at_rest(self, app: str, force: bool) -> AbstractAsyncContextManager[None]:
+        if app in self._supervisor:
+            return self._supervisor[app].at_rest(force)
+        return nullcontext()
