@@ -57,6 +57,12 @@ def test_banner_says_who_can_reach_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "netsh" not in opened
 
 
+def test_banner_says_what_becomes_of_the_apps() -> None:
+    assert "every app it started" in banner(LOCAL, "http://127.0.0.1:58080", False)
+    living = LOCAL.model_copy(update={"stop_children": False})
+    assert "live on" in banner(living, "http://127.0.0.1:58080", False)
+
+
 def test_banner_on_wsl2(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "wsl_address", lambda: "172.30.1.2")
     opened = banner(OPEN, "http://127.0.0.1:5", first_start=False)
