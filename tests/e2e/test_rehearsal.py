@@ -2,7 +2,8 @@
 
 It grows with the project and is never red. Part 1: over the Web API, nothing goes wrong. Part 2:
 the chat (7 GB) and the voice (2 GB, never evicted) share a GPU of 12 GB with a third app (8 GB),
-which is called during the show.
+which is called during the show. Part 3: the server is killed with SIGKILL in the middle and
+started again; chat and voice go on as they are, and no line is lost.
 """
 
 from __future__ import annotations
@@ -12,15 +13,17 @@ import json
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import sound
-from harness import Server
+from harness import Answer, Server, until
 
 VIEWER_LINES = (
     "Hello! How are you today?",
@@ -49,16 +52,17 @@ class Report:
         ]
 
 
-def perform(server: Server, folder: Path) -> Report:
+Post = Callable[[str, dict[str, Any]], Answer]
+
+
+def perform(post: Post, folder: Path) -> Report:
     """Chat and voice work side by side; the audio is numbered in the order of the lines."""
     answers: queue.Queue[str | None] = queue.Queue()
 
     def chat() -> None:
         try:
             for line in VIEWER_LINES:
-                answer = server.post(
-                    "/api/smollm/main", {"text": line, "seed": 1, "max_tokens": 40}
-                )
+                answer = post("/api/smollm/main", {"text": line, "seed": 1, "max_tokens": 40})
                 assert answer.status == 200, answer.body
                 answers.put(answer.result)
         finally:
@@ -70,7 +74,7 @@ def perform(server: Server, folder: Path) -> Report:
     with ThreadPoolExecutor(1) as pool:
         chatting = pool.submit(chat)
         while (text := answers.get(timeout=60)) is not None:
-            spoken = server.post("/api/hibari/raw", {"text": text})
+            spoken = post("/api/hibari/raw", {"text": text})
             assert spoken.status == 200, spoken.body
             arrived.append(time.monotonic() - begun)
             (folder / f"{len(arrived):02}.wav").write_bytes(spoken.body)
@@ -85,7 +89,7 @@ def perform(server: Server, folder: Path) -> Report:
 def test_rehearsal(shipped: Server, tmp_path: Path, rehearsal_report: list[str]) -> None:
     with shipped.client() as client:
         client.stop("*")
-    report = perform(shipped, tmp_path)
+    report = perform(shipped.post, tmp_path)
     rehearsal_report.extend(report.lines())
     check_audio(tmp_path)
     # Made faster than it is listened to, or the stream would fall behind.
@@ -171,7 +175,7 @@ def test_rehearsal_with_a_gpu_to_share(
         with Watcher(shipped) as watcher, ThreadPoolExecutor(1) as pool:
             third = pool.submit(ask_the_third)
             try:
-                report = perform(shipped, tmp_path)
+                report = perform(shipped.post, tmp_path)
             finally:
                 over.set()
             third.result()
@@ -194,6 +198,46 @@ def test_rehearsal_with_a_gpu_to_share(
         f"{max(report.gaps):.2f} s, {report.speech:.1f} s of speech in {report.total:.1f} s",
         f"  the chat stepped aside {steps} times for {len(asked)} calls of another app; the voice "
         f"never; at most {most:g} GB of {CARD_GB} in {len(watcher.samples)} samples",
+    ]
+
+
+def test_rehearsal_with_a_killed_server(
+    shipped: Server, tmp_path: Path, rehearsal_report: list[str]
+) -> None:
+    def post(path: str, body: dict[str, Any]) -> Answer:
+        """As a viewer's program does it: what got no answer is asked again."""
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                return shipped.post(path, body)
+            except (OSError, HTTPException):
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+
+    def show_goes_on() -> tuple[float, float]:
+        """Kill it once the second line has been spoken. When, and for how long it was away."""
+        until(lambda: (tmp_path / "02.wav").exists(), timeout=60)
+        begun = time.monotonic()
+        assert shipped.process is not None
+        shipped.process.kill()
+        shipped.process.wait()
+        shipped.start()
+        return begun, time.monotonic()
+
+    with ThreadPoolExecutor(1) as pool:
+        for app in ("smollm", "hibari"):
+            assert shipped.post("/service/start", {"app": app}).status == 200
+        before = {app: shipped.service(app)["pid"] for app in ("smollm", "hibari")}
+        killing = pool.submit(show_goes_on)
+        report = perform(post, tmp_path)
+        killed, back = killing.result()
+    check_audio(tmp_path)
+    assert {app: shipped.service(app)["pid"] for app in before} == before
+    assert report.total < report.speech
+    rehearsal_report += [
+        f"killed in the middle: the server was away for {back - killed:.2f} s, longest gap "
+        f"{max(report.gaps):.2f} s, {report.speech:.1f} s of speech in {report.total:.1f} s; "
+        "chat and voice went on, no line was lost",
     ]
 
 
