@@ -24,7 +24,6 @@ from onegai.plugins import Plugins
 from onegai.protocol import Answer, raise_failure
 from onegai.schema import FileForm, Job
 from onegai.sdk.context import CallContext, Services, Transport
-from onegai.sdk.handles import declares_handle
 from onegai.sources import Sources
 from onegai.supervisor.readiness import CAP_FACTOR
 from onegai.turns import Turns
@@ -132,7 +131,7 @@ class Calls:
             report(f"waiting for {app} to be ready")
             lease = await self._services.lease(app)
             report(f"{app} is ready")
-        with_handle = declares_handle(self._plugins[app].module, app)
+        with_handle = self._plugins.last(app).has_handle
         (context.offered if with_handle else context.pinned)[app] = lease
 
     async def _run(

@@ -132,7 +132,8 @@ class Function:
         if self.form == "raw" or isinstance(value, Binary):
             return Outcome(value, detail, envelope=False, body=_bare(value, keep))
         body = Binary(json_bytes(value, keep), _JSON)
-        return Outcome(value, detail, True, body, json_bytes(detail, keep), file)
+        detail_json = json_bytes(detail, keep) if detail else b"{}"
+        return Outcome(value, detail, True, body, detail_json, file)
 
 
 def json_bytes(value: Any, keep: Keep | None = None) -> bytes:

@@ -302,7 +302,7 @@ class AsyncHandle:
 
 
 def declares_handle(module: ModuleType | None, app: str) -> bool:
-    """Does the func file lease its service by itself? Else the whole call must hold a lease."""
+    """Has the module a handle of this app?"""
     values = vars(module).values() if module else ()
     return any(isinstance(value, Handle | AsyncHandle) and value.app == app for value in values)
 
