@@ -10,7 +10,8 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from functools import partial
 from typing import Any
 
 from onegai.catalog import AppSpec, Catalog
@@ -171,9 +172,10 @@ class Calls:
     ) -> Outcome:
         with context.active():
             surroundings = contextvars.copy_context()
-        thread = self._threads.submit(surroundings.run, _call, function, arguments, keep)
+        done: asyncio.Future[Outcome] = self._loop.create_future()
+        thread = self._threads.submit(surroundings.run, _call, function, arguments, keep, done)
         try:
-            return await asyncio.wrap_future(thread)
+            return await done
         except asyncio.CancelledError:
             if not thread.cancel() and not thread.done():
                 context.give_up()
@@ -306,10 +308,19 @@ class Calls:
 _SMALL = (str, int, float, bool, type(None))
 
 
-def _call(function: Function, arguments: Any, keep: Keep | None) -> Outcome:
-    """In a thread."""
+def _call(
+    function: Function, arguments: Any, keep: Keep | None, done: asyncio.Future[Outcome]
+) -> None:
+    """In a thread. The loop of ``done`` is told at once: asyncio.wrap_future takes a while."""
+    settle: Callable[[], None]
     try:
-        return function.outcome(function.call(arguments), keep)
+        settle = partial(done.set_result, function.outcome(function.call(arguments), keep))
     except StopIteration as error:
         # A future cannot carry it (PEP 479 has the same reason).
-        raise RuntimeError("StopIteration") from error
+        stopped = RuntimeError("StopIteration")
+        stopped.__cause__ = error
+        settle = partial(done.set_exception, stopped)
+    except BaseException as error:  # noqa: BLE001 - the function is the user's code
+        settle = partial(done.set_exception, error)
+    with suppress(RuntimeError):  # the loop has ended
+        done.get_loop().call_soon_threadsafe(lambda: None if done.done() else settle())
