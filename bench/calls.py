@@ -17,9 +17,11 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
+import psutil
 import requests
 from seed import AUTH, ROOT, Server, ask, free_port, home
 
@@ -130,18 +132,39 @@ def main() -> None:
         measure(folder, port, options.rounds, options.seconds)
 
 
-def in_turn(ours: int, theirs: int, rounds: int, seconds: float) -> dict[str, list[float]]:
-    """Calls per second of every way, one way after the other in each round."""
+@dataclass
+class Listener:
+    port: int
+    process: psutil.Process
+
+    def cpu_seconds(self) -> float:
+        used = self.process.cpu_times()
+        return used.user + used.system
+
+
+Rates = dict[str, list[float]]
+
+
+def in_turn(ours: Listener, theirs: Listener, rounds: int, seconds: float) -> tuple[Rates, Rates]:
+    """Of every way, one after the other in each round: calls per second, and ms of CPU per call.
+
+    The latter are those of the process that is called: with few cores, rates depend on who else
+    needs them, the load itself among them.
+    """
     ways = [
         (f"{name}, {connections} connections", ours, f"/api/echo/{name}", connections)
         for name in ("trivial", "trivial_async", "asks", "asks_async")
         for connections in (1, 16)
     ] + [(f"threaded wrapper, {n} connections", theirs, "/", n) for n in (1, 16)]
-    rates: dict[str, list[float]] = {way[0]: [] for way in ways}
+    rates: Rates = {way[0]: [] for way in ways}
+    costs: Rates = {way[0]: [] for way in ways}
     for _ in range(rounds):
         for name, at, path, connections in ways:
-            rates[name].append(asyncio.run(load(at, path, connections, seconds)))
-    return rates
+            before = at.cpu_seconds()
+            rate = asyncio.run(load(at.port, path, connections, seconds))
+            rates[name].append(rate)
+            costs[name].append(1000 * (at.cpu_seconds() - before) / (rate * seconds))
+    return rates, costs
 
 
 def measure(folder: Path, port: int, rounds: int, seconds: float) -> None:
@@ -152,18 +175,30 @@ def measure(folder: Path, port: int, rounds: int, seconds: float) -> None:
     try:
         ask(server.port, "POST", "/service/start", {"app": "echo"})
         assert wrapper.stdout is not None
-        rates = in_turn(server.port, int(wrapper.stdout.readline()), rounds, seconds)
+        theirs = Listener(int(wrapper.stdout.readline()), psutil.Process(wrapper.pid))
+        ours = Listener(server.port, psutil.Process(server.process.pid))
+        rates, costs = in_turn(ours, theirs, rounds, seconds)
     finally:
         wrapper.kill()
         wrapper.wait()
         server.stop()
     for name, values in rates.items():
-        print(f"{name:36} {statistics.median(values):8.0f} calls/s (n {rounds})")
-    by_hand = rates["threaded wrapper, 16 connections"]
+        cost = statistics.median(costs[name])
+        print(f"{name:36} {statistics.median(values):8.0f} calls/s {cost:8.3f} ms CPU (n {rounds})")
     for name in ("asks", "asks_async"):
-        pairs = zip(rates[f"{name}, 16 connections"], by_hand, strict=True)
-        ratio = statistics.median(ours / theirs for ours, theirs in pairs)
-        print(f"{name + ' over the threaded wrapper, 16':36} {ratio:8.2f} x")
+        quicker, cheaper = (
+            statistics.median(
+                a / b
+                for a, b in zip(
+                    of[f"{name}, 16 connections"],
+                    of["threaded wrapper, 16 connections"],
+                    strict=True,
+                )
+            )
+            for of in (rates, costs)
+        )
+        what = f"{name} over the threaded wrapper, 16"
+        print(f"{what:40} {quicker:6.2f} x the calls/s, {1 / cheaper:.2f} x the calls per CPU")
     direct = subprocess.run(
         [sys.executable, "-c", DIRECT, str(rounds)],
         cwd=folder,

@@ -26,11 +26,11 @@ def create_app(engine: Engine, settings: Settings) -> FastAPI:
         redoc_url=None,
         openapi_url=None,
         redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    # Extensions win over functions. Functions come before the rest, as they must be quick.
-    extensions = Extensions(engine).routers
-    for router in extensions:
-        app.include_router(router)
+    extensions = Extensions(engine)
+    for router in extensions.routers:
+        app.include_router(router)  # they win over functions
     called = calls.routes(engine, max_text=settings.max_json)
     app.router.routes.extend(called)
     routers = (
@@ -44,14 +44,19 @@ def create_app(engine: Engine, settings: Settings) -> FastAPI:
     for router in routers:
         app.include_router(router)
     handle_errors(
-        app, [*called, *(route for router in (*extensions, *routers) for route in router.routes)]
+        app,
+        [
+            *called,
+            *(route for router in (*extensions.routers, *routers) for route in router.routes),
+        ],
     )
 
     def refreshed() -> Settings:
         engine.refresh()
         return engine.settings
 
-    # The last one added is the outermost: signed links, origin, CORS, password, body.
+    # The last one added is the outermost: signed links, origin, CORS, password, body, calls.
+    app.add_middleware(calls.Shortcut, call=called[0].endpoint, extended=extensions.apps)
     app.add_middleware(Bodies, settings=settings)
     app.add_middleware(CredentialsGuard, settings=lambda: engine.settings)
     app.add_middleware(Cors, settings=lambda: engine.settings)

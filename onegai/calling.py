@@ -10,7 +10,8 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from functools import partial
 from typing import Any
 
 from onegai.catalog import AppSpec, Catalog
@@ -24,7 +25,6 @@ from onegai.plugins import Plugins
 from onegai.protocol import Answer, raise_failure
 from onegai.schema import FileForm, Job
 from onegai.sdk.context import CallContext, Services, Transport
-from onegai.sdk.handles import declares_handle
 from onegai.sources import Sources
 from onegai.supervisor.readiness import CAP_FACTOR
 from onegai.turns import Turns
@@ -132,7 +132,7 @@ class Calls:
             report(f"waiting for {app} to be ready")
             lease = await self._services.lease(app)
             report(f"{app} is ready")
-        with_handle = declares_handle(self._plugins[app].module, app)
+        with_handle = self._plugins.last(app).has_handle
         (context.offered if with_handle else context.pinned)[app] = lease
 
     async def _run(
@@ -172,9 +172,10 @@ class Calls:
     ) -> Outcome:
         with context.active():
             surroundings = contextvars.copy_context()
-        thread = self._threads.submit(surroundings.run, _call, function, arguments, keep)
+        done: asyncio.Future[Outcome] = self._loop.create_future()
+        thread = self._threads.submit(surroundings.run, _call, function, arguments, keep, done)
         try:
-            return await asyncio.wrap_future(thread)
+            return await done
         except asyncio.CancelledError:
             if not thread.cancel() and not thread.done():
                 context.give_up()
@@ -307,10 +308,19 @@ class Calls:
 _SMALL = (str, int, float, bool, type(None))
 
 
-def _call(function: Function, arguments: Any, keep: Keep | None) -> Outcome:
-    """In a thread."""
+def _call(
+    function: Function, arguments: Any, keep: Keep | None, done: asyncio.Future[Outcome]
+) -> None:
+    """In a thread. The loop of ``done`` is told at once: asyncio.wrap_future takes a while."""
+    settle: Callable[[], None]
     try:
-        return function.outcome(function.call(arguments), keep)
+        settle = partial(done.set_result, function.outcome(function.call(arguments), keep))
     except StopIteration as error:
         # A future cannot carry it (PEP 479 has the same reason).
-        raise RuntimeError("StopIteration") from error
+        stopped = RuntimeError("StopIteration")
+        stopped.__cause__ = error
+        settle = partial(done.set_exception, stopped)
+    except BaseException as error:  # noqa: BLE001 - the function is the user's code
+        settle = partial(done.set_exception, error)
+    with suppress(RuntimeError):  # the loop has ended
+        done.get_loop().call_soon_threadsafe(lambda: None if done.done() else settle())

@@ -10,6 +10,7 @@ import base64
 import binascii
 import dataclasses
 import errno
+import functools
 import json
 import mimetypes
 import os
@@ -64,8 +65,14 @@ class Workspace:
     """
 
     def __init__(self, parent: Path) -> None:
-        self.folder = parent / f"{os.getpid()}-{secrets.token_hex(8)}"
+        self._parent = parent
+        self._used = False
         self.closed = False
+
+    @functools.cached_property
+    def folder(self) -> Path:
+        """Where its files are, once there are any."""
+        return self._parent / f"{os.getpid()}-{secrets.token_hex(8)}"
 
     def __enter__(self) -> Self:
         return self
@@ -75,6 +82,7 @@ class Workspace:
 
     def new(self, name: str) -> Path:
         """A path that nothing has, ending in the name so that its suffix tells. Raises DiskFull."""
+        self._used = True
         with full_disk(self.folder):
             inside = self.folder / secrets.token_hex(4)
             inside.mkdir(parents=True)
@@ -83,7 +91,8 @@ class Workspace:
     def close(self) -> None:
         """Remove the folder; twice is harmless."""
         self.closed = True
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if self._used:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def sweep(parent: Path) -> None:

@@ -15,6 +15,7 @@ import time
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -85,7 +86,7 @@ class Function:
     takes_files: bool = False
     """Is there a File in its arguments?"""
 
-    @property
+    @cached_property
     def is_async(self) -> bool:
         """True when it runs on the event loop, else in a thread."""
         return inspect.iscoroutinefunction(self.call)
@@ -132,7 +133,8 @@ class Function:
         if self.form == "raw" or isinstance(value, Binary):
             return Outcome(value, detail, envelope=False, body=_bare(value, keep))
         body = Binary(json_bytes(value, keep), _JSON)
-        return Outcome(value, detail, True, body, json_bytes(detail, keep), file)
+        detail_json = json_bytes(detail, keep) if detail else b"{}"
+        return Outcome(value, detail, True, body, detail_json, file)
 
 
 def json_bytes(value: Any, keep: Keep | None = None) -> bytes:

@@ -35,6 +35,8 @@ _POLICY_VIOLATION = 1008
 
 _SIGNED = "onegai.signed"
 """Key of a scope: the request is for a file, and its link is signed."""
+_HEAD = "onegai.head"
+"""Key of a scope: the auth.Head of its request."""
 _SIGNABLE = re.compile(r"/file/[^/]+/[^/]+|/job/[^/]+/result")
 
 Current = Callable[[], Settings]
@@ -52,6 +54,9 @@ class Cors:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on, or answer a preflight."""
+        if scope["type"] == "http" and "origin" not in _head(scope).headers:
+            await self._app(scope, receive, _varying(send))
+            return
         origins = self._settings().cors_origins
         if origins != self._origins:
             self._origins = origins
@@ -64,6 +69,17 @@ class Cors:
                 expose_headers=["ETag", "Location", "Retry-After"],
             )
         await self._cors(scope, receive, send)
+
+
+def _varying(send: Send) -> Send:
+    """What a cache must know: with an Origin, the answer would be another."""
+
+    async def varying(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", ()), (b"vary", b"Origin")]
+        await send(message)
+
+    return varying
 
 
 class SignedLinks:
@@ -170,7 +186,6 @@ class Bodies:
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
         """The whole body; None when the client left before it was sent."""
-        too_large = BodyTooLarge(limit_mib=round(self._limit / (1 << 20), 1))
         pieces, size = [], 0
         while True:
             message = await receive()
@@ -179,7 +194,7 @@ class Bodies:
             piece = message.get("body", b"")
             size += len(piece)
             if size > self._limit + _READ_ON:
-                raise too_large
+                break
             if size <= self._limit:
                 pieces.append(piece)
             else:
@@ -187,7 +202,7 @@ class Bodies:
             if not message.get("more_body"):
                 break
         if size > self._limit:
-            raise too_large
+            raise BodyTooLarge(limit_mib=round(self._limit / MIB, 1))
         kind = _kind(scope)
         if size and kind != _JSON:
             read = f"{_JSON} (or {_MULTIPART})" if _is_call(scope) else _JSON
@@ -241,7 +256,12 @@ def _kind(scope: Scope) -> str:
 
 
 def _head(scope: Scope) -> auth.Head:
-    return auth.Head.from_asgi(scope.get("method", "GET"), scope["path"], scope["headers"])
+    """Of this request; decoded once for all guards."""
+    head: auth.Head | None = scope.get(_HEAD)
+    if head is None:
+        method = scope.get("method", "GET")
+        head = scope[_HEAD] = auth.Head.from_asgi(method, scope["path"], scope["headers"])
+    return head
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send, error: OneGAIError) -> None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -73,7 +73,7 @@ class Home:
         """data/logs."""
         return self.root / "data" / "logs"
 
-    @property
+    @cached_property
     def uploads(self) -> Path:
         """data/uploads: the files of calls that run; each call removes its own."""
         return self.root / "data" / "uploads"

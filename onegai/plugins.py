@@ -6,6 +6,7 @@ A broken file is a listed problem with file and line; it stops nothing.
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import importlib.util
 import linecache
@@ -22,6 +23,7 @@ from onegai.functions import BadFunction, Function, public_functions
 from onegai.home import Home, Stamp, stamp, stamps
 from onegai.schema import Problem
 from onegai.sdk.direct import DirectFunction
+from onegai.sdk.handles import declares_handle
 
 PACKAGE = "func"
 _FUNCTIONS = "__onegai_functions__"
@@ -35,6 +37,11 @@ class Plugin:
     functions: Mapping[str, Function] = field(default_factory=dict)
     problem: Problem | None = None
     module: ModuleType | None = None
+
+    @functools.cached_property
+    def has_handle(self) -> bool:
+        """Does it lease its service by itself? Else the whole call must hold a lease."""
+        return declares_handle(self.module, self.app)
 
 
 class _Finder:
@@ -111,6 +118,10 @@ class Plugins:
             do = f"it has: {names}" if names else f"write it in func/{app}.py"
             raise UnknownFunction(app=app, function=name, do=do)
         return function
+
+    def last(self, app: str) -> Plugin:
+        """The app's file as it was when somebody asked for it last."""
+        return self._loaded[app]
 
     def all(self) -> dict[str, Plugin]:
         """Every app's."""

@@ -26,6 +26,8 @@ class Extensions:
         self._without_app: list[Path] = []
         self._engine = engine
         self.routers: list[APIRouter] = []
+        self.apps: set[str] = set()
+        """Those that have routes of their own."""
         for path in sorted((engine.home.root / "api").glob("*.py")):
             if not path.name.startswith("_"):
                 self._loaded[path] = path.stat().st_mtime_ns
@@ -66,6 +68,7 @@ class Extensions:
         mounted = APIRouter(prefix=f"/api/{app}", tags=[app])
         mounted.include_router(router)
         self.routers.append(mounted)
+        self.apps.add(app)
 
     def _problem(self, path: Path, reason: str, line: int | None = None) -> Problem:
         return Problem(app=path.stem, file=self._home.relative(path), line=line, reason=reason)

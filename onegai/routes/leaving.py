@@ -16,28 +16,42 @@ _CLIENT_LEFT = 499
 async def unless_left(request: Request, work: Coroutine[Any, Any, Response]) -> Response:
     """The outcome of ``work``, which is cancelled when the client leaves.
 
-    The body must have been read. Work that is done by then wins.
+    The body must have been read.
     """
-    task = asyncio.ensure_future(work)
+    task = asyncio.current_task()
+    assert task is not None
+    watch = _Watch(request, task)
+    # Most work ends before it is worth watching.
+    timer = asyncio.get_running_loop().call_later(WATCH_SECONDS, watch.begin)
     try:
-        # Most work ends before it is worth watching.
-        await asyncio.wait({task}, timeout=WATCH_SECONDS)
+        return await work
     except asyncio.CancelledError:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        raise
-    if task.done():
-        return task.result()
-    leaving = asyncio.ensure_future(_left(request))
-    try:
-        await asyncio.wait({task, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        return task.result() if task.done() else Response(status_code=_CLIENT_LEFT)
+        if not watch.left or task.uncancel():
+            raise
+        return Response(status_code=_CLIENT_LEFT)
     finally:
-        for one in (task, leaving):
-            one.cancel()
-        await asyncio.gather(task, leaving, return_exceptions=True)
+        timer.cancel()
+        watch.end()
 
 
-async def _left(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+class _Watch:
+    """Cancels a task when the client has left."""
+
+    def __init__(self, request: Request, task: asyncio.Task[Any]) -> None:
+        self.left = False
+        self._request = request
+        self._task = task
+        self._watching: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        self._watching = asyncio.create_task(self._watch())
+
+    def end(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+
+    async def _watch(self) -> None:
+        while (await self._request.receive())["type"] != "http.disconnect":
+            pass
+        self.left = True
+        self._task.cancel()

@@ -19,10 +19,10 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import aiohttp
-import urllib3
 
 from onegai.errors import AppError, CallTimeout, SdkMisuse
 from onegai.files import Workspace, pending
+from onegai.sdk.connections import Connections
 from onegai.sources import Sources
 
 
@@ -63,19 +63,19 @@ class Services(Protocol):
 class Transport:
     """The HTTP clients that all calls share; apps listen on loopback, so no proxy is followed."""
 
-    sync: urllib3.PoolManager
+    sync: Connections
     asynchronous: aiohttp.ClientSession
 
 
 @asynccontextmanager
 async def open_transport() -> AsyncIterator[Transport]:
     """Both clients; the asynchronous one belongs to the running event loop."""
-    pool = urllib3.PoolManager(num_pools=64, maxsize=64, retries=urllib3.Retry(0, redirect=5))
+    connections = Connections()
     try:
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-            yield Transport(pool, session)
+            yield Transport(connections, session)
     finally:
-        pool.clear()
+        connections.close()
 
 
 @dataclass

@@ -11,10 +11,10 @@ from types import ModuleType
 from typing import Any, Unpack
 
 import aiohttp
-import urllib3
 from typing_extensions import TypedDict
 
 from onegai.errors import CallTimeout, SdkMisuse
+from onegai.sdk.connections import Answer
 from onegai.sdk.context import CallContext, Hold, current
 from onegai.sdk.http import Files, Params, Request, Response, build
 
@@ -89,8 +89,8 @@ class Handle:
         request = build(method, path, **options)
         hold = self._hold(context)
         try:
-            answer, deadline = self._send(context, hold.url, request, timeout)
-            content = b"".join(self._pieces(context, answer, deadline))
+            answer = self._send(context, hold.url, request, timeout)
+            content = b"".join(self._pieces(context, answer))
             response = Response(self.app, answer.status, answer.headers, content)
         finally:
             hold.release()
@@ -120,9 +120,9 @@ class Handle:
         context = current(self.app)
         request = build(method, path, **options)
         with self.lease() as base:
-            answer, deadline = self._send(context, base, request, None)
+            answer = self._send(context, base, request, None)
             try:
-                pieces = self._pieces(context, answer, deadline)
+                pieces = self._pieces(context, answer)
                 if answer.status >= 400:
                     content = b"".join(pieces)
                     Response(self.app, answer.status, answer.headers, content).checked()
@@ -171,40 +171,25 @@ class Handle:
 
     def _send(
         self, context: CallContext, base: str, request: Request, timeout: float | None
-    ) -> tuple[urllib3.BaseHTTPResponse, float]:
-        """The answer's head, and the ``time.monotonic`` by which its body must be here."""
+    ) -> Answer:
         left = context.remaining(self.app)
         seconds = min(left, timeout) if timeout is not None else left
-        deadline = time.monotonic() + seconds
-        try:
-            answer = context.transport.sync.request(
-                request.method,
-                base + request.target,
-                body=request.body,
-                headers=dict(request.headers),
-                timeout=urllib3.Timeout(connect=10, read=seconds),
-                preload_content=False,
-            )
-        except urllib3.exceptions.ReadTimeoutError:
-            raise CallTimeout(app=self.app, seconds=seconds) from None
-        except urllib3.exceptions.HTTPError as error:
-            raise self._lost(context, error) from None
-        return answer, deadline
+        with self._errors(context, seconds):
+            return context.transport.sync.send(base, request, time.monotonic() + seconds)
 
-    def _pieces(
-        self, context: CallContext, answer: urllib3.BaseHTTPResponse, deadline: float
-    ) -> Iterator[bytes]:
-        """The body as it comes. The connection goes back to the pool once all of it is read."""
-        begun = time.monotonic()
+    def _pieces(self, context: CallContext, answer: Answer) -> Iterator[bytes]:
+        """The body as it comes. The connection is kept once all of it is read."""
+        with self._errors(context, answer.deadline - time.monotonic()):
+            yield from answer.pieces()
+
+    @contextmanager
+    def _errors(self, context: CallContext, seconds: float) -> Iterator[None]:
+        """What goes wrong inside, as errors of this app; ``seconds`` are what there was left."""
         try:
-            while piece := answer.read1(1 << 16):
-                yield piece
-                if time.monotonic() > deadline:
-                    answer.close()
-                    raise CallTimeout(app=self.app, seconds=round(deadline - begun, 2))
-        except urllib3.exceptions.ReadTimeoutError:
-            raise CallTimeout(app=self.app, seconds=round(deadline - begun, 2)) from None
-        except urllib3.exceptions.HTTPError as error:
+            yield
+        except TimeoutError:
+            raise CallTimeout(app=self.app, seconds=round(seconds, 2)) from None
+        except OSError as error:
             raise self._lost(context, error) from None
 
     def _lost(self, context: CallContext, error: Exception) -> Exception:
@@ -317,7 +302,7 @@ class AsyncHandle:
 
 
 def declares_handle(module: ModuleType | None, app: str) -> bool:
-    """Does the func file lease its service by itself? Else the whole call must hold a lease."""
+    """Has the module a handle of this app?"""
     values = vars(module).values() if module else ()
     return any(isinstance(value, Handle | AsyncHandle) and value.app == app for value in values)
 

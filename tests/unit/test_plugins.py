@@ -10,12 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import urllib3
 
 from onegai.errors import BrokenPlugin, UnknownFunction
 from onegai.files import File, Workspace
 from onegai.home import Home
 from onegai.plugins import Plugin, Plugins
+from onegai.sdk.connections import Connections
 from onegai.sdk.context import CallContext, Transport
 from onegai.sources import Sources
 
@@ -43,7 +43,7 @@ def load_plugins(home: Home, apps: Iterable[str]) -> dict[str, Plugin]:
 @contextmanager
 def call_of(app: str) -> Iterator[None]:
     """The surroundings that an engine makes for a call; nothing here uses a service."""
-    transport = Transport(urllib3.PoolManager(), None)
+    transport = Transport(Connections(), None)
     loop = asyncio.new_event_loop()
     context = CallContext(
         app=app,
