@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -59,6 +60,9 @@ def stop(app: str | None, everything: bool, force: bool, server: str | None) -> 
     """Stop an app's service, or all of them."""
     if (app is None) is not everything:
         raise click.UsageError("name one app, or --all")
+    if server is None and (left := _left(home := Home.find())):
+        _end(home, [name for name in left if app in (None, name)])
+        return
     with backend(Home.find(), server) as onegai:
         with Progress(f"stopping {app or 'everything'}", plain=False):
             stopped = onegai.stop(app or "*", force=force)
@@ -73,6 +77,13 @@ def stop(app: str | None, everything: bool, force: bool, server: str | None) -> 
 @server_option
 def ps(watch: bool, server: str | None) -> None:
     """List the services: states, calls, memory."""
+    if server is None and (left := _left(Home.find())):
+        names = " and ".join(sorted(left))
+        raise Failure(
+            f"no server runs for this folder, but these live on: {names}",
+            f"the next server goes on with them; {COMMAND} stop --all ends them",
+            status=NO_SERVER,
+        )
     with backend(Home.find(), server) as onegai:
         if watch:
             _watch(onegai)
@@ -145,6 +156,27 @@ def _memory(memory: MemoryStatus) -> list[str]:
     if memory.fake:
         lines.append("THE GPU IS A FAKE: ONEGAI_FAKE_GPU is set")
     return lines
+
+
+def _left(home: Home) -> list[str]:
+    """The apps of which anything runs on though no OneGAI does."""
+    if home.running_server() is not None:
+        return []
+    from onegai.process import left
+
+    return list(left.find(home))
+
+
+def _end(home: Home, apps: list[str]) -> None:
+    from onegai.process import left
+
+    with home.lock():
+        for app in apps:
+            with Progress(f"stopping {app}", plain=False):
+                asyncio.run(left.end(home, app))
+            click.echo(f"{app} is stopped")
+    if not apps:
+        click.echo("nothing runs")
 
 
 def _start(onegai: Client, app: str, *, restart: bool) -> None:

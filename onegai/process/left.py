@@ -7,6 +7,7 @@ is to be ended.
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,12 @@ from onegai import jsonfile
 from onegai.catalog import AppSpec
 from onegai.home import Home
 from onegai.process import tree
+from onegai.process.child import Child
 
+log = logging.getLogger(__name__)
+
+STOP_SECONDS = 10.0
+"""Between SIGTERM and SIGKILL, where there is no entry to say it."""
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -66,6 +72,14 @@ def find(home: Home) -> dict[str, Left]:
             with suppress(OSError):
                 path.unlink()
     return found
+
+
+async def end(home: Home, app: str) -> None:
+    """End all that is left of the app. Nobody may be running this home."""
+    forget(home, app)
+    left = Child.adopted(None, tree.Tag(app, home.root))
+    log.info("%s: what is left of it is ended", app)
+    await left.stop(STOP_SECONDS)
 
 
 def _read(home: Home, app: str) -> Note | None:

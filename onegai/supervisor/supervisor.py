@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from typing import Self
@@ -15,8 +14,7 @@ from onegai.errors import AppError, NoService, UnknownApp
 from onegai.home import Home
 from onegai.installation import Listing
 from onegai.policy import Occupant
-from onegai.process import left, tree
-from onegai.process.child import Child
+from onegai.process import left
 from onegai.profiles import Profiles
 from onegai.resources import Gpu, Memory, Probe
 from onegai.schema import Plan, ServiceStatus
@@ -28,11 +26,6 @@ from onegai.supervisor.plan import plan_for
 from onegai.supervisor.sampler import Sampler
 from onegai.supervisor.service import Service
 from onegai.supervisor.tenancy import Tenancy
-
-log = logging.getLogger(__name__)
-
-LEFT_SECONDS = 10.0
-"""Between SIGTERM and SIGKILL for what is left of an app that has no entry any more."""
 
 
 class Supervisor:
@@ -76,7 +69,7 @@ class Supervisor:
             if app in self._services:
                 self._services[app].take_over(found)
             else:
-                self._owners.create_task(self._end_left(app), name=f"end of {app}")
+                self._owners.create_task(left.end(self._home, app), name=f"end of {app}")
         self._stack.push_async_callback(self._close_all)
         for service in self._services.values():
             if service.spec.autostart and service.spec.active:
@@ -198,9 +191,3 @@ class Supervisor:
         async with asyncio.TaskGroup() as group:
             for service in self._services.values():
                 group.create_task(service.close(live_on=live_on))
-
-    async def _end_left(self, app: str) -> None:
-        """End what is left of an app that is none any more."""
-        log.info("%s: what is left of it is ended", app)
-        child = Child.adopted(None, tree.Tag(app, self._home.root))
-        await child.stop(LEFT_SECONDS)

@@ -6,13 +6,15 @@ import http.client
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.e2e.harness import Server, alive, fake, until, with_handles
+from tests.e2e.harness import ROOT, Server, alive, fake, until, with_handles
 
 MakeServer = Callable[..., Server]
 
@@ -232,3 +234,29 @@ def test_services_live_on_when_told_to(make_server: MakeServer) -> None:
     assert server.get("/service/status").status == 200
     server.stop()
     assert not alive(pid)
+
+
+def test_without_a_server_they_can_be_seen_and_stopped(make_server: MakeServer) -> None:
+    server = started(make_server, {"voice": fake("ready"), "chat": fake("ready")})
+    pids = {app: pid_of(server, app) for app in ("voice", "chat")}
+    killed(server)
+    seen = onegai(server, "ps")
+    assert seen.returncode == 3
+    assert "these live on: chat and voice" in seen.stderr
+    assert onegai(server, "stop", "voice").stdout == "voice is stopped\n"
+    assert (alive(pids["voice"]), alive(pids["chat"])) == (False, True)
+    assert onegai(server, "stop", "voice").stdout == "nothing runs\n"
+    assert onegai(server, "stop", "--all").stdout == "chat is stopped\n"
+    assert not alive(pids["chat"])
+    assert "no server runs for this folder: start it" in onegai(server, "ps").stderr
+
+
+def onegai(server: Server, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "onegai", *arguments],
+        env={**os.environ, "ONEGAI_HOME": str(server.home)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
