@@ -256,7 +256,7 @@ def test_beside_a_server_its_errors_come_through(server: Server) -> None:
 
 
 def test_two_at_once_wait_politely(server: Server) -> None:
-    first_code = "from func import a\nprint(a.nap(s=2), flush=True)"
+    first_code = "from func import a\nprint(a.nap(s=5), flush=True)"
     with spawn(server, first_code) as first:
         until(lambda: (server.home / "data" / "server.json").exists())
         status, lines, err = run(server, "from func import a\nprint(a.main(text='second'))")
