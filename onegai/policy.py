@@ -382,15 +382,20 @@ def deadlocked(
 
     A call that waits keeps what it holds. So one who fits once all that is not held so has gone is
     imagined to be served, and what it held to be free from then on; and so on. One who does not fit
-    even when the others let go of everything will be refused, and lets go, too.
+    even when the others let go of everything will be refused, and lets go, too; if it is only for
+    what was learnt that it does not, it waits by what is declared, as in ``decide``.
     """
+    declared = [one.as_declared() for one in occupants]
 
-    def fits(target: Target, frozen: Collection[str]) -> bool:
+    def fits(target: Target, frozen: Collection[str], among: Collection[Occupant]) -> bool:
         # Its own last life may not have ended yet: it is being stopped, and still held.
-        return target.app not in frozen and _could_fit(target, frozen, occupants, memory, headroom)
+        return target.app not in frozen and _could_fit(target, frozen, among, memory, headroom)
 
     def lets_go(target: Target, frozen: Collection[str]) -> bool:
-        return fits(target, frozen) or not fits(target, target.holding)
+        if fits(target, target.holding, occupants):
+            return fits(target, frozen, occupants)
+        target = target.as_declared()
+        return fits(target, frozen, declared) or not fits(target, target.holding, declared)
 
     unserved = list(waiting)
     while unserved:

@@ -340,6 +340,23 @@ def test_one_that_a_game_keeps_out_is_refused_and_lets_go() -> None:
     assert deadlocked([patient, smaller], occupants, memory(1000)) == smaller
 
 
+def test_one_that_waits_by_what_is_declared_is_no_way_out_of_a_deadlock() -> None:
+    """By what was learnt it would be refused, which it must not be: so it waits, and holds on."""
+    occupants = [
+        held("voice", 3000, keep=True),
+        held("x", 4000, leased=True),
+        held("y", 4000, leased=True),
+    ]
+    first = Target("z", Need(5000), holding=frozenset({"x"}), learnt={0: 10000})
+    second = Target("w", Need(5000), holding=frozenset({"y"}))
+    assert decide(first, occupants, memory(1000)) == Wait(busy=("y",), gpu=0)
+    assert decide(second, occupants, memory(1000)) == Wait(busy=("x",), gpu=0)
+    assert deadlocked([first, second], occupants, memory(1000)) == second
+    # The other one lets go of what it holds once it is served, by what is declared.
+    alone = replace(second, need=Need(1000))
+    assert deadlocked([first, alone], occupants, memory(1000)) is None
+
+
 APPS = "abcdef"
 
 
@@ -525,6 +542,36 @@ def test_nobody_starves(
                 world.call(app)
             world.happen(app)
     assert patient not in world.waiting
+
+
+HOLDERS = st.lists(
+    st.tuples(
+        st.integers(1, 9000),
+        st.one_of(st.just(0), st.integers(0, 12000)),
+        st.integers(500, 6000),
+        st.one_of(st.just(0), st.integers(0, 9000)),
+    ),
+    min_size=2,
+    max_size=4,
+)
+
+
+@given(HOLDERS, st.integers(0, 5000), st.integers(0, 4000))
+def test_those_who_only_wait_for_each_other_are_found(
+    holders: list[tuple[int, int, int, int]], kept: int, others: int
+) -> None:
+    """Per waiting call: what it wants, and what it holds, each declared and learnt."""
+    occupants = [held("voice", kept, keep=True)]
+    waiting = []
+    for index, (want, wanted, has, had) in enumerate(holders):
+        occupants.append(held(f"h{index}", has, leased=True, learnt=had))
+        holding = frozenset({f"h{index}"})
+        waiting.append(Target(f"w{index}", Need(want), holding=holding, learnt={0: wanted}))
+    used = sum(one.need.vram for one in occupants) + others
+    seen = memory(max(CARD - used, 0))
+    decisions = [decide(one, occupants, seen) for one in waiting]
+    if all(isinstance(decision, Wait) for decision in decisions):
+        assert deadlocked(waiting, occupants, seen) is not None
 
 
 SIZES = st.integers(0, 30_000)
