@@ -450,8 +450,11 @@ class World:
                     assert busy or changing or gpu in claimed
                     self.paused |= {*busy, *idle}
                 case Refuse(why):
-                    # There is nobody else on this machine, so it is never somebody else's fault.
-                    assert why in ("large", "kept")
+                    # There is nobody else on this machine, so it is never somebody else's fault,
+                    # unless a kept one takes more than it declares.
+                    assert why in ("large", "kept") or any(
+                        one.keep and one.learnt > one.need.vram for one in self.occupants.values()
+                    )
                     self.queue.remove(app)
                     self.refused.append(app)
                     self.waiting.pop(app, None)
