@@ -277,6 +277,24 @@ BESIDE: dict[str, tuple[Target, list[Occupant], Memory, Decision]] = {
         memory(10000),
         Start(0),
     ),
+    "more than there can be asks for all there can be": (
+        target(4000, learnt={0: 11800}),
+        [held("chat", 7000)],
+        memory(4400),
+        Evict(("chat",), gpu=0),
+    ),
+    "… also of the busy": (
+        target(4000, learnt={0: 11800}),
+        [held("chat", 7000, leased=True)],
+        memory(4400),
+        Wait(busy=("chat",), gpu=0),
+    ),
+    "… and starts once all has gone that can": (
+        target(4000, learnt={0: 11800}),
+        [held("voice", 1000, keep=True)],
+        memory(10400),
+        Start(0),
+    ),
     "… of others, too": (
         target(4000),
         [held("voice", 2000, keep=True, learnt=9000)],
@@ -620,6 +638,19 @@ def test_a_start_keeps_the_formula(vram: int, occupants: list[Occupant], free: l
         named = {one.app: one for one in occupants}
         assert all(not named[app].leased and not named[app].keep for app in decision.apps)
         assert len(decision.apps) > 0
+
+
+@given(st.integers(1, 9000), st.integers(0, 15000), OCCUPANTS, FREE)
+def test_what_was_learnt_is_given_all_that_can_be(
+    vram: int, learnt: int, occupants: list[Occupant], free: list[int]
+) -> None:
+    """Nobody who could make way stays beside one that may need the room."""
+    seen = memory(*free)
+    decision = decide(target(vram, learnt=dict.fromkeys(range(2), learnt)), occupants, seen)
+    if isinstance(decision, Start) and decision.gpu is not None:
+        here = [one for one in occupants if one.gpu == decision.gpu]
+        idle = any(not one.keep and one.vram and one.phase is READY for one in here)
+        assert not idle or fits(target(max(vram, learnt)), occupants, seen, decision.gpu)
 
 
 @given(st.integers(1, 13000), OCCUPANTS, FREE)
