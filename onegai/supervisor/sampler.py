@@ -42,6 +42,9 @@ class Sampler:
         self._run_of = run_of
         self._learning = Learning()
         self._gpus: tuple[Gpu, ...] = ()
+        self._pids: dict[Run, list[int]] = {}
+        """Those that were alive at the last look; a pid may be another program's by now."""
+        self._gpu_seen = asyncio.Event()
         self._changed = asyncio.Event()
         self._unsaved = False
         self._try_saving = float("-inf")
@@ -93,14 +96,16 @@ class Sampler:
         if not memory.gpus:
             return
         self._gpus = memory.gpus
+        self._gpu_seen.set()
         if memory.fake:
             return
         occupants = self._occupants()
         own = {}
         for app in occupants:
             run = self._run_of(app)
-            if run is not None:
-                own[app] = {gpu.index: vram_of(run.seen, [gpu]) or 0 for gpu in self._gpus}
+            if run is not None and run.pid is not None:
+                pids = {run.pid, *self._pids.get(run, ())}
+                own[app] = {gpu.index: vram_of(pids, [gpu]) or 0 for gpu in self._gpus}
         self._learning.observe(Reading(begun, memory, occupants, own))
 
     # --- its task --------------------------------------------------------------------------
@@ -108,8 +113,8 @@ class Sampler:
     async def run(self, read: Callable[[], Awaitable[Memory]]) -> None:
         """Look when something starts or is ready, and now and then while services run.
 
-        Ends on a machine that has no GPU, or pretends to. What fails here is logged, and nothing
-        else fails with it.
+        Ends on a machine that pretends to have GPUs; without any it waits for one. What fails here
+        is logged, and nothing else fails with it.
         """
         cost = 0.0
         try:
@@ -126,8 +131,10 @@ class Sampler:
                     await asyncio.sleep(FAILED_SECONDS)
                     continue
                 cost = time.monotonic() - begun
-                if memory.fake or memory.gpus == ():
+                if memory.fake:
                     return
+                if memory.gpus == ():
+                    await self._gpu_seen.wait()
         finally:
             if self._unsaved:
                 self._save(self._profiles.content())
@@ -174,4 +181,4 @@ class Sampler:
         """Have the runs know their processes. Some milliseconds of /proc, in a thread."""
         if any(gpu.by_pid is not None for gpu in self._gpus):
             runs = [run for app in self._occupants() if (run := self._run_of(app)) is not None]
-            await asyncio.to_thread(lambda: [run.pids() for run in runs])
+            self._pids = await asyncio.to_thread(lambda: {run: run.pids() for run in runs})

@@ -8,6 +8,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,16 @@ from onegai.supervisor.sampler import Sampler
 SPEC = AppSpec(app="chat", type="webapi", port=8000, exec="serve {port}", vram=4)
 
 
+class FakeRun:
+    """Has two processes, of which one has ended since."""
+
+    pid = 10
+    seen = (10, 11)
+
+    def pids(self) -> list[int]:
+        return [10]
+
+
 class Stage:
     """A sampler whose machine the test sets; time passes 500 times as fast."""
 
@@ -29,6 +40,7 @@ class Stage:
         self.gpus: Callable[[], tuple[Gpu, ...] | None] = self.card
         self.looks = 0
         self.occupants: dict[str, Occupant] = {}
+        self.fake_run: Any = None
         self.asked_by: set[int] = set()
         self.folder = folder
         self.sampler = Sampler(Profiles(folder / "vram.json"), self._occupants, self._run_of)
@@ -45,7 +57,8 @@ class Stage:
 
     def _run_of(self, _app: str) -> Run | None:
         self.asked_by.add(threading.get_ident())
-        return None
+        run: Run | None = self.fake_run
+        return run
 
     async def read(self) -> Memory:
         begun = asyncio.get_running_loop().time()
@@ -63,6 +76,20 @@ class Stage:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+
+    async def run_once(self) -> None:
+        """The sampler and a run of the app, from its start to its end."""
+        async with self.running():
+            await self.live()
+
+    async def live(self) -> None:
+        """A run of the app; the sampler must be running."""
+        for phase in (Phase.STARTING, Phase.READY):
+            self.be(phase)
+            looks = self.looks
+            self.sampler.begin("chat") if phase is Phase.STARTING else self.sampler.changed()
+            await self.until(lambda looks=looks: self.looks > looks + 1)
+        self.sampler.end(SPEC, used=True)
 
     async def until(self, wish: Callable[[], bool]) -> None:
         async with asyncio.timeout(10):
@@ -115,17 +142,30 @@ async def test_gpus_that_cannot_be_read_are_not_looked_at_as_if_calls_ran(
                 await stage.until(lambda: stage.looks > 1)
 
 
+async def test_a_pid_that_is_used_again_by_another_program_is_not_its_own(stage: Stage) -> None:
+    stage.gpus = lambda: (Gpu(0, "card", 12000, 5000, {10: 1000, 11: 6000}),)
+    stage.fake_run = FakeRun()
+    await stage.run_once()
+    assert stage.sampler.learnt(SPEC) == {0: 1000}
+
+
+async def test_a_gpu_that_is_gone_for_a_while_ends_nothing(stage: Stage) -> None:
+    stage.gpus = tuple
+    stage.be(Phase.STARTING)
+    async with stage.running():
+        await stage.until(lambda: stage.looks > 0)
+        stage.gpus = stage.card
+        # Admission looks, too.
+        await stage.read()
+        looks = stage.looks
+        await stage.until(lambda: stage.looks > looks)
+
+
 async def test_what_could_not_be_saved_is_saved_at_the_end(stage: Stage) -> None:
     path = stage.folder / "vram.json"
     path.mkdir()
     async with stage.running():
-        stage.be(Phase.STARTING)
-        stage.sampler.begin("chat")
-        await stage.until(lambda: stage.looks > 1)
-        stage.be(Phase.READY)
-        stage.sampler.changed()
-        await stage.until(lambda: stage.looks > 3)
-        stage.sampler.end(SPEC, used=True)
+        await stage.live()
         looks = stage.looks
         await stage.until(lambda: stage.looks > looks + 1)
         path.rmdir()
