@@ -425,8 +425,9 @@ def _could_fit(
     headroom: int,
 ) -> bool:
     """Is there room once everything has gone that is neither kept nor in ``frozen``?"""
-    others = [one for one in occupants if one.app != target.app]
-    gone = {one.app for one in others if not one.keep and one.app not in frozen}
+    # Its own last life may not have ended yet, and has its memory until then.
+    others = [one for one in occupants if one.app != target.app or one.phase is Phase.STOPPING]
+    gone = {one.app for one in others if not one.keep and one.app not in frozen} | {target.app}
     cards = _cards(target, memory.gpus or ()) if target.need.vram else ()
     places: list[int | None] = [gpu.index for gpu in cards]
     return any(

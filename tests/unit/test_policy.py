@@ -358,6 +358,18 @@ def test_one_that_a_game_keeps_out_is_refused_and_lets_go() -> None:
     assert deadlocked([patient, smaller], occupants, memory(1000)) == smaller
 
 
+def test_two_that_are_being_stopped_and_hold_each_other() -> None:
+    """What the last life of one has is free when that ends: so it is not refused, but waits."""
+    occupants = [
+        held("chat", 7000, STOPPING, leased=True),
+        held("voice", 2000, STOPPING, leased=True),
+    ]
+    voice = Target("voice", Need(2000), holding=frozenset({"chat"}))
+    chat = Target("chat", Need(7000), holding=frozenset({"voice"}))
+    assert deadlocked([voice, chat], occupants, memory(3000)) == chat
+    assert deadlocked([voice], occupants, memory(3000)) is None
+
+
 def test_one_that_waits_by_what_is_declared_is_no_way_out_of_a_deadlock() -> None:
     """By what was learnt it would be refused, which it must not be: so it waits, and holds on."""
     occupants = [
