@@ -3,7 +3,9 @@
 Where the driver says which process has how much, that is it. Elsewhere (WSL2) what a GPU's use
 rises by, between one reading and the next, is put down to the one service that was starting or
 answering calls meanwhile; if several were, to none. What other programs take at such a moment is
-put down to it, too: this is why a median of several runs counts, see ``profiles``.
+put down to it, too: this is why a median of several runs counts, see ``profiles``. Whoever is idle
+may give memory back unseen (many unload their model after a while), and take it again at its next
+call: so what a GPU's use falls by, and nobody explains, is taken off everybody there.
 """
 
 from __future__ import annotations
@@ -52,6 +54,7 @@ class _Life:
     based: bool = False
     """There is a reading from before it took anything."""
     level: int = 0
+    """What it has at least, as far as can be told."""
     ready: int | None = None
     peak: int = 0
     spoiled: bool = False
@@ -65,7 +68,11 @@ class _Life:
             self.spoiled = True
         else:
             # What it has beyond its model is unknown now. Rather too little than too much.
-            self.level = self.ready
+            self.level = min(self.level, self.ready)
+
+    def given_back(self, *, at_work: bool) -> int:
+        """What it may have given back; ``at_work``: it is ready, so it keeps its model."""
+        return max(self.level - (self.ready or 0), 0) if at_work else self.level
 
 
 class Learning:
@@ -81,11 +88,15 @@ class Learning:
         self._lives[app] = _Life(based=last is not None and now - last.begun < BASE_SECONDS)
 
     def observe(self, reading: Reading) -> None:
-        """One more reading."""
-        before, self._last = self._last, reading
-        if before is None or reading.begun - before.begun > FRESH_SECONDS:
-            before = None
+        """One more reading. One that was overtaken by a later one says nothing."""
+        last = self._last
+        if last is not None and reading.begun < last.begun:
+            return
+        self._last = reading
+        fresh = last is not None and reading.begun - last.begun <= FRESH_SECONDS
+        before = last if fresh else None
         active = _active(before, reading)
+        back = {app: self._given_back(one) for app, one in active.items()} if fresh else {}
         for app, life in self._lives.items():
             occupant = reading.occupants.get(app)
             gpu = None if occupant is None else _where(occupant, reading)
@@ -94,8 +105,16 @@ class Learning:
             life.gpu = gpu
             if gpu.by_pid is not None:
                 life.level, life.spoiled = reading.own.get(app, {}).get(gpu.index, 0), False
-            elif app in active and life.based:
-                life.rise(_rise(app, gpu, active, before))
+            elif life.based:
+                by = _rise(app, gpu, active, before) if app in active else None
+                if app in active:
+                    life.rise(by)
+                if by is None:
+                    others = (back[one] for one in back if one != app and _is_on(active[one], gpu))
+                    unexplained = -(_change(gpu, last) or 0) - sum(others)
+                    life.level -= min(max(unexplained, 0), life.level)
+                # What it has released may come back to the driver late.
+                life.level = 0 if occupant.parked else min(life.level, gpu.total - gpu.free)
             life.based = True
             if life.ready is None and occupant.phase is Phase.READY:
                 life.ready = life.level
@@ -107,6 +126,13 @@ class Learning:
         if life is None or life.spoiled or life.gpu is None or life.ready is None:
             return None
         return Sample(life.gpu.name, life.ready, life.peak)
+
+    def _given_back(self, one: Occupant) -> int:
+        """What an active one may have given back, at most."""
+        life = self._lives.get(one.app)
+        if life is None:
+            return one.most
+        return life.given_back(at_work=one.phase is Phase.READY and not one.parked)
 
 
 def _where(occupant: Occupant, reading: Reading) -> Gpu | None:
@@ -139,8 +165,18 @@ def _rise(app: str, gpu: Gpu, active: Mapping[str, Occupant], before: Reading | 
     Apps that declare no VRAM, and were not seen to take any, are taken at their word.
     """
     for other, one in active.items():
-        if other != app and one.gpu in (None, gpu.index) and (one.need.vram or one.learnt):
+        if other != app and _is_on(one, gpu) and (one.need.vram or one.learnt):
             return None
-    cards = before.memory.gpus if before is not None else None
-    last = next((card for card in cards or () if card.index == gpu.index), None)
-    return None if last is None else last.free - gpu.free
+    return _change(gpu, before)
+
+
+def _is_on(one: Occupant, gpu: Gpu) -> bool:
+    """One of which nobody knows where it is may be anywhere."""
+    return one.gpu in (None, gpu.index)
+
+
+def _change(gpu: Gpu, last: Reading | None) -> int | None:
+    """By how much more of the GPU is used than at the last reading; None: unknown."""
+    cards = last.memory.gpus if last is not None else None
+    card = next((card for card in cards or () if card.index == gpu.index), None)
+    return None if card is None else card.free - gpu.free

@@ -149,7 +149,8 @@ def decide(
 
     ``headroom`` MiB stay free on a GPU. Earlier targets wait for the GPUs in ``claimed`` (None:
     for RAM), so these are left alone. Unknown GPU memory (``memory.gpus`` None) is no reason to
-    refuse. Where what was learnt would end in a refusal, only what is declared counts.
+    refuse. Where what was learnt is more than there can be anywhere, it gets all that can be; and
+    where it would still end in a refusal, only what is declared counts.
     """
     decision = _decided(target, occupants, memory, headroom, claimed)
     if not isinstance(decision, Refuse):
@@ -186,7 +187,8 @@ def _decided(
     ]
     if not places:
         return Wait(gpu=large[0].index)
-    return min((place.decide() for place in places), key=_preference)
+    decisions = [(place.decide(), place.short) for place in places]
+    return min(decisions, key=lambda found: _preference(*found))[0]
 
 
 def _cards(target: Target, gpus: Sequence[Gpu]) -> Sequence[Gpu]:
@@ -194,19 +196,22 @@ def _cards(target: Target, gpus: Sequence[Gpu]) -> Sequence[Gpu]:
     return [gpu for gpu in gpus if gpu.index in target.gpus] or gpus
 
 
-def _preference(decision: Decision) -> tuple[int, float]:
-    """Of several GPUs: one with room, else the one with the fewest evictions, else a wait."""
+def _preference(decision: Decision, short: bool) -> tuple[bool, int, float]:
+    """Of several GPUs: one with room, else the one with the fewest evictions, else a wait.
+
+    One that is ``short`` of what was learnt only where no other would do.
+    """
     match decision:
         case Start():
-            return (0, 0)
+            return (short, 0, 0)
         case Wait(room=True):
-            return (0, 1)
+            return (short, 0, 1)
         case Evict(apps=apps, release=release):
-            return (1, len(apps) - 0.5 * release)
+            return (short, 1, len(apps) - 0.5 * release)
         case Wait(busy=busy):
-            return (2, len(busy))
+            return (short, 2, len(busy))
         case Refuse(need=need, free=free):
-            return (3, need - free)
+            return (True, 3, need - free)
 
 
 class _Place:
@@ -227,10 +232,14 @@ class _Place:
         self._headroom = headroom
         self._card = next((one for one in memory.gpus or () if one.index == gpu), None)
         self._vram = 0
+        self.short = False
+        """What was learnt is more than there can be here, so all that can be is asked for."""
         if self._card is not None:
-            # What was learnt may exceed a card on which the declared figure fits.
-            learnt = min(target.learnt.get(self._card.index, 0), self._card.total - headroom)
-            self._vram = max(target.need.vram, learnt)
+            gone = {one.app for one in others if one.phase is Phase.STOPPING or not one.keep}
+            room = self._vram_room(gone - target.holding)
+            learnt = target.learnt.get(self._card.index, 0)
+            self._vram = max(target.need.vram, min(learnt, room))
+            self.short = self._vram < learnt
 
     def decide(self) -> Decision:
         """The least that gives the target its room here."""
@@ -382,15 +391,20 @@ def deadlocked(
 
     A call that waits keeps what it holds. So one who fits once all that is not held so has gone is
     imagined to be served, and what it held to be free from then on; and so on. One who does not fit
-    even when the others let go of everything will be refused, and lets go, too.
+    even when the others let go of everything will be refused, and lets go, too; if it is only for
+    what was learnt that it does not, it waits by what is declared, as in ``decide``.
     """
+    declared = [one.as_declared() for one in occupants]
 
-    def fits(target: Target, frozen: Collection[str]) -> bool:
+    def fits(target: Target, frozen: Collection[str], among: Collection[Occupant]) -> bool:
         # Its own last life may not have ended yet: it is being stopped, and still held.
-        return target.app not in frozen and _could_fit(target, frozen, occupants, memory, headroom)
+        return target.app not in frozen and _could_fit(target, frozen, among, memory, headroom)
 
     def lets_go(target: Target, frozen: Collection[str]) -> bool:
-        return fits(target, frozen) or not fits(target, target.holding)
+        if fits(target, target.holding, occupants):
+            return fits(target, frozen, occupants)
+        target = target.as_declared()
+        return fits(target, frozen, declared) or not fits(target, target.holding, declared)
 
     unserved = list(waiting)
     while unserved:
@@ -411,8 +425,9 @@ def _could_fit(
     headroom: int,
 ) -> bool:
     """Is there room once everything has gone that is neither kept nor in ``frozen``?"""
-    others = [one for one in occupants if one.app != target.app]
-    gone = {one.app for one in others if not one.keep and one.app not in frozen}
+    # Its own last life may not have ended yet, and has its memory until then.
+    others = [one for one in occupants if one.app != target.app or one.phase is Phase.STOPPING]
+    gone = {one.app for one in others if not one.keep and one.app not in frozen} | {target.app}
     cards = _cards(target, memory.gpus or ()) if target.need.vram else ()
     places: list[int | None] = [gpu.index for gpu in cards]
     return any(

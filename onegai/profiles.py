@@ -11,9 +11,9 @@ import math
 import statistics
 import time
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, FiniteFloat, TypeAdapter, ValidationError
 
 from onegai import jsonfile
 from onegai.catalog import AppSpec
@@ -23,11 +23,13 @@ log = logging.getLogger(__name__)
 
 RECENT_RUNS = 5
 
+_Mib = Annotated[int, Field(ge=0, lt=1 << 31)]
+
 
 class _Run(BaseModel):
-    when: float
-    ready: int
-    peak: int
+    when: FiniteFloat
+    ready: _Mib
+    peak: _Mib
 
 
 class _Profile(BaseModel):

@@ -219,7 +219,11 @@ class Admission:
             for ticket in self._in_order():
                 target = ticket.tenant.target()
                 ahead = target.holding & self._awaited
-                decision = self._decide(target, memory, () if ahead else claimed, learnt=learnt)
+                left = () if ahead else claimed
+                decision = self._decide(target, memory, left, learnt=learnt)
+                if ticket.gentle and _moves_somebody(decision):
+                    # It will be refused, which only what is declared may do.
+                    decision = self._decide(target, memory, left, learnt=False)
                 if isinstance(decision, Wait):
                     awaited.update(decision.busy, decision.changing)
                 self._carry_out(ticket, decision, memory, claimed, paused)
@@ -243,7 +247,7 @@ class Admission:
             case Start(gpu):
                 ticket.tenant.granted(gpu)
                 ticket.done.set_result(None)
-            case Evict() | Wait(busy=(_, *_)) if ticket.gentle:
+            case _ if ticket.gentle and _moves_somebody(decision):
                 ticket.fail(RestartWithoutRoom(app=app))
             case Evict(apps, release, gpu):
                 claimed |= _claim(ticket.tenant.target(), gpu)
@@ -360,6 +364,11 @@ class Admission:
             if (tenant := self._tenants.get(app)) is not None:
                 tenant.resume()
         self._paused = apps
+
+
+def _moves_somebody(decision: Decision) -> bool:
+    """Has anybody to make way for it who would not do so anyway?"""
+    return isinstance(decision, Evict) or (isinstance(decision, Wait) and bool(decision.busy))
 
 
 def _claim(target: Target, gpu: int | None) -> set[int | None]:

@@ -54,8 +54,9 @@ class Run:
         return self._child.pid if self._child else None
 
     def pids(self) -> list[int]:
-        """All its processes. Some milliseconds of /proc."""
-        return self._child.pids() if self._child else []
+        """All its processes. Some milliseconds of /proc. From any thread."""
+        child = self._child
+        return child.pids() if child else []
 
     @property
     def seen(self) -> list[int]:

@@ -22,6 +22,8 @@ BUSY_SECONDS = 1.0
 """Between two looks while a service starts or is used."""
 IDLE_SECONDS = 5.0
 """Between two looks while all are idle: a call's rise is told from what was before it."""
+FAILED_SECONDS = 60.0
+"""Between two tries of what failed: a look, or saving."""
 BUSY_WORTH, IDLE_WORTH = 20, 400
 """A pause is at least so many times as long as a look takes: nvidia-smi needs half a second."""
 
@@ -40,8 +42,13 @@ class Sampler:
         self._run_of = run_of
         self._learning = Learning()
         self._gpus: tuple[Gpu, ...] = ()
+        self._pids: dict[Run, list[int]] = {}
+        """Those that were alive at the last look; a pid may be another program's by now."""
+        self._gpu_seen = asyncio.Event()
         self._changed = asyncio.Event()
         self._unsaved = False
+        self._try_saving = float("-inf")
+        """When saving is worth a try, ``time.monotonic``; the last one may have failed."""
         self._looked = float("-inf")
         """When the last look began, ``time.monotonic``."""
 
@@ -85,18 +92,20 @@ class Sampler:
 
     def observe(self, begun: float, memory: Memory) -> None:
         """A reading of the memory, whoever wanted it. What a fake repeats teaches nothing."""
+        self._looked = begun
         if not memory.gpus:
             return
         self._gpus = memory.gpus
+        self._gpu_seen.set()
         if memory.fake:
             return
         occupants = self._occupants()
         own = {}
         for app in occupants:
             run = self._run_of(app)
-            if run is not None:
-                own[app] = {gpu.index: vram_of(run.seen, [gpu]) or 0 for gpu in self._gpus}
-        self._looked = begun
+            if run is not None and run.pid is not None:
+                pids = {run.pid, *self._pids.get(run, ())}
+                own[app] = {gpu.index: vram_of(pids, [gpu]) or 0 for gpu in self._gpus}
         self._learning.observe(Reading(begun, memory, occupants, own))
 
     # --- its task --------------------------------------------------------------------------
@@ -104,20 +113,28 @@ class Sampler:
     async def run(self, read: Callable[[], Awaitable[Memory]]) -> None:
         """Look when something starts or is ready, and now and then while services run.
 
-        Ends on a machine that has no GPU, or pretends to.
+        Ends on a machine that pretends to have GPUs; without any it waits for one. What fails here
+        is logged, and nothing else fails with it.
         """
         cost = 0.0
         try:
             while True:
-                await self._something_to_see(cost)
-                if self._unsaved:
-                    await self._save_in_thread()
-                begun = time.monotonic()
-                await asyncio.to_thread(self._look_for_processes)
-                memory = await read()
+                try:
+                    await self._something_to_see(cost)
+                    if self._unsaved and time.monotonic() >= self._try_saving:
+                        await self._save_in_thread()
+                    begun = time.monotonic()
+                    await self._look_for_processes()
+                    memory = await read()
+                except Exception:
+                    log.exception("what apps take of the VRAM cannot be learnt now")
+                    await asyncio.sleep(FAILED_SECONDS)
+                    continue
                 cost = time.monotonic() - begun
-                if memory.fake or memory.gpus == ():
+                if memory.fake:
                     return
+                if memory.gpus == ():
+                    await self._gpu_seen.wait()
         finally:
             if self._unsaved:
                 self._save(self._profiles.content())
@@ -136,7 +153,8 @@ class Sampler:
     def _save(self, content: dict[str, Any]) -> None:
         try:
             self._profiles.save(content)
-        except OSError as error:
+        except (OSError, ValueError) as error:
+            self._unsaved, self._try_saving = True, time.monotonic() + FAILED_SECONDS
             log.warning("what was learnt of the apps' VRAM cannot be kept: %s", error)
 
     async def _something_to_see(self, cost: float) -> None:
@@ -160,10 +178,8 @@ class Sampler:
     def _is_at_work(self, one: Occupant) -> bool:
         return one.phase is not Phase.READY or one.used >= self._looked
 
-    def _look_for_processes(self) -> None:
-        """Have the runs know their processes. Some milliseconds of /proc."""
+    async def _look_for_processes(self) -> None:
+        """Have the runs know their processes. Some milliseconds of /proc, in a thread."""
         if any(gpu.by_pid is not None for gpu in self._gpus):
-            for app in self._occupants():
-                run = self._run_of(app)
-                if run is not None:
-                    run.pids()
+            runs = [run for app in self._occupants() if (run := self._run_of(app)) is not None]
+            self._pids = await asyncio.to_thread(lambda: {run: run.pids() for run in runs})

@@ -70,6 +70,19 @@ async def test_only_what_is_declared_makes_a_refusal(stage: Stage) -> None:
         assert refused.value.extra["need"] == 4 * GB
 
 
+async def test_one_that_evicts_nobody_is_not_kept_out_by_what_was_learnt(stage: Stage) -> None:
+    stage.app("lazy", 4, "--mib", "512", "--grow", str(10 * GB))
+    async with stage.open():
+        await run_once(stage, "lazy")
+    stage.apps["lazy"]["autostart"] = 1
+    stage.app("image", 6, autostart=1)
+    async with stage.open():
+        settled = (State.READY, State.FAILED)
+        for app in stage.apps:
+            status = await stage.until(app, lambda status: status.state in settled)
+            assert (status.state, status.reason) == (State.READY, "")
+
+
 async def test_one_that_declares_nothing_is_never_checked(stage: Stage) -> None:
     stage.app("sly", 0, "--mib", str(3 * GB))
     stage.app("image", 9)

@@ -277,6 +277,24 @@ BESIDE: dict[str, tuple[Target, list[Occupant], Memory, Decision]] = {
         memory(10000),
         Start(0),
     ),
+    "more than there can be asks for all there can be": (
+        target(4000, learnt={0: 11800}),
+        [held("chat", 7000)],
+        memory(4400),
+        Evict(("chat",), gpu=0),
+    ),
+    "… also of the busy": (
+        target(4000, learnt={0: 11800}),
+        [held("chat", 7000, leased=True)],
+        memory(4400),
+        Wait(busy=("chat",), gpu=0),
+    ),
+    "… and starts once all has gone that can": (
+        target(4000, learnt={0: 11800}),
+        [held("voice", 1000, keep=True)],
+        memory(10400),
+        Start(0),
+    ),
     "… of others, too": (
         target(4000),
         [held("voice", 2000, keep=True, learnt=9000)],
@@ -338,6 +356,35 @@ def test_one_that_a_game_keeps_out_is_refused_and_lets_go() -> None:
     assert deadlocked([patient, hopeless], occupants, memory(1000)) is None
     smaller = Target("w", Need(4000), holding=frozenset({"y"}))
     assert deadlocked([patient, smaller], occupants, memory(1000)) == smaller
+
+
+def test_two_that_are_being_stopped_and_hold_each_other() -> None:
+    """What the last life of one has is free when that ends: so it is not refused, but waits."""
+    occupants = [
+        held("chat", 7000, STOPPING, leased=True),
+        held("voice", 2000, STOPPING, leased=True),
+    ]
+    voice = Target("voice", Need(2000), holding=frozenset({"chat"}))
+    chat = Target("chat", Need(7000), holding=frozenset({"voice"}))
+    assert deadlocked([voice, chat], occupants, memory(3000)) == chat
+    assert deadlocked([voice], occupants, memory(3000)) is None
+
+
+def test_one_that_waits_by_what_is_declared_is_no_way_out_of_a_deadlock() -> None:
+    """By what was learnt it would be refused, which it must not be: so it waits, and holds on."""
+    occupants = [
+        held("voice", 3000, keep=True),
+        held("x", 4000, leased=True),
+        held("y", 4000, leased=True),
+    ]
+    first = Target("z", Need(5000), holding=frozenset({"x"}), learnt={0: 10000})
+    second = Target("w", Need(5000), holding=frozenset({"y"}))
+    assert decide(first, occupants, memory(1000)) == Wait(busy=("y",), gpu=0)
+    assert decide(second, occupants, memory(1000)) == Wait(busy=("x",), gpu=0)
+    assert deadlocked([first, second], occupants, memory(1000)) == second
+    # The other one lets go of what it holds once it is served, by what is declared.
+    alone = replace(second, need=Need(1000))
+    assert deadlocked([first, alone], occupants, memory(1000)) is None
 
 
 APPS = "abcdef"
@@ -433,8 +480,11 @@ class World:
                     assert busy or changing or gpu in claimed
                     self.paused |= {*busy, *idle}
                 case Refuse(why):
-                    # There is nobody else on this machine, so it is never somebody else's fault.
-                    assert why in ("large", "kept")
+                    # There is nobody else on this machine, so it is never somebody else's fault,
+                    # unless a kept one takes more than it declares.
+                    assert why in ("large", "kept") or any(
+                        one.keep and one.learnt > one.need.vram for one in self.occupants.values()
+                    )
                     self.queue.remove(app)
                     self.refused.append(app)
                     self.waiting.pop(app, None)
@@ -527,6 +577,36 @@ def test_nobody_starves(
     assert patient not in world.waiting
 
 
+HOLDERS = st.lists(
+    st.tuples(
+        st.integers(1, 9000),
+        st.one_of(st.just(0), st.integers(0, 12000)),
+        st.integers(500, 6000),
+        st.one_of(st.just(0), st.integers(0, 9000)),
+    ),
+    min_size=2,
+    max_size=4,
+)
+
+
+@given(HOLDERS, st.integers(0, 5000), st.integers(0, 4000))
+def test_those_who_only_wait_for_each_other_are_found(
+    holders: list[tuple[int, int, int, int]], kept: int, others: int
+) -> None:
+    """Per waiting call: what it wants, and what it holds, each declared and learnt."""
+    occupants = [held("voice", kept, keep=True)]
+    waiting = []
+    for index, (want, wanted, has, had) in enumerate(holders):
+        occupants.append(held(f"h{index}", has, leased=True, learnt=had))
+        holding = frozenset({f"h{index}"})
+        waiting.append(Target(f"w{index}", Need(want), holding=holding, learnt={0: wanted}))
+    used = sum(one.need.vram for one in occupants) + others
+    seen = memory(max(CARD - used, 0))
+    decisions = [decide(one, occupants, seen) for one in waiting]
+    if all(isinstance(decision, Wait) for decision in decisions):
+        assert deadlocked(waiting, occupants, seen) is not None
+
+
 SIZES = st.integers(0, 30_000)
 OCCUPANTS = st.lists(
     st.builds(
@@ -570,6 +650,19 @@ def test_a_start_keeps_the_formula(vram: int, occupants: list[Occupant], free: l
         named = {one.app: one for one in occupants}
         assert all(not named[app].leased and not named[app].keep for app in decision.apps)
         assert len(decision.apps) > 0
+
+
+@given(st.integers(1, 9000), st.integers(0, 15000), OCCUPANTS, FREE)
+def test_what_was_learnt_is_given_all_that_can_be(
+    vram: int, learnt: int, occupants: list[Occupant], free: list[int]
+) -> None:
+    """Nobody who could make way stays beside one that may need the room."""
+    seen = memory(*free)
+    decision = decide(target(vram, learnt=dict.fromkeys(range(2), learnt)), occupants, seen)
+    if isinstance(decision, Start) and decision.gpu is not None:
+        here = [one for one in occupants if one.gpu == decision.gpu]
+        idle = any(not one.keep and one.vram and one.phase is READY for one in here)
+        assert not idle or fits(target(max(vram, learnt)), occupants, seen, decision.gpu)
 
 
 @given(st.integers(1, 13000), OCCUPANTS, FREE)

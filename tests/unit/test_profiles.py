@@ -79,7 +79,20 @@ def test_it_lasts(path: Path) -> None:
     assert (run["ready"], run["peak"]) == (2000, 4000)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"chat": 3}', '{"chat": {"RTX": {"runs": []}}}'])
+RUN = '{"when": %s, "ready": 0, "peak": %s}'
+BROKEN = [
+    "{",
+    "[]",
+    '{"chat": 3}',
+    '{"chat": {"RTX": {"runs": []}}}',
+    *(
+        '{"chat": {"RTX": {"of": "x", "runs": [%s]}}}' % (RUN % figures)
+        for figures in [(1, -1), ("NaN", 1), (1, "1e400"), (1, "1" + "0" * 400), ("Infinity", 1)]
+    ),
+]
+
+
+@pytest.mark.parametrize("text", BROKEN)
 def test_a_broken_file_is_begun_anew(
     path: Path, text: str, caplog: pytest.LogCaptureFixture
 ) -> None:
