@@ -17,20 +17,18 @@ from typing import Protocol
 
 from onegai import policy
 from onegai.catalog import AppSpec
+from onegai.deadlock import deadlocked
 from onegai.errors import (
     Deadlock,
     InternalError,
-    KeptInTheWay,
-    NoGpu,
     NoRoomInTime,
-    NotEnoughMemory,
     OneGAIError,
     RestartWithoutRoom,
-    TooLarge,
 )
 from onegai.policy import Decision, Evict, Need, Occupant, Phase, Refuse, Start, Target, Wait
 from onegai.resources import Memory, Probe, vram_of
 from onegai.supervisor.callers import Callers
+from onegai.supervisor.refusal import refusal
 
 log = logging.getLogger(__name__)
 
@@ -302,11 +300,11 @@ class Admission:
         tenants = [*(ticket.tenant for ticket in self._in_order()), *self._held_up()]
         waiting = [tenant.target() for tenant in tenants]
         occupants = self._occupants()
-        if policy.deadlocked(waiting, occupants, memory, self.headroom) is None:
+        if deadlocked(waiting, occupants, memory, self.headroom) is None:
             return True
         waiting = [target.as_declared() for target in waiting]
         occupants = [one.as_declared() for one in occupants]
-        stuck = policy.deadlocked(waiting, occupants, memory, self.headroom)
+        stuck = deadlocked(waiting, occupants, memory, self.headroom)
         if stuck is not None:
             self._send_away(self._tenants[stuck.app], tuple(stuck.holding))
         return False
@@ -375,33 +373,3 @@ def _claim(target: Target, gpu: int | None) -> set[int | None]:
     """What later tickets have to leave alone: its GPU, and RAM (None) if it needs any."""
     claim: set[int | None] = {gpu} if gpu is not None else set()
     return claim | {None} if target.need.ram else claim
-
-
-def refusal(spec: AppSpec, decision: Refuse) -> OneGAIError:
-    """The error that says why an app cannot start, with the numbers in GB."""
-    app, kind, key = spec.app, decision.kind, decision.kind.lower()
-    need, free, total = (mib / 1024 for mib in (decision.need, decision.free, decision.total))
-    figures = {"need": decision.need, "free": decision.free, "total": decision.total}
-    kept = " and ".join(decision.apps)
-    match decision.why:
-        case "gpu":
-            return NoGpu(app=app, need_gb=need)
-        case "large":
-            return TooLarge(
-                app=app, kind=kind, key=key, need_gb=need, total_gb=total, detail=figures
-            )
-        case "held":
-            return Deadlock(app=app, held=kept)
-        case "kept" | "port":
-            what = f"port {spec.port}" if decision.why == "port" else "the memory"
-            return KeptInTheWay(app=app, kept=kept, what=what)
-        case "others":
-            return NotEnoughMemory(
-                app=app,
-                kind=kind,
-                key=key,
-                need_gb=need,
-                free_gb=free,
-                total_gb=total,
-                detail=figures,
-            )

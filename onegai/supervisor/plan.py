@@ -8,7 +8,8 @@ from onegai.errors import OneGAIError
 from onegai.policy import Decision, Evict, Refuse, Start, Wait
 from onegai.resources import Memory
 from onegai.schema import Plan, State
-from onegai.supervisor.admission import Admission, refusal
+from onegai.supervisor.admission import Admission
+from onegai.supervisor.refusal import refusal
 from onegai.supervisor.service import Service
 
 

@@ -23,7 +23,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
 
 import aiohttp
@@ -45,10 +45,9 @@ from onegai.errors import (
 )
 from onegai.home import Home
 from onegai.installation import InstallState, Listing, check_installed, install_state
-from onegai.process import tree
 from onegai.process.left import Left
 from onegai.process.logfile import LogFile
-from onegai.resources import Gpu, vram_of
+from onegai.resources import Gpu
 from onegai.schema import ServiceStatus, State
 from onegai.supervisor import hooks
 from onegai.supervisor.admission import Admission
@@ -57,6 +56,7 @@ from onegai.supervisor.callers import Caller
 from onegai.supervisor.hooks import Hooks
 from onegai.supervisor.interrupts import Interrupted, first, unless
 from onegai.supervisor.leases import Gate, Lease
+from onegai.supervisor.report import report
 from onegai.supervisor.run import Run
 from onegai.supervisor.sampler import Sampler
 from onegai.supervisor.tenancy import Tenancy
@@ -66,9 +66,6 @@ log = logging.getLogger(__name__)
 STARTED_WITH = ("type", "port", "exec", "cwd", "env", "url", "vram", "ram", "owner_check")
 """Keys of an entry that are facts of a running process: a change of one waits for its restart."""
 
-
-WORTH_TELLING_MIB = 256
-"""By how much an app must take more VRAM than it declares before the status says so."""
 
 _ALIVE = frozenset({State.QUEUED, State.STARTING, State.READY, State.PARKED, State.STOPPING})
 
@@ -217,44 +214,14 @@ class Service:
     def status(self, gpus: Collection[Gpu] = (), listing: Listing | None = None) -> ServiceStatus:
         """A snapshot, with the memory that it has on these. Some milliseconds of /proc."""
         self._refresh_rest(listing)
-        at = self.tenancy
-        run, gate = at.run, at.gate
-        pids = run.pids() if run else []
-        return ServiceStatus(
-            app=self.spec.app,
-            state=at.state,
-            reason=self._failure.message if self._failure else "",
-            pid=run.pid if run else None,
-            port=self.spec.port,
-            url=run.url if run and at.state is State.READY else None,
-            gpu=at.gpu,
-            leases=gate.inside if gate else 0,
-            making_way=at.state is State.READY and gate is not None and gate.shut,
-            waiting=len(at.callers),
+        return report(
+            self.tenancy,
+            gpus,
+            failure=self._failure.message if self._failure else "",
             place=self._admission.place(self.spec.app),
-            since=at.since,
-            idle_seconds=round(time.monotonic() - gate.last_used, 1) if gate else None,
             start_seconds=self._start_seconds,
-            vram=self.spec.vram_mib,
-            vram_learnt=at.learnt,
-            ram=self.spec.ram_mib,
-            vram_used=vram_of(pids, gpus) if pids and gpus else None,
-            rss=tree.rss_mib(pids) if pids else None,
             outdated=self.outdated,
-            problems=[*(run.problems if run else ()), *self._remarks()],
         )
-
-    def _remarks(self) -> Iterator[str]:
-        if keys := ", ".join(self.outdated):
-            yield f"{keys} changed since it was started: restart it, and that takes effect"
-        declared, learnt = self.spec.vram_mib, self.tenancy.learnt or 0
-        if learnt < declared + WORTH_TELLING_MIB:
-            return
-        took, set_it = f"its recent runs took {learnt / 1024:.1f} GB of VRAM", "set vram to that"
-        if declared:
-            yield f"{took}, and it declares {declared / 1024:g}: the larger counts; {set_it}"
-        else:
-            yield f"{took}, and it declares none, so it is never checked; {set_it}"
 
     # --- the owner task --------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from onegai.deadlock import deadlocked
 from onegai.policy import (
     Decision,
     Evict,
@@ -19,7 +20,6 @@ from onegai.policy import (
     Start,
     Target,
     Wait,
-    deadlocked,
     decide,
 )
 from onegai.resources import Gpu, Memory
