@@ -91,6 +91,11 @@ class _Ticket:
         return min((caller.since for caller in self.tenant.callers), default=self.since)
 
     @property
+    def late(self) -> bool:
+        """Half of the time that it may wait for memory is over."""
+        return time.monotonic() - self.since > self.tenant.spec.queue_timeout / 2
+
+    @property
     def gentle(self) -> bool:
         """Nobody shall make way for any of its callers."""
         return all(caller.gentle for caller in self.tenant.callers)
@@ -219,8 +224,9 @@ class Admission:
                 ahead = target.holding & self._awaited
                 left = () if ahead else claimed
                 decision = self._decide(target, memory, left, learnt=learnt)
-                if ticket.gentle and _moves_somebody(decision):
-                    # It will be refused, which only what is declared may do.
+                late = ticket.late and isinstance(decision, Wait)
+                if late or (ticket.gentle and _moves_somebody(decision)):
+                    # It may end in a refusal, and only what is declared is a reason for one.
                     decision = self._decide(target, memory, left, learnt=False)
                 if isinstance(decision, Wait):
                     awaited.update(decision.busy, decision.changing)

@@ -62,7 +62,7 @@ def test_every_state_is_drawn(scheduling: str) -> None:
 def test_what_the_recipe_names_is_there(root: Path, scheduling: str) -> None:
     recipe = scheduling.split("## Adding an eviction rule", 1)[1]
     assert {"Occupant", "Place.decide", "_movable", "BESIDE"} <= set(names(recipe))
-    place = policy._Place
+    place = policy.Place
     assert policy.Occupant
     assert place.decide
     assert place._movable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from onegai.errors import NeverReady, NotEnoughMemory
 from onegai.schema import State
-from tests.e2e.test_sharing import Stage
+from tests.e2e.test_sharing import SLEEPS, Stage
 
 GB = 1024
 
@@ -125,3 +126,18 @@ async def test_the_file_is_for_people_to_read(stage: Stage) -> None:
         await run_once(stage, "chat")
     (run,) = json.loads(stage.home.profiles.read_text())["chat"]["card"]["runs"]
     assert (run["ready"], run["peak"]) == (5 * GB, 5 * GB)
+
+
+async def test_nobody_waits_in_vain_for_a_guess(stage: Stage) -> None:
+    """By what they declare both fit, by what they took they do not; and the calls of one last."""
+    stage.app("lazy", 4, "--mib", str(3 * GB), "--grow", str(8 * GB))
+    stage.app("image", 6, "--mib", str(4 * GB), queue_timeout=2)
+    async with stage.open():
+        await run_once(stage, "lazy")
+        stage.func("lazy", SLEEPS.replace("chat", "lazy"))
+        busy = asyncio.create_task(stage.call("lazy", s=6))
+        await stage.until("lazy", lambda status: status.leases == 1)
+        assert (await stage.engine.plan("image")).wait_for == ["lazy"]
+        await stage.call("image")
+        assert not busy.done()
+        busy.cancel()
