@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from test_documents import names, rows
 
-from onegai import policy
+from onegai import deadlock, policy
 from onegai.catalog import AppSpec
 from onegai.schema import State
 from onegai.settings import Settings
@@ -66,5 +66,5 @@ def test_what_the_recipe_names_is_there(root: Path, scheduling: str) -> None:
     assert policy.Occupant
     assert place.decide
     assert place._movable
-    assert policy.deadlocked
+    assert deadlock.deadlocked
     assert "\nBESIDE" in (root / "tests/unit/test_policy.py").read_text(encoding="utf-8")
