@@ -241,7 +241,7 @@ class Engine:
     async def status(self) -> StatusReport:
         """All services, the machine's memory, and everything that is wrong."""
         memory = await self._supervisor.memory()
-        services = [self._with_calls(status) for status in self._supervisor.statuses(memory)]
+        services = self._supervisor.statuses(memory, self.calls.turns)
         gpus = None
         if memory.gpus is not None:
             gpus = [
@@ -264,11 +264,6 @@ class Engine:
             ),
             problems=self.problems(),
         )
-
-    def _with_calls(self, status: ServiceStatus) -> ServiceStatus:
-        turns = self.calls.turns(status.app)
-        status.calls, status.queued = turns.running, turns.queued
-        return status
 
     def problems(self) -> list[Problem]:
         """What is wrong with config.json, services.json and the func files."""

@@ -127,6 +127,8 @@ class Plugins:
         """Every app's."""
         try:
             now = stamps(self._home.root / PACKAGE)
+        except FileNotFoundError:
+            now = {}
         except OSError:
             return {app: self[app] for app in self._apps}
         return {

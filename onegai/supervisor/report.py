@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator
+from typing import Protocol
 
 from onegai.process import tree
 from onegai.resources import Gpu, vram_of
@@ -14,6 +15,20 @@ WORTH_TELLING_MIB = 256
 """By how much an app must take more VRAM than it declares before the status says so."""
 
 
+class Busy(Protocol):
+    """How many calls of an app's functions run, and how many wait for their turn."""
+
+    @property
+    def running(self) -> int:
+        """Those that run."""
+        ...
+
+    @property
+    def queued(self) -> int:
+        """Those that wait."""
+        ...
+
+
 def report(
     at: Tenancy,
     gpus: Collection[Gpu],
@@ -22,9 +37,10 @@ def report(
     place: int,
     start_seconds: float | None,
     outdated: list[str],
+    turns: Busy | None,
 ) -> ServiceStatus:
     """A snapshot, with the memory that it has on these GPUs. Some milliseconds of /proc."""
-    spec, run, gate = at.spec, at.run, at.gate
+    spec, run, gate, learnt = at.spec, at.run, at.gate, at.learnt
     pids = run.pids() if run else []
     return ServiceStatus(
         app=spec.app,
@@ -38,23 +54,24 @@ def report(
         making_way=at.state is State.READY and gate is not None and gate.shut,
         waiting=len(at.callers),
         place=place,
+        calls=turns.running if turns else 0,
+        queued=turns.queued if turns else 0,
         since=at.since,
         idle_seconds=round(time.monotonic() - gate.last_used, 1) if gate else None,
         start_seconds=start_seconds,
         vram=spec.vram_mib,
-        vram_learnt=at.learnt,
+        vram_learnt=learnt,
         ram=spec.ram_mib,
         vram_used=vram_of(pids, gpus) if pids and gpus else None,
         rss=tree.rss_mib(pids) if pids else None,
         outdated=outdated,
-        problems=[*(run.problems if run else ()), *_remarks(at, outdated)],
+        problems=[*(run.problems if run else ()), *_remarks(spec.vram_mib, learnt or 0, outdated)],
     )
 
 
-def _remarks(at: Tenancy, outdated: list[str]) -> Iterator[str]:
+def _remarks(declared: int, learnt: int, outdated: list[str]) -> Iterator[str]:
     if keys := ", ".join(outdated):
         yield f"{keys} changed since it was started: restart it, and that takes effect"
-    declared, learnt = at.spec.vram_mib, at.learnt or 0
     if learnt < declared + WORTH_TELLING_MIB:
         return
     took, set_it = f"its recent runs took {learnt / 1024:.1f} GB of VRAM", "set vram to that"

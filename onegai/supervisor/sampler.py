@@ -56,7 +56,8 @@ class Sampler:
 
     def learnt(self, spec: AppSpec) -> Mapping[int, int]:
         """Per GPU: VRAM that its recent runs there took, MiB."""
-        by_name = self._profiles.learnt(spec)
+        if not (by_name := self._profiles.learnt(spec)):
+            return {}
         return {gpu.index: by_name[gpu.name] for gpu in self._gpus if gpu.name in by_name}
 
     def named(self, device: str) -> int | None:

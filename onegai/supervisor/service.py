@@ -56,7 +56,7 @@ from onegai.supervisor.callers import Caller
 from onegai.supervisor.hooks import Hooks
 from onegai.supervisor.interrupts import Interrupted, first, unless
 from onegai.supervisor.leases import Gate, Lease
-from onegai.supervisor.report import report
+from onegai.supervisor.report import Busy, report
 from onegai.supervisor.run import Run
 from onegai.supervisor.sampler import Sampler
 from onegai.supervisor.tenancy import Tenancy
@@ -211,7 +211,12 @@ class Service:
             return self._failure
         return Unreachable(app=self.spec.app, reason=reason)
 
-    def status(self, gpus: Collection[Gpu] = (), listing: Listing | None = None) -> ServiceStatus:
+    def status(
+        self,
+        gpus: Collection[Gpu] = (),
+        listing: Listing | None = None,
+        turns: Busy | None = None,
+    ) -> ServiceStatus:
         """A snapshot, with the memory that it has on these. Some milliseconds of /proc."""
         self._refresh_rest(listing)
         return report(
@@ -221,6 +226,7 @@ class Service:
             place=self._admission.place(self.spec.app),
             start_seconds=self._start_seconds,
             outdated=self.outdated,
+            turns=turns,
         )
 
     # --- the owner task --------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from typing import Self
 
@@ -23,6 +23,7 @@ from onegai.supervisor.admission import Admission
 from onegai.supervisor.hooks import Hooks
 from onegai.supervisor.leases import Lease
 from onegai.supervisor.plan import plan_for
+from onegai.supervisor.report import Busy
 from onegai.supervisor.sampler import Sampler
 from onegai.supervisor.service import Service
 from onegai.supervisor.tenancy import Tenancy
@@ -133,10 +134,11 @@ class Supervisor:
     def __getitem__(self, app: str) -> Service:
         return self._services[app]
 
-    def statuses(self, memory: Memory) -> list[ServiceStatus]:
+    def statuses(self, memory: Memory, turns: Callable[[str], Busy]) -> list[ServiceStatus]:
         """A snapshot of every service, by name, with what each has of it. Some ms of /proc."""
         gpus, listing = memory.gpus or (), Listing.of(self._home)
-        return [self._services[app].status(gpus, listing) for app in sorted(self._services)]
+        named = sorted(self._services.items())
+        return [service.status(gpus, listing, turns(app)) for app, service in named]
 
     def used_by_others(self, gpu: Gpu, statuses: Iterable[ServiceStatus]) -> int:
         """What programs that are no services have of it, MiB; see GpuStatus.others."""
