@@ -10,7 +10,8 @@ async function api(path, body) {
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify(body),
   };
-  const answer = await (await fetch(path, options)).json();
+  // With the origin, as the page's own address may have user and password, which fetch refuses.
+  const answer = await (await fetch(location.origin + path, options)).json();
   if (answer.status !== 0) {
     throw new Error([answer.result, answer.detail.hint].filter(Boolean).join(" — "));
   }

@@ -12,6 +12,7 @@ from onegai.engine import Engine
 from onegai.routes.envelope import envelope
 from onegai.routes.openapi import describe
 
+_OPENAPI = "/openapi.json"
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".html": "text/html; charset=utf-8"}
 _CONSOLE_POLICY = "default-src 'self'; img-src data:"
 
@@ -40,19 +41,23 @@ def router(app: FastAPI, engine: Engine, *, docs: bool) -> APIRouter:
 
     if docs:
 
-        @routes.get("/openapi.json")
+        @routes.get(_OPENAPI)
         async def openapi() -> dict[str, object]:
             return describe(app, engine)
 
         @routes.get("/docs")
         async def swagger() -> HTMLResponse:
-            return get_swagger_ui_html(
-                openapi_url="/openapi.json",
+            page = get_swagger_ui_html(
+                openapi_url=_OPENAPI,
                 title="OneGAI",
                 swagger_js_url="/docs/swagger-ui.js",
                 swagger_css_url="/docs/swagger-ui.css",
                 swagger_favicon_url="data:,",
             )
+            # With the origin: the page's own address may have user and password in it, and a
+            # browser fetches no such address.
+            shown = bytes(page.body).decode()
+            return HTMLResponse(shown.replace(f"'{_OPENAPI}'", f"location.origin + '{_OPENAPI}'"))
 
         @routes.get("/docs/swagger-ui.js")
         async def swagger_script() -> Response:
