@@ -15,7 +15,7 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from onegai import jsonfile
-from onegai.catalog import AppSpec
+from onegai.catalog import APP_NAME, AppSpec
 from onegai.home import Home
 from onegai.process import tree
 from onegai.process.child import Child
@@ -61,9 +61,10 @@ def forget(home: Home, app: str) -> None:
 
 def find(home: Home) -> dict[str, Left]:
     """All that is left of the home's services. Looks at every process of the machine."""
-    running = tree.tagged(home.root)
     found = {}
-    for app, pids in running.items():
+    for app, pids in tree.tagged(home.root).items():
+        if not APP_NAME.fullmatch(app):
+            continue
         note = _read(home, app)
         goes_on = note is not None and note.pid in pids and _is_the_one(note)
         found[app] = Left(app, note if goes_on else None)

@@ -120,7 +120,7 @@ def send(client: Connections) -> Send:
     def sent(
         base: str, method: str = "GET", path: str = "/", *, seconds: float = 20, **options: object
     ) -> tuple[Answer, bytes]:
-        request = build(method, path, **options)  # type: ignore[arg-type]
+        request = build(method, path, **options)
         answer = client.send(base, request, time.monotonic() + seconds)
         return answer, b"".join(answer.pieces())
 
