@@ -11,7 +11,10 @@ from onegai.schema import AppInfo, Job
 
 
 class Alone:
-    """What can be done in one go: installs and calls; services end with the process."""
+    """What can be done in one go: installs and calls.
+
+    Services end with the process, or live on where ``stop_children`` is 0.
+    """
 
     lasting = False
     """Jobs end with this program."""

@@ -51,7 +51,10 @@ log = logging.getLogger(__name__)
 
 
 class Engine:
-    """One home's apps. An async context manager; leaving stops every service."""
+    """One home's apps. An async context manager.
+
+    Leaving stops every service, or lets it live on where ``stop_children`` is 0.
+    """
 
     def __init__(
         self,

@@ -30,7 +30,10 @@ from onegai.supervisor.tenancy import Tenancy
 
 
 class Supervisor:
-    """Owns one ``Service`` per app that has one. An async context manager; leaving stops all."""
+    """Owns one ``Service`` per app that has one. An async context manager.
+
+    Leaving stops all; where ``stop_children`` is 0, those that are ready live on.
+    """
 
     def __init__(
         self, home: Home, catalog: Catalog, probe: Probe, settings: Settings, hooks: Hooks

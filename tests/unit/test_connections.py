@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import gzip
-import shutil
 import socket
 import ssl
-import subprocess
 import threading
 import time
 import zlib
@@ -17,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import pytest
+import trustme
 
 from onegai.sdk import connections
 from onegai.sdk.connections import Answer, Connections
@@ -394,21 +393,16 @@ def test_no_time_left(peer: Peer, send: Send) -> None:
     assert peer.connections == 0
 
 
-OPENSSL = shutil.which("openssl")
-
-
-@pytest.mark.skipif(OPENSSL is None, reason="makes a certificate with openssl")
 @pytest.mark.parametrize("trusted", [True, False])
 def test_certificates_are_checked(
     trusted: bool, client: Connections, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
-    words = "req -x509 -nodes -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -subj /CN=localhost"
-    command = [OPENSSL, *words.split(), "-addext", "subjectAltName=DNS:localhost"]
-    subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    authority = trustme.CA()
     ours = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    ours.load_cert_chain(certificate, key)
+    authority.issue_cert("localhost").configure_cert(ours)
     if trusted:
+        certificate = tmp_path / "authority.pem"
+        authority.cert_pem.write_to_path(str(certificate))
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as thread:
 
