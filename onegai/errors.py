@@ -375,7 +375,7 @@ class NotRemovable(ConflictError):
 
 
 class PortTaken(ConflictError):
-    """Another program listens on the app's port."""
+    """Another program has the app's port: it listens there, or has a connection from it."""
 
     code = "port_taken"
     text = "port {port} of {app} is taken by {holder}"

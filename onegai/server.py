@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import gc
 import logging
 import logging.handlers
@@ -25,8 +26,7 @@ from onegai.app import create_app
 from onegai.engine import Engine
 from onegai.errors import ConfigError
 from onegai.home import Home
-from onegai.process import tree
-from onegai.process.sockets import listeners, port_holder
+from onegai.process import sockets, tree
 from onegai.schema import Problem
 from onegai.settings import Settings, load_settings, remember
 
@@ -167,22 +167,40 @@ def in_words(problem: Problem) -> str:
 
 
 def _listen(settings: Settings) -> socket.socket:
-    """The listening socket. Raises ConfigError, naming who has the port."""
+    """The listening socket. Raises ConfigError, naming who has the port.
+
+    A connection that goes by itself is waited for: the kernel takes clients' ports from where
+    58080 is.
+    """
+    begun, told = time.monotonic(), False
+    where = f"{settings.host}:{settings.port}"
+    while True:
+        try:
+            return _bound(settings)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                reason, do = f"cannot listen there: {error.strerror}", "correct host and port"
+                raise ConfigError(where=where, reason=reason, do=do) from None
+        if time.monotonic() - begun >= sockets.wait_worth(settings.port):
+            reason = f"the port is taken by {_who(settings.port)}"
+            do = "stop that program, or start with another port: bash run.sh --port 58081"
+            raise ConfigError(where=where, reason=reason, do=do)
+        if not told:
+            log.info("waits until no connection has port %d", settings.port)
+            told = True
+        time.sleep(sockets.PORT_EVERY)
+
+
+def _bound(settings: Settings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((settings.host.strip("[]"), settings.port))
         listener.listen(2048)
-    except OSError as error:
+    except OSError:
         listener.close()
-        where = f"{settings.host}:{settings.port}"
-        if error.errno == 98:
-            reason = f"the port is taken by {_who(settings.port)}"
-            do = "stop that program, or start with another port: bash run.sh --port 58081"
-        else:
-            reason, do = f"cannot listen there: {error.strerror}", "correct host and port"
-        raise ConfigError(where=where, reason=reason, do=do) from None
+        raise
     return listener
 
 
@@ -192,12 +210,12 @@ def _who(port: int) -> str:
         if "onegai" not in (process.info["cmdline"] or []):
             continue
         try:
-            if any(listener.port == port for listener in listeners([process.pid])):
+            if any(listener.port == port for listener in sockets.listeners([process.pid])):
                 folder = process.environ().get("ONEGAI_HOME") or process.cwd()
                 return f"the OneGAI of {folder} (pid {process.pid})"
         except psutil.Error:
             continue
-    return port_holder(port)
+    return sockets.port_holder(port)
 
 
 def _url(settings: Settings, listener: socket.socket) -> str:

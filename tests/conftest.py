@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+pytest.register_assert_rewrite("harness")
 ROOT = Path(__file__).resolve().parent.parent
 
 

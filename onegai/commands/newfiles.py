@@ -17,7 +17,7 @@ from onegai.home import Home
 from onegai.process.sockets import listening_ports
 from onegai.settings import Settings, load_settings
 
-PORTS = range(58201, 59000)
+PORTS = range(28201, 29000)
 """From which a new app's port is taken; those below are for the apps that come with OneGAI."""
 
 

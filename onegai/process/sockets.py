@@ -1,4 +1,4 @@
-"""Who listens on which TCP port."""
+"""Who listens on which TCP port, and who else has it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ from pathlib import Path
 
 import psutil
 
+PORT_EVERY = 0.05
+"""Seconds between two tries of a port that something has for a while."""
+CONNECTION_WAIT, CLOSED_WAIT = 5.0, 65.0
+"""Seconds; TIME_WAIT is one minute (TCP_TIMEWAIT_LEN in the kernel's net/tcp.h)."""
+
 _PROC = Path("/proc")
 
 # linux/netlink.h, linux/sock_diag.h, linux/inet_diag.h, net/tcp_states.h
@@ -22,6 +27,7 @@ _SOCK_DIAG_BY_FAMILY = 20
 _NLM_F_REQUEST_DUMP = 0x301
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _TCP_LISTEN = 10
+_ANY_STATE = 0xFFF
 _HEADER = struct.Struct("=IHHII")
 _REQUEST = struct.Struct("=BBBBI48x")
 _MESSAGE = struct.Struct("=BBBB2s2s16s16s4x8x4x4x4x4xI")
@@ -29,7 +35,7 @@ _MESSAGE = struct.Struct("=BBBB2s2s16s16s4x8x4x4x4x4xI")
 
 @dataclass(frozen=True)
 class Listener:
-    """A listening TCP socket; ``address`` is the IP it is bound to."""
+    """The local end of a TCP socket; ``address`` is the IP it is bound to."""
 
     address: str
     port: int
@@ -46,35 +52,62 @@ def listening_ports() -> set[int]:
     return {listener.port for _inode, listener in _all_listeners()}
 
 
+def wait_worth(port: int) -> float:
+    """How many seconds a port that cannot be bound is worth waiting for.
+
+    None for a listener. A client that the kernel gave just this port, which it takes from
+    ip_local_port_range (ip(7), 32768 to 60999 as a rule), is often gone in a moment; and when it
+    is closed, the kernel itself frees the port after a minute.
+    """
+    if port in listening_ports():
+        return 0
+    held = any(inode and local.port == port for inode, local in _all_sockets(_ANY_STATE))
+    return CONNECTION_WAIT if held else CLOSED_WAIT
+
+
 def port_holder(port: int) -> str:
-    """Who listens on a port, in words: pid and command where this user may see them."""
-    wanted = {inode for inode, listener in _all_listeners() if listener.port == port}
+    """Who keeps others from listening on a port, in words: a listener or else a connection."""
+    inodes = {inode for inode, listener in _all_listeners() if listener.port == port}
+    if inodes:
+        return _owner(inodes) or "a program of another user"
+    inodes = {inode for inode, local in _all_sockets(_ANY_STATE) if local.port == port}
+    owner = _owner(inodes - {0})
+    return f"a connection of {owner}" if owner else "a connection that is not quite closed"
+
+
+def _owner(inodes: set[int]) -> str | None:
+    """The process that holds one of these sockets: pid and command where this user may see them."""
     for process in psutil.process_iter():
-        if wanted.intersection(_inodes(process.pid)):
+        if inodes.intersection(_inodes(process.pid)):
             try:
                 command = " ".join(process.cmdline())
             except psutil.Error:
                 command = ""
             return f"pid {process.pid} ({command[:120] or '?'})"
-    return "a program of another user"
+    return None
 
 
 def _all_listeners() -> list[tuple[int, Listener]]:
-    """Every listening TCP socket of this network namespace, with its inode.
+    return _all_sockets(1 << _TCP_LISTEN)
+
+
+def _all_sockets(states: int) -> list[tuple[int, Listener]]:
+    """The local end of every TCP socket of this network namespace in these states, with its inode.
 
     Asked of the kernel by sock_diag(7), which takes 0.1 ms; reading /proc/net/tcp walks the whole
     table of connections, 5 ms and more, and is for kernels that lack the former.
     """
     try:
-        return [*_by_sock_diag(socket.AF_INET), *_by_sock_diag(socket.AF_INET6)]
+        families = (socket.AF_INET, socket.AF_INET6)
+        return [item for family in families for item in _by_sock_diag(family, states)]
     except OSError:
-        return [*_by_proc("tcp"), *_by_proc("tcp6")]
+        return [item for name in ("tcp", "tcp6") for item in _by_proc(name, states)]
 
 
-def _by_sock_diag(family: int) -> Iterator[tuple[int, Listener]]:
+def _by_sock_diag(family: int, states: int) -> Iterator[tuple[int, Listener]]:
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG) as kernel:
         kernel.settimeout(1)
-        request = _REQUEST.pack(family, socket.IPPROTO_TCP, 0, 0, 1 << _TCP_LISTEN)
+        request = _REQUEST.pack(family, socket.IPPROTO_TCP, 0, 0, states)
         length = _HEADER.size + len(request)
         head = _HEADER.pack(length, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST_DUMP, 1, 0)
         kernel.send(head + request)
@@ -94,14 +127,14 @@ def _by_sock_diag(family: int) -> Iterator[tuple[int, Listener]]:
                 at += (size + 3) & ~3
 
 
-def _by_proc(name: str) -> Iterator[tuple[int, Listener]]:
+def _by_proc(name: str, states: int) -> Iterator[tuple[int, Listener]]:
     try:
         lines = (_PROC / "net" / name).read_text().splitlines()[1:]
     except OSError:
         return
     for line in lines:
         _slot, local, _remote, state, *rest = line.split()
-        if int(state, 16) == _TCP_LISTEN:
+        if states >> int(state, 16) & 1:
             address, port = local.split(":")
             yield int(rest[5]), Listener(_address(address), int(port, 16))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import socket
 import time
@@ -16,6 +17,8 @@ from onegai.errors import NeverReady, PortTaken, Unreachable
 from onegai.process import sockets
 from onegai.process.child import Child
 from onegai.process.logfile import LogFile
+
+log = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
 CONNECT_EVERY = 0.01
@@ -48,24 +51,37 @@ class Patience:
         return None
 
 
-def check_port_free(spec: AppSpec) -> None:
-    """Raises PortTaken, naming the holder, when something else has the app's port.
+async def wait_for_port(spec: AppSpec) -> None:
+    """Return once the app can listen on its port. Raises PortTaken, naming who has it.
 
-    SO_REUSEADDR lets a port in TIME_WAIT pass; a listening one is still refused (socket(7)).
+    What goes by itself is waited for (``sockets.wait_worth``). SO_REUSEADDR lets what is left of
+    the app's own last run pass (socket(7)).
     """
     assert spec.port is not None
+    begun, told = time.monotonic(), False
+    while (error := _bind_error(spec.port)) is not None:
+        if isinstance(error, PermissionError):
+            holder = "the system (ports below 1024 need root)"
+            raise PortTaken(app=spec.app, port=spec.port, holder=holder)
+        if time.monotonic() - begun >= sockets.wait_worth(spec.port):
+            holder = await asyncio.to_thread(sockets.port_holder, spec.port)
+            raise PortTaken(app=spec.app, port=spec.port, holder=holder)
+        if not told:
+            log.info(
+                "%s: waits until port %d, which a connection has, is free", spec.app, spec.port
+            )
+            told = True
+        await asyncio.sleep(sockets.PORT_EVERY)
+
+
+def _bind_error(port: int) -> OSError | None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, spec.port))
-        except PermissionError:
-            raise PortTaken(
-                app=spec.app, port=spec.port, holder="the system (ports below 1024 need root)"
-            ) from None
-        except OSError:
-            raise PortTaken(
-                app=spec.app, port=spec.port, holder=sockets.port_holder(spec.port)
-            ) from None
+            probe.bind((HOST, port))
+        except OSError as error:
+            return error
+    return None
 
 
 async def wait_until_ready(

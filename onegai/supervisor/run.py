@@ -82,7 +82,7 @@ class Run:
             await readiness.check_remote(self._spec, self._http)
             return
         spec = self._spec
-        readiness.check_port_free(spec)
+        await readiness.wait_for_port(spec)
         arguments, folder, environment = service_command(self._home, spec)
         if gpu is not None:
             # CUDA counts the fastest card first, unless it is told to count as NVML does.

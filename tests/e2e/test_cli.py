@@ -189,7 +189,7 @@ def test_followed_logs_end_with_the_server(server: Server) -> None:
     with running(server, "logs", "a", "-f") as process:
         assert process.stdout is not None
         process.stdout.readline()
-        server.stop()
+        server.stop(but=process)
         _, err = process.communicate(timeout=20)
     assert process.returncode == 3
     assert err.startswith("onegai: ")

@@ -179,6 +179,22 @@ def test_taken_port_names_a_stranger(make_server: Make) -> None:
     assert "pytest" in output
 
 
+def test_port_that_a_connection_has_for_a_moment(make_server: Make) -> None:
+    server = make_server()
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        client = socket.create_connection(stranger.getsockname())
+        accepted, _address = stranger.accept()
+        server.port = client.getsockname()[1]
+        server.process = server.spawn("--port", str(server.port))
+        until(lambda: "waits until no connection has port" in server.output.read_text())
+        accepted.close()  # the first to close is the one that keeps its port for a minute
+        assert client.recv(1) == b""
+        client.close()
+        until(lambda: (server.home / "data" / "server.json").exists())
+    assert server.get("/health").status == 200
+    assert server.stop() == 0
+
+
 def test_host_that_is_not_ours(make_server: Make) -> None:
     status, output = end(make_server(), "--host", "203.0.113.7")
     assert status == 2

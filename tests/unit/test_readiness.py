@@ -1,5 +1,6 @@
 """How long a start may take, and what a taken port says."""
 
+import asyncio
 import os
 import socket
 from pathlib import Path
@@ -8,8 +9,9 @@ import pytest
 
 from onegai.catalog import AppSpec
 from onegai.errors import PortTaken
+from onegai.process import sockets
 from onegai.process.logfile import LogFile
-from onegai.supervisor.readiness import Patience, check_port_free
+from onegai.supervisor.readiness import Patience, wait_for_port
 
 
 class Clock:
@@ -75,17 +77,38 @@ def test_a_rotated_log_counts_as_news(log: LogFile) -> None:
     assert patience.used_up() is None
 
 
-def test_taken_port_names_its_holder() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        spec = AppSpec(app="a", type="webapi", port=listener.getsockname()[1], exec="run")
+def on(port: int) -> AppSpec:
+    return AppSpec(app="a", type="webapi", port=port, exec="run")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])
+async def test_taken_port_names_its_holder(address: str) -> None:
+    with socket.create_server((address, 0)) as listener:
+        spec = on(listener.getsockname()[1])
         with pytest.raises(PortTaken, match=f"pid {os.getpid()} ") as caught:
-            check_port_free(spec)
+            await wait_for_port(spec)
         assert str(spec.port) in caught.value.message
-    check_port_free(spec)
+    await wait_for_port(spec)
 
 
-def test_port_taken_on_all_addresses_is_taken() -> None:
-    with socket.create_server(("0.0.0.0", 0)) as listener:
-        spec = AppSpec(app="a", type="webapi", port=listener.getsockname()[1], exec="run")
-        with pytest.raises(PortTaken):
-            check_port_free(spec)
+async def test_port_that_a_clients_connection_has_is_waited_for() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        client = socket.create_connection(server.getsockname())
+        accepted, _address = server.accept()
+        waiting = asyncio.ensure_future(wait_for_port(on(client.getsockname()[1])))
+        await asyncio.sleep(2 * sockets.PORT_EVERY)
+        assert not waiting.done()
+        accepted.close()  # the first to close is the one that stays in TIME_WAIT
+        client.recv(1)
+        client.close()
+        await asyncio.wait_for(waiting, sockets.CONNECTION_WAIT)
+
+
+async def test_connection_that_stays_has_taken_the_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sockets, "CONNECTION_WAIT", 0.2)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_connection(server.getsockname()) as client,
+        pytest.raises(PortTaken, match=f"a connection of pid {os.getpid()} "),
+    ):
+        await wait_for_port(on(client.getsockname()[1]))

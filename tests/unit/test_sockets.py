@@ -17,7 +17,7 @@ from onegai.process.sockets import Listener
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "proc":
 
-        def missing(_family: int) -> Iterator[tuple[int, Listener]]:
+        def missing(_family: int, _states: int) -> Iterator[tuple[int, Listener]]:
             raise OSError("a kernel without sock_diag")
 
         monkeypatch.setattr(sockets, "_by_sock_diag", missing)
@@ -50,6 +50,29 @@ def test_connected_and_bound_sockets_do_not_listen(way: str) -> None:
         assert bound.getsockname()[1] not in ports
 
 
+def test_a_connection_that_holds_a_port_is_named(way: str) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_connection(server.getsockname()) as client,
+    ):
+        port = client.getsockname()[1]
+        assert f"a connection of pid {os.getpid()} " in sockets.port_holder(port)
+    assert "not quite closed" in sockets.port_holder(port)
+
+
+def test_what_goes_by_itself_is_worth_waiting_for(way: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert sockets.wait_worth(server.getsockname()[1]) == 0
+        with socket.create_connection(server.getsockname()) as client:
+            port = client.getsockname()[1]
+            assert sockets.wait_worth(port) == sockets.CONNECTION_WAIT
+            accepted, _address = server.accept()
+        accepted.close()
+    with pytest.raises(OSError, match="in use"):  # TIME_WAIT
+        socket.create_server(("127.0.0.1", port))
+    assert sockets.wait_worth(port) == sockets.CLOSED_WAIT > 60
+
+
 def test_many_listeners(way: str) -> None:
     """More than one message of the kernel holds."""
     servers = [socket.create_server(("127.0.0.1", 0)) for _ in range(300)]
@@ -68,8 +91,9 @@ def test_what_is_gone_listens_nowhere(way: str) -> None:
 
 
 def test_both_ways_agree() -> None:
+    states = 1 << sockets._TCP_LISTEN
     with socket.create_server(("127.0.0.1", 0)):
         families = (socket.AF_INET, socket.AF_INET6)
-        asked = {item for family in families for item in sockets._by_sock_diag(family)}
-        read = {item for name in ("tcp", "tcp6") for item in sockets._by_proc(name)}
+        asked = {item for family in families for item in sockets._by_sock_diag(family, states)}
+        read = {item for name in ("tcp", "tcp6") for item in sockets._by_proc(name, states)}
         assert asked == read
