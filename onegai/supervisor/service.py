@@ -36,7 +36,6 @@ from onegai.errors import (
     Installing,
     InternalError,
     NoService,
-    NotEnoughMemory,
     NotInstalled,
     OneGAIError,
     ShuttingDown,
@@ -56,6 +55,7 @@ from onegai.supervisor.callers import Caller
 from onegai.supervisor.hooks import Hooks
 from onegai.supervisor.interrupts import Interrupted, first, unless
 from onegai.supervisor.leases import Gate, Lease
+from onegai.supervisor.parking import Parking
 from onegai.supervisor.report import Busy, report
 from onegai.supervisor.run import Run
 from onegai.supervisor.sampler import Sampler
@@ -126,7 +126,7 @@ class Service:
         if not self._at_rest.is_set():
             running = {key: getattr(self.spec, key) for key in STARTED_WITH}
             spec = spec.model_copy(update=running)
-        self.tenancy.spec = spec
+        self.tenancy.edit(spec)
 
     @property
     def outdated(self) -> list[str]:
@@ -352,8 +352,7 @@ class Service:
         if self.spec.url is not None:
             self.tenancy.enter(State.STARTING)
             return
-        if not self.tenancy.parked:
-            self.tenancy.enter(State.QUEUED)
+        self.tenancy.enter(State.QUEUED)
         await self._admission.admitted(self.tenancy)
 
     async def _serve(self, run: Run, gate: Gate) -> None:
@@ -370,9 +369,9 @@ class Service:
                 ended=run.ended(),
                 stop=self.tenancy.stop.wait(),
                 park=self.tenancy.parking.wait(),
-                idle=self._idle(gate),
+                idle=self.tenancy.idle(gate),
             )
-            if how != "park" or not await self._park(run, gate):
+            if how != "park" or not await self._parked(run, gate):
                 break
         gate.close()
         if self._live_on and not self.tenancy.parked:
@@ -392,67 +391,22 @@ class Service:
         if not (self._force.is_set() or self.tenancy.parked):
             await hooks.say_goodbye(self.spec, run.url, self._hooks, self._force)
 
-    async def _idle(self, gate: Gate) -> None:
-        """Return once it has been idle for ``idle_timeout``; the gate is closed then."""
-        seconds = self.spec.idle_timeout
-        if not seconds:
-            await asyncio.Event().wait()
-        while True:
-            left = gate.last_used + seconds - time.monotonic()
-            if left <= 0 and gate.close_if_idle():
-                log.info("%s: idle for %g s", self.spec.app, seconds)
-                return
-            await asyncio.sleep(max(left, 0.001))
-
-    async def _park(self, run: Run, gate: Gate) -> bool:
-        """Release the VRAM and stay so until somebody calls. False: it must stop instead."""
-        over = {"ended": run.ended, "stop": self.tenancy.stop.wait}
+    async def _parked(self, run: Run, gate: Gate) -> bool:
+        """It has been, and serves again; False: it must stop."""
         run.unnote()
-        releasing = hooks.release(self.spec, run.url, self._hooks, self._http)
+        parking = Parking(
+            self.tenancy,
+            run,
+            gate,
+            admission=self._admission,
+            hooks=self._hooks,
+            http=self._http,
+        )
         try:
-            how = await first(work=releasing, **{name: wait() for name, wait in over.items()})
+            return await parking.stay()
         except OneGAIError as error:
-            log.warning("%s", error.message)
-            how, self.tenancy.can_release = "failed", False
-        self.tenancy.parking.clear()
-        if how == "failed":
-            self.tenancy.resume()
-            return True
-        if how != "work":
+            self._failure = error
             return False
-        self.tenancy.parked = True
-        self.tenancy.enter(State.PARKED)
-        self._admission.changed(given_back=True)
-        while self.tenancy.parked:
-            how = await first(
-                wanted=self.tenancy.callers.present.wait(),
-                idle=self._idle(gate),
-                **{name: wait() for name, wait in over.items()},
-            )
-            if how != "wanted":
-                return False
-            try:
-                how = await first(
-                    work=self._unpark(run),
-                    gone=self.tenancy.callers.gone.wait(),
-                    **{name: wait() for name, wait in over.items()},
-                )
-            except NotEnoughMemory:
-                # It may have kept some of what it needs now; a start from nothing has all.
-                return False
-            except OneGAIError as error:
-                self.tenancy.callers.fail(error)
-                if not self.tenancy.parked:
-                    self._failure = error
-                    return False
-            if how in over or (how == "gone" and not self.tenancy.parked):
-                return False
-        gate.resume()
-        return True
-
-    async def _unpark(self, run: Run) -> None:
-        await self._get_room()
-        await run.watched(self._hooks.load(self.spec, run.url))
 
     def _crashed(self, run: Run, lived: float) -> None:
         spec = self.spec

@@ -10,6 +10,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Protocol
 
 from onegai.catalog import AppSpec
@@ -49,6 +50,7 @@ class Tenancy:
         """It is to release its VRAM."""
         self._hooks = hooks
         self._gpus = gpus
+        self._edited = asyncio.Event()
         self.begin(None)
 
     def begin(self, run: Run | None) -> None:
@@ -61,6 +63,11 @@ class Tenancy:
         """It may start, or has a process."""
         self.parked = False
         self.can_release = True
+
+    def edit(self, spec: AppSpec) -> None:
+        """Be this from now on: its entry was edited while it runs."""
+        self.spec = spec
+        self._edited.set()
 
     def enter(self, state: State) -> None:
         """Be in that state from now on."""
@@ -81,6 +88,19 @@ class Tenancy:
         if self.gpu is not None:
             return learnt.get(self.gpu)
         return max(learnt.values(), default=None)
+
+    async def idle(self, gate: Gate) -> None:
+        """Return once nobody has been inside for ``idle_timeout``; the gate is closed then."""
+        while True:
+            self._edited.clear()
+            seconds = self.spec.idle_timeout
+            left = gate.last_used + seconds - time.monotonic() if seconds else None
+            if left is not None and left <= 0 and gate.close_if_idle():
+                log.info("%s: idle for %g s", self.spec.app, seconds)
+                return
+            with suppress(TimeoutError):
+                async with asyncio.timeout(None if left is None else max(left, 0.001)):
+                    await self._edited.wait()
 
     # --- what admission asks of it (admission.Tenant) ----------------------------------------
 

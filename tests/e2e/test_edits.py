@@ -93,6 +93,16 @@ def test_what_a_process_was_started_with_waits_for_its_restart(make_server: Make
     assert server.post("/api/a/main").result == ["new", 2]
 
 
+def test_idle_timeout_counts_at_once(make_server: Make) -> None:
+    server = make_server({"a": fake("ready")}).start()
+    server.post("/service/start", {"app": "a"})
+    server.write("services.local.json", {"a": {"idle_timeout": 600}})
+    assert server.service("a")["state"] == "ready"
+    server.write("services.local.json", {"a": {"idle_timeout": 0.1}})
+    until(lambda: server.service("a")["state"] == "stopped")
+    assert "a: idle for 0.1 s" in server.log()
+
+
 def test_the_password_changes_at_once_and_the_port_at_the_next_start(make_server: Make) -> None:
     server = make_server().start()
     server.write("config.json", config(password="another one", port=58999))

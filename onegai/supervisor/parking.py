@@ -1,0 +1,101 @@
+"""A ready service that frees its VRAM in place, and stays so until somebody calls it again."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable
+
+import aiohttp
+
+from onegai.errors import NotEnoughMemory, OneGAIError
+from onegai.schema import State
+from onegai.supervisor import hooks
+from onegai.supervisor.admission import Admission
+from onegai.supervisor.hooks import Hooks
+from onegai.supervisor.interrupts import first
+from onegai.supervisor.leases import Gate
+from onegai.supervisor.run import Run
+from onegai.supervisor.tenancy import Tenancy
+
+log = logging.getLogger(__name__)
+
+
+class Parking:
+    """One stay. Its owner task waits in ``stay``; the gate is paused then."""
+
+    def __init__(
+        self,
+        tenancy: Tenancy,
+        run: Run,
+        gate: Gate,
+        *,
+        admission: Admission,
+        hooks: Hooks,
+        http: aiohttp.ClientSession,
+    ) -> None:
+        self._tenancy = tenancy
+        self._run = run
+        self._gate = gate
+        self._admission = admission
+        self._hooks = hooks
+        self._http = http
+
+    async def stay(self) -> bool:
+        """Release the VRAM and come back for a caller; False: it must stop instead.
+
+        One that cannot release stays as it is. Raises why its model cannot be loaded again.
+        """
+        tenancy, spec = self._tenancy, self._tenancy.spec
+        releasing = hooks.release(spec, self._run.url, self._hooks, self._http)
+        try:
+            released = await self._first(work=releasing) == "work"
+        except OneGAIError as error:
+            log.warning("%s", error.message)
+            tenancy.can_release = False
+            tenancy.parking.clear()
+            tenancy.resume()
+            return True
+        tenancy.parking.clear()
+        if not released:
+            return False
+        tenancy.parked = True
+        tenancy.enter(State.PARKED)
+        self._admission.changed(given_back=True)
+        while tenancy.parked:
+            if not await self._wanted() or not await self._back():
+                return False
+        self._gate.resume()
+        return True
+
+    async def _wanted(self) -> bool:
+        """Wait until somebody calls it; False: it must stop."""
+        wanted = self._tenancy.callers.present.wait()
+        return await self._first(wanted=wanted, idle=self._tenancy.idle(self._gate)) == "wanted"
+
+    async def _back(self) -> bool:
+        """Have it loaded again, while somebody waits for that; False: it must stop.
+
+        It is still parked afterwards where nobody waited until it had room, and where there is no
+        room for it.
+        """
+        tenancy = self._tenancy
+        try:
+            how = await self._first(work=self._loaded(), gone=tenancy.callers.gone.wait())
+        except NotEnoughMemory:
+            # It may have kept some of what it needs now; a start from nothing has all.
+            return False
+        except OneGAIError as error:
+            tenancy.callers.fail(error)
+            if not tenancy.parked:
+                raise
+            return True
+        return how == "work" or (how == "gone" and tenancy.parked)
+
+    async def _loaded(self) -> None:
+        await self._admission.admitted(self._tenancy)
+        await self._run.watched(self._hooks.load(self._tenancy.spec, self._run.url))
+
+    async def _first(self, **works: Awaitable[object]) -> str:
+        """The name of what comes first: one of ``works``, its process's end or a stop."""
+        stop = self._tenancy.stop.wait()
+        return await first(**works, ended=self._run.ended(), stop=stop)
