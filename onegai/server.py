@@ -93,6 +93,8 @@ async def _run(
         gc.freeze()
         await server.serve(sockets=[listener])
         log.info("stopping the services")
+    if engine.settings.stop_children and (pids := tree.end_children()):
+        log.info("ended what the services had left: pid %s", ", ".join(map(str, pids)))
     log.info("stopped")
 
 

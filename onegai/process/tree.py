@@ -140,6 +140,22 @@ def become_subreaper() -> None:
     libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
+def end_children(patience: float = 1.0) -> list[int]:
+    """End all that descends from this process: SIGTERM, after ``patience`` seconds SIGKILL.
+
+    For the very end, when no service has a process any more: what has left its service's group and
+    environment before anybody looked, and was adopted by this process, is found only here.
+    """
+    found = psutil.Process().children(recursive=True)
+    left = found
+    for end in (psutil.Process.terminate, psutil.Process.kill):
+        for process in left:
+            with suppress(psutil.Error):
+                end(process)
+        left = psutil.wait_procs(left, timeout=patience)[1]
+    return [process.pid for process in found]
+
+
 def _processes() -> list[_Process]:
     me = os.getpid()
     found = []

@@ -15,8 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
-from harness import FAKES, Server, fake, strays, until, with_handles
+from harness import FAKES, Server, alive, fake, strays, until, with_handles
 
 Make = Callable[..., Server]
 
@@ -113,6 +114,30 @@ def test_launcher_that_forks_and_exits_is_still_the_service(make_server: Make, m
     assert server.service("a")["state"] == "ready"
     assert server.post("/service/stop", {"app": "a"}).status == 200
     assert len(strays(server.home)) == 1
+
+
+@pytest.mark.parametrize("end", [1, 0])
+def test_nothing_outlives_the_server(make_server: Make, end: int) -> None:
+    """Not even what has left group, session and environment before anybody saw it.
+
+    With ``stop_children`` 0 it may be the part of one that lives on.
+    """
+    server = make_server({"a": fake("fork", "--mode", "escape")})
+    server.environment = {"ONEGAI_STOP_CHILDREN": str(end)}
+    server.start().post("/service/start", {"app": "a"})
+    assert server.process is not None
+    service = server.service("a")["pid"]
+    pids = {child.pid for child in psutil.Process(server.process.pid).children()}
+    (stray,) = pids - {service}
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(30) == 0
+    server.process = None
+    try:
+        assert (alive(stray), alive(service)) == (not end, not end)
+    finally:
+        for pid in (stray, service):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def test_port_of_a_stranger_is_a_409_naming_it(make_server: Make) -> None:
