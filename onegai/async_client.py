@@ -9,6 +9,8 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import aiohttp
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import StreamWriter
 
 from onegai import wire
 from onegai.errors import OneGAIError
@@ -208,15 +210,12 @@ class AsyncClient:
             connector = aiohttp.TCPConnector(limit=0)
             self._session = aiohttp.ClientSession(connector=connector)
         headers = {**self._headers, **request.headers}
-        body: bytes | AsyncIterator[bytes] | None
-        sending = None
+        body: bytes | _Sending | None
         if isinstance(request.content, wire.Form):
             upload = await asyncio.to_thread(Upload, request.content)
-            sending = _Sending(upload, self._connect_timeout)
-            headers["Content-Length"] = str(upload.size)
-            body = sending.pieces()
+            body = sending = _Sending(upload, self._connect_timeout)
         else:
-            body = request.content
+            body, sending = request.content, None
         try:
             async with (
                 sending or nullcontext(),
@@ -240,14 +239,18 @@ class AsyncClient:
             raise wire.unreachable(self.url, error) from None
 
 
-class _Sending:
+class _Sending(aiohttp.Payload):
     """The body of a form on its way, until there is an answer; raises TimeoutError in its block.
 
     ``seconds``: for the server to ask for the body, and then to take each piece. ``failure``: why
     the body could not be read to its end.
     """
 
+    _autoclose = True
+
     def __init__(self, upload: Upload, seconds: float) -> None:
+        super().__init__(upload)
+        self._size = upload.size
         self._upload = upload
         self._seconds = seconds
         self._limit = asyncio.timeout(seconds)
@@ -272,17 +275,27 @@ class _Sending:
         self._wait(None)
         self._over = True
 
-    async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """All of it, read in threads."""
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:  # noqa: ARG002
+        """It is not for memory."""
+        raise TypeError("a body of files has no text")
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """All of it, read in threads; what stops it breaks the connection off."""
         self._wait(None)
+        transport = writer.transport if isinstance(writer, StreamWriter) else None
         pieces = self._upload.pieces()
         try:
             while piece := await asyncio.to_thread(next, pieces, b""):
                 self._wait(self._seconds)
-                yield piece
+                await writer.write(piece)
+                await writer.drain()
                 self._wait(None)
-        except OneGAIError as error:
-            self.failure = error
+        except BaseException as error:
+            if isinstance(error, OneGAIError):
+                self.failure = error
+            # Else it would stay until the server has taken all that is in its buffer.
+            if transport is not None:
+                transport.abort()
             raise
 
     def _wait(self, seconds: float | None) -> None:
