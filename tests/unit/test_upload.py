@@ -129,6 +129,14 @@ async def test_lists_with_files(tmp_path: Path) -> None:
         assert await understood({"files": (path,)}, TYPED, workspace) == {"files": [("a", b"x")]}
 
 
+def test_a_server_that_has_answered_reads_no_more() -> None:
+    request = wire.answer("a", "main", {"x": Path("a.wav")}, "signed")
+    assert request.headers["Connection"] == "close"
+    assert (request.path, request.method) == ("/api/a/main?files=signed", "POST")
+    job = wire.submit("a", "main", {"x": Path("a.wav")})
+    assert (job.headers["Connection"], job.headers["Prefer"]) == ("close", "respond-async")
+
+
 def test_without_files_it_is_json() -> None:
     request = wire.submit("a", "main", {"x": "a.wav", "l": ["b"]})
     assert request.content == b'{"x": "a.wav", "l": ["b"]}'
