@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
+from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import aiohttp
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import StreamWriter
 
 from onegai import wire
 from onegai.errors import OneGAIError
@@ -22,6 +26,7 @@ from onegai.schema import (
     ServiceStatus,
     StatusReport,
 )
+from onegai.upload import Upload
 
 T = TypeVar("T")
 
@@ -30,8 +35,10 @@ class AsyncClient:
     """One server, from one event loop. It is a protocol.Engine, which says what the methods do.
 
     Every method raises OneGAIError: Relayed is the server's own, ServerUnreachable and NoOneGAI say
-    that there is none. ``timeout``: seconds of silence after which an answer is given up. It ends
-    with ``async with``, or by ``close``.
+    that there is none. An argument of a call that is a Path, or a list with some in it, is a file,
+    which is sent from the disk. ``timeout``: seconds of silence after which an answer is given up;
+    ``connect_timeout``: for a connection, and for each piece of a file to be taken. It ends with
+    ``async with``, or by ``close``.
     """
 
     def __init__(
@@ -45,6 +52,7 @@ class AsyncClient:
     ) -> None:
         self.url = url.rstrip("/")
         self._headers = wire.credentials(username, password)
+        self._connect_timeout = connect_timeout
         self._timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=connect_timeout, sock_read=timeout
         )
@@ -201,18 +209,99 @@ class AsyncClient:
         if self._session is None:
             connector = aiohttp.TCPConnector(limit=0)
             self._session = aiohttp.ClientSession(connector=connector)
+        headers = {**self._headers, **request.headers}
+        body: bytes | _Sending | None
+        if isinstance(request.content, wire.Form):
+            upload = await asyncio.to_thread(Upload, request.content)
+            body = sending = _Sending(upload, self._connect_timeout)
+        else:
+            body, sending = request.content, None
         try:
-            async with self._session.request(
-                request.method,
-                self.url + request.path,
-                data=request.content,
-                headers={**self._headers, **request.headers},
-                timeout=timeout or self._timeout,
-                allow_redirects=False,
-            ) as answer:
+            async with (
+                sending or nullcontext(),
+                self._session.request(
+                    request.method,
+                    self.url + request.path,
+                    data=body,
+                    headers=headers,
+                    timeout=timeout or self._timeout,
+                    allow_redirects=False,
+                    # asyncio loses an answer if it writes to a connection that is closed behind it.
+                    expect100=sending is not None,
+                ) as answer,
+            ):
+                if sending is not None:
+                    sending.answered()
                 yield answer
         except (aiohttp.ClientError, OSError) as error:
+            if sending is not None and sending.failure is not None:
+                raise sending.failure from None
             raise wire.unreachable(self.url, error) from None
+
+
+class _Sending(aiohttp.Payload):
+    """The body of a form on its way, until there is an answer; raises TimeoutError in its block.
+
+    ``seconds``: for the server to ask for the body, and then to take each piece. ``failure``: why
+    the body could not be read to its end.
+    """
+
+    _autoclose = True
+
+    def __init__(self, upload: Upload, seconds: float) -> None:
+        super().__init__(upload)
+        self._size = upload.size
+        self._upload = upload
+        self._seconds = seconds
+        self._limit = asyncio.timeout(seconds)
+        self._over = False
+        self.failure: OneGAIError | None = None
+
+    async def __aenter__(self) -> Self:
+        await self._limit.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._over = True
+        await self._limit.__aexit__(kind, error, traceback)
+
+    def answered(self) -> None:
+        """Wait for the server no more."""
+        self._wait(None)
+        self._over = True
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:  # noqa: ARG002
+        """It is not for memory."""
+        raise TypeError("a body of files has no text")
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """All of it, read in threads; what stops it breaks the connection off."""
+        self._wait(None)
+        transport = writer.transport if isinstance(writer, StreamWriter) else None
+        pieces = self._upload.pieces()
+        try:
+            while piece := await asyncio.to_thread(next, pieces, b""):
+                self._wait(self._seconds)
+                await writer.write(piece)
+                await writer.drain()
+                self._wait(None)
+        except BaseException as error:
+            if isinstance(error, OneGAIError):
+                self.failure = error
+            # Else it would stay until the server has taken all that is in its buffer.
+            if transport is not None:
+                transport.abort()
+            raise
+
+    def _wait(self, seconds: float | None) -> None:
+        if not self._over and not self._limit.expired():
+            now = asyncio.get_running_loop().time()
+            self._limit.reschedule(None if seconds is None else now + seconds)
 
 
 async def _reply(answer: aiohttp.ClientResponse) -> wire.Reply:

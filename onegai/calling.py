@@ -250,16 +250,15 @@ class Calls:
         function: Function,
         arguments: Any,
         files: FileForm,
-        workspace: Workspace | None,
+        workspace: Workspace,
     ) -> Job:
-        """``call``, as a job."""
-        place = workspace or self.workspace()
+        """``call``, as a job, whose end removes the workspace."""
 
         async def work(report: Report) -> CallResult:
-            outcome = await self.call(spec, function, arguments, files, place, report)
+            outcome = await self.call(spec, function, arguments, files, workspace, report)
             return await asyncio.to_thread(self._kept, spec.app, function, outcome)
 
-        return self._jobs.call(spec.app, function.name, work, place.close)
+        return self._jobs.call(spec.app, function.name, work, workspace.close)
 
     def _kept(self, app: str, function: Function, outcome: Outcome) -> CallResult:
         body = outcome.file or outcome.body

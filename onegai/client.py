@@ -22,6 +22,7 @@ from onegai.schema import (
     ServiceStatus,
     StatusReport,
 )
+from onegai.upload import Upload
 
 T = TypeVar("T")
 KEPT_CONNECTIONS = 16
@@ -32,7 +33,9 @@ class Client:
     """One server, from any thread. The methods of protocol.Engine, which says what they do.
 
     Every method raises OneGAIError: Relayed is the server's own, ServerUnreachable and NoOneGAI say
-    that there is none. ``timeout``: seconds of silence after which an answer is given up.
+    that there is none. An argument of a call that is a Path, or a list with some in it, is a file,
+    which is sent from the disk. ``timeout``: seconds of silence after which an answer is given up;
+    ``connect_timeout``: for a connection, and for each piece of a file to be taken.
     """
 
     lasting = True
@@ -197,12 +200,20 @@ class Client:
         self, request: wire.Request[Any] | wire.Stream[Any], timeout: float | None = None
     ) -> Iterator[urllib3.BaseHTTPResponse]:
         """The answer as it begins; leaving before its end closes the connection."""
+        body: bytes | Iterator[bytes] | None
+        headers = {**self._headers, **request.headers}
+        if isinstance(request.content, wire.Form):
+            upload = Upload(request.content)
+            headers["Content-Length"] = str(upload.size)
+            body = upload.pieces()
+        else:
+            body = request.content
         try:
             answer = self._pool.request(
                 request.method,
                 self.url + request.path,
-                body=request.content,
-                headers={**self._headers, **request.headers},
+                body=body,
+                headers=headers,
                 timeout=self._timeout if timeout is None else timeout,
                 preload_content=False,
                 retries=False,

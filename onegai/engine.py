@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
 from typing import Any, Self
 
@@ -46,6 +46,8 @@ from onegai.sources import Sources, roots
 from onegai.supervisor.leases import Lease
 from onegai.supervisor.service import Service
 from onegai.supervisor.supervisor import Supervisor
+from onegai.upload import as_files
+from onegai.wire import has_paths
 
 log = logging.getLogger(__name__)
 
@@ -342,10 +344,19 @@ class Engine:
         files: FileForm = "url",
         workspace: Workspace | None = None,
     ) -> Job:
-        """As ``call``, as a job: only wrong arguments are raised here."""
-        called = self.function(app, function)
-        checked = called.arguments(app, arguments)
-        return self.calls.submit(self._catalog.active(app), called, checked, files, workspace)
+        """As ``call``, as a job: only wrong arguments are raised here.
+
+        A Path is a file of the caller's, which may be removed when this has returned.
+        """
+        place = workspace or self.calls.workspace()
+        with ExitStack() as until_submitted:
+            until_submitted.callback(place.close)
+            given = await self._with_files(arguments, place)
+            called = self.function(app, function)
+            checked = called.arguments(app, given)
+            job = self.calls.submit(self._catalog.active(app), called, checked, files, place)
+            until_submitted.pop_all()  # now the job's end removes the workspace
+        return job
 
     def described(self, app: str, function: str) -> Function:
         """One function, whether its app is installed or not. Raises that there is none."""
@@ -360,12 +371,19 @@ class Engine:
     async def answer(
         self, app: str, function: str, arguments: Mapping[str, Any], *, files: FileForm = "url"
     ) -> Answer:
-        """``call``, and its outcome as a server would answer it."""
-        outcome = await self.call(app, function, dict(arguments), files=files)
+        """``call``, and its outcome as a server would answer it. A Path is a file."""
+        given = await self._with_files(dict(arguments))
+        outcome = await self.call(app, function, given, files=files)
         content = outcome.body.content
         if outcome.envelope:
             content = enveloped(content, outcome.detail_json)
         return Answer.of(function, content, outcome.body.media_type)
+
+    async def _with_files(self, arguments: Any, workspace: Workspace | None = None) -> Any:
+        """``as_files`` for arguments that have a Path."""
+        if not isinstance(arguments, Mapping) or not has_paths(arguments):
+            return arguments
+        return await asyncio.to_thread(as_files, arguments, self._sources.limit, workspace)
 
     async def result(self, job: Job) -> Answer:
         """What a job has answered, for an hour after its end. Raises its error, and JobNotDone."""

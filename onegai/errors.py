@@ -122,7 +122,8 @@ class BadMultipart(InputError):
     code = "bad_multipart"
     text = "the multipart/form-data body cannot be read: {reason}"
     hint = (
-        "let the client make the Content-Type header itself, for example curl -F audio=@voice.wav"
+        "let the client make the Content-Type header itself, for example curl -F audio=@voice.wav; "
+        "a part of Content-Type application/json must be JSON"
     )
 
 

@@ -156,6 +156,7 @@ class Engine(Protocol):
     ) -> Answer:
         """Call a function with JSON arguments, which may have any name.
 
+        A Path, alone or in a list, is a file of the caller's; BadArguments if it cannot be read.
         ``files``: how files stand in what it answers.
         """
         ...

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from onegai.errors import BadArguments, FileTooLarge, PathRefused
+from onegai.errors import FileTooLarge, PathRefused
 from onegai.fetch import MIB, AddressRule, Unfetchable, fetch, refuse_this_machine
 from onegai.files import (
-    FORMS,
     File,
     JobResult,
     Workspace,
@@ -20,6 +18,7 @@ from onegai.files import (
     pending,
     safe_name,
 )
+from onegai.upload import readable_size, unusable
 
 PATH_LENGTH = 4096
 """Of the longest path there can be; a longer text is base64."""
@@ -77,7 +76,7 @@ class Sources:
             elif source is not None:
                 file.arrive(await asyncio.to_thread(self._local, field, source, own_paths))
         except (_Unusable, Unfetchable) as error:
-            _refuse(field, str(error))
+            raise unusable(field, str(error)) from None
 
     def _of_job(self, job: str, workspace: Workspace) -> File:
         """Its file under its name, which stays for the call when the job's own is removed."""
@@ -110,20 +109,11 @@ class Sources:
 
 def _existing(field: str, path: Path, limit: int) -> Path:
     try:
-        about = path.stat()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise _Unusable(f"cannot read {path}: {reason}") from None
-    if stat.S_ISDIR(about.st_mode):
-        raise _Unusable(f"{path} is a folder")
-    if not stat.S_ISREG(about.st_mode):
-        raise _Unusable(f"{path} is no ordinary file")
-    if about.st_size > limit:
+        size = readable_size(path)
+    except ValueError as error:
+        raise _Unusable(str(error)) from None
+    if size > limit:
         raise FileTooLarge(what=f"{field}: the file", limit_mib=round(limit / MIB, 1))
-    try:
-        path.open("rb").close()
-    except OSError as error:
-        raise _Unusable(f"cannot read {path}: {error.strerror}") from None
     return path.absolute()
 
 
@@ -134,11 +124,3 @@ def roots(folders: tuple[str, ...]) -> tuple[Path, ...]:
 
 def _is_url(text: str) -> bool:
     return text.strip()[:8].lower().startswith(("http://", "https://"))
-
-
-def _refuse(field: str, message: str) -> NoReturn:
-    raise BadArguments(
-        reason=f"{field}: {message}",
-        do=FORMS,
-        detail={"errors": [{"field": field, "message": message}]},
-    ) from None

@@ -8,8 +8,11 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+import re
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 from urllib.parse import quote
 
@@ -36,6 +39,8 @@ READ_SECONDS = 3600.0
 """How long a server may be silent while it answers; it shows life on streams all the time."""
 CONNECT_SECONDS = 10.0
 HEALTH_SECONDS = 2.0
+_JSON = "application/json"
+_BINARY = "application/octet-stream"
 
 
 @dataclass(frozen=True)
@@ -48,13 +53,29 @@ class Reply:
 
 
 @dataclass(frozen=True)
+class Attached:
+    """A file whose content is sent; ``field`` is the argument that it is for."""
+
+    field: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class Form:
+    """A body of multipart/form-data (RFC 7578): bytes as they are sent, and files in between."""
+
+    boundary: str
+    parts: tuple[bytes | Attached, ...]
+
+
+@dataclass(frozen=True)
 class Request(Generic[T]):
     """One request; ``read`` makes the result of a reply, with ``may_lack`` also of a 404."""
 
     method: str
     path: str
     read: Callable[[Reply], T]
-    content: bytes | None = None
+    content: bytes | Form | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     may_lack: bool = False
 
@@ -145,6 +166,11 @@ def _reason(error: BaseException) -> str:
     return str(error.args[-1] if error.args else error) or type(error).__name__
 
 
+def has_paths(arguments: Mapping[str, Any]) -> bool:
+    """Is there a file of the caller's among a call's arguments, or in a list there?"""
+    return any(isinstance(one, Path) for value in arguments.values() for one in _parts(value))
+
+
 # --- the operations of protocol.Engine -----------------------------------------------------------
 
 
@@ -228,15 +254,15 @@ def log_follow(app: str, tail: int) -> Stream[str]:
 def answer(
     app: str, function: str, arguments: Mapping[str, Any], files: FileForm = "url"
 ) -> Request[Answer]:
-    """Call a function."""
-    return _post(_call_path(app, function, files), _answer_of(function), **arguments)
+    """Call a function. A Path among the arguments, or in a list there, is a file that is sent."""
+    return _call(_call_path(app, function, files), _answer_of(function), arguments)
 
 
 def submit(
     app: str, function: str, arguments: Mapping[str, Any], files: FileForm = "url"
 ) -> Request[Job]:
-    """Call a function as a job."""
-    post = _post(_call_path(app, function, files), _one(Job), **arguments)
+    """Call a function as a job; arguments as those of ``answer``."""
+    post = _call(_call_path(app, function, files), _one(Job), arguments)
     return replace(post, headers={**post.headers, "Prefer": "respond-async"})
 
 
@@ -282,7 +308,44 @@ def health() -> Request[bool]:
 
 def _post(path: str, read: Callable[[Reply], T], /, **body: Any) -> Request[T]:
     content = json.dumps(body).encode()
-    return Request("POST", path, read, content, {"Content-Type": "application/json"})
+    return Request("POST", path, read, content, {"Content-Type": _JSON})
+
+
+def _call(path: str, read: Callable[[Reply], T], arguments: Mapping[str, Any]) -> Request[T]:
+    if not has_paths(arguments):
+        return _post(path, read, **arguments)
+    form = _form(arguments)
+    kind = f"multipart/form-data; boundary={form.boundary}"
+    # A server that has answered before all was sent closes the connection, so that we stop.
+    return Request("POST", path, read, form, {"Content-Type": kind, "Connection": "close"})
+
+
+def _parts(value: Any) -> Sequence[Any]:
+    """The parts of a form that an argument becomes; a list without a Path is one."""
+    several = isinstance(value, list | tuple) and any(isinstance(one, Path) for one in value)
+    return value if several else [value]
+
+
+def _form(arguments: Mapping[str, Any]) -> Form:
+    boundary = secrets.token_hex(16)
+    parts: list[bytes | Attached] = []
+    for key, argument in arguments.items():
+        for value in _parts(argument):
+            head = f'--{boundary}\r\nContent-Disposition: form-data; name="{_quoted(key)}"'
+            if isinstance(value, Path):
+                head += f'; filename="{_quoted(value.name)}"\r\nContent-Type: {_BINARY}'
+                content: bytes | Attached = Attached(key, value)
+            else:
+                head += f"\r\nContent-Type: {_JSON}"
+                content = json.dumps(value).encode()
+            parts += [f"{head}\r\n\r\n".encode("utf-8", "surrogateescape"), content, b"\r\n"]
+    return Form(boundary, (*parts, f"--{boundary}--\r\n".encode()))
+
+
+def _quoted(name: str) -> str:
+    """As it stands in quotes in a header."""
+    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+    return re.sub(r"[\r\n\0]", lambda found: quote(found[0]), escaped)
 
 
 def _replace(path: str, content: Mapping[str, Any], if_match: str | None) -> Request[Applied]:

@@ -6,11 +6,14 @@ import base64
 import json
 import os
 import re
+import shutil
 import sys
+import tempfile
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from onegai.protocol import Answer
 
 _ARGUMENT = re.compile(r"(?P<key>[^=:@\s]+)(?P<kind>:=|=@|=|@)(?P<value>.*)", re.DOTALL)
+_HEAD = 1 << 16
 _BINARY_HINT = "save it with -o FILE, or send it to another program"
 
 
@@ -49,17 +53,20 @@ def call(
         raise click.UsageError("--json and -o exclude each other")
     named = bool(words) and words[0].isidentifier()
     function = words[0] if named else "raw" if output is not None else "main"
-    arguments = parse(words[1:] if named else words)
     if output is not None:
         _check_writable(output)
-    from onegai.files import file_fields
-
     progress = Progress(f"calling {app}/{function}", plain=False)
-    with worker(Home.find(), server) as onegai, progress:
+    with ExitStack() as until_answered:
+        arguments = parse(words[1:] if named else words, until_answered)
+        onegai = until_answered.enter_context(worker(Home.find(), server))
+        until_answered.enter_context(progress)
+        from onegai.files import file_fields
+
         schema = onegai.schema(app, function) if arguments else None
         if schema is not None:
             _check_names(f"{app}/{function}", arguments, schema)
-        answer = onegai.answer(app, function, sent(arguments, file_fields(schema or {})))
+        files = None if schema is None else file_fields(schema)
+        answer = onegai.answer(app, function, sent(arguments, files))
     if output is not None:
         content = _bytes(answer)
         _write(output, content)
@@ -72,15 +79,17 @@ def call(
 
 
 @dataclass(frozen=True)
-class Content:
+class FromFile:
     """What is in a file that an argument names."""
 
-    content: bytes
-    name: str
+    path: Path
 
 
-def parse(words: Iterable[str]) -> dict[str, Any]:
-    """The arguments that the words say; those of files as Content. Raises Failure."""
+def parse(words: Iterable[str], until_answered: ExitStack) -> dict[str, Any]:
+    """The arguments that the words say; those of files as FromFile. Raises Failure.
+
+    What stdin and other pipes give is in a temporary file, which ``until_answered`` removes.
+    """
     arguments: dict[str, Any] = {}
     for word in words:
         if (found := _ARGUMENT.fullmatch(word)) is None:
@@ -96,7 +105,7 @@ def parse(words: Iterable[str]) -> dict[str, Any]:
             case ":=":
                 arguments[key] = _json(key, value)
             case _:
-                arguments[key] = _content(key, value)
+                arguments[key] = _from_file(key, value, until_answered)
     return arguments
 
 
@@ -140,37 +149,69 @@ def _json(key: str, text: str) -> Any:
         ) from None
 
 
-def sent(arguments: Mapping[str, Any], files: Collection[str]) -> dict[str, Any]:
-    """The arguments as JSON; a Content is a file where its name is one of ``files``, else text."""
+def sent(arguments: Mapping[str, Any], files: Collection[str] | None) -> dict[str, Any]:
+    """The arguments of the call: FromFile is a file where its key is in ``files``, else text.
+
+    Where ``files`` is not known, it is a file if it is no text.
+    """
+
+    def given(key: str, path: Path) -> str | Path:
+        if files is not None and key in files:
+            return path
+        if (text := _text(path)) is not None:
+            return text
+        return path if files is None else base64.b64encode(path.read_bytes()).decode()
+
     return {
-        key: _as_json(value, key in files) if isinstance(value, Content) else value
+        key: given(key, value.path) if isinstance(value, FromFile) else value
         for key, value in arguments.items()
     }
 
 
-def _as_json(given: Content, is_file: bool) -> Any:
-    """Text that is no UTF-8 is base64."""
-    encoded = base64.b64encode(given.content).decode()
-    if is_file:
-        return {"base64": encoded, "name": given.name}
+def _text(path: Path) -> str | None:
+    """What is in a file; None if that is no text in UTF-8."""
+    with path.open("rb") as file:
+        if b"\0" in file.read(_HEAD):
+            return None
     try:
-        text = given.content.decode()
+        text = path.read_bytes().decode()
     except UnicodeDecodeError:
-        return encoded
-    return encoded if "\0" in text else text
+        return None
+    return None if "\0" in text else text
 
 
-def _content(key: str, name: str) -> Content:
+def _from_file(key: str, name: str, until_answered: ExitStack) -> FromFile:
+    from onegai.upload import readable_size
+
     try:
-        content = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+        if name == "-":
+            return FromFile(_spooled(sys.stdin.buffer, until_answered))
+        if not name:
+            raise ValueError("there is no name of a file behind @")
+        path = Path(name).absolute()
+        if path.exists() and not path.is_file() and not path.is_dir():
+            with path.open("rb") as pipe:
+                return FromFile(_spooled(pipe, until_answered))
+        readable_size(path)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+        reason = getattr(error, "strerror", None)
         raise Failure(
-            f"{key}: cannot read {name!r}: {reason}",
+            f"{key}: cannot read {name}: {reason}" if reason else f"{key}: {error}",
             f"a text that begins with @ is written {key}:='\"@…\"'",
             status=WRONG,
         ) from None
-    return Content(content, "" if name == "-" else Path(name).name)
+    return FromFile(path)
+
+
+def _spooled(pipe: BinaryIO, until_answered: ExitStack) -> Path:
+    """A file with all that comes from a pipe, named by what it is."""
+    from onegai.files import File, suffix_of
+
+    folder = until_answered.enter_context(tempfile.TemporaryDirectory(prefix="onegai-"))
+    path = Path(folder, "file")
+    with path.open("wb") as copy:
+        shutil.copyfileobj(pipe, copy)
+    return path.rename(path.with_suffix(suffix_of(File(path).media_type)))
 
 
 def _check_writable(output: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Awaitable, Callable, Collection, Coroutine
 from contextlib import ExitStack
@@ -20,7 +19,7 @@ from onegai.files import Workspace
 from onegai.functions import Outcome
 from onegai.routes.apps import accepted
 from onegai.routes.envelope import encoded_envelope, envelope, error_answer
-from onegai.routes.forms import as_arguments, read_parts
+from onegai.routes.forms import as_arguments, decoded, read_parts
 from onegai.routes.jobs import with_links
 from onegai.routes.leaving import unless_left
 from onegai.schema import FileForm
@@ -141,16 +140,9 @@ def parse_object(body: bytes) -> dict[str, Any]:
     if not body.strip():
         return {}
     try:
-        value = _DECODER.decode(body.decode(json.detect_encoding(body), "surrogatepass"))
-    except UnicodeDecodeError:
-        raise BadJson(reason="it is not UTF-8 text") from None
-    except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}"
-        raise BadJson(reason=f"{error.msg} ({place})") from None
-    except RecursionError:
-        raise BadJson(reason="it is nested too deeply") from None
+        value = decoded(body)
     except ValueError as error:
-        raise BadJson(reason=str(error).partition(";")[0]) from None
+        raise BadJson(reason=str(error)) from None
     if not isinstance(value, dict):
         raise BadArguments(
             reason=f"body: must be a JSON object, not {_JSON_NAMES[type(value)]}",
@@ -160,11 +152,6 @@ def parse_object(body: bytes) -> dict[str, Any]:
     return value
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 _JSON_NAMES = {
     list: "an array",
     str: "a string",

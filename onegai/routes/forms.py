@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import IO, Any
 
 from python_multipart.exceptions import FormParserError
@@ -18,13 +19,21 @@ MIB = 1 << 20
 MAX_PARTS = 1000
 _PIECE = 1 << 19
 
-Part = tuple[str, "str | File"]
+
+@dataclass(frozen=True)
+class Exact:
+    """A part that says of itself that it is JSON: its value."""
+
+    value: Any
+
+
+Part = tuple[str, str | File | Exact]
 
 
 async def read_parts(request: Request, workspace: Workspace, max_text: int) -> list[Part]:
     """The parts with their names, in order; those with a file name are files in ``workspace``.
 
-    Texts have ``max_text`` bytes at most, all together. Raises BadMultipart, BodyTooLarge,
+    Texts and JSON have ``max_text`` bytes at most, all together. Raises BadMultipart, BodyTooLarge,
     DiskFull, and starlette's ClientDisconnect.
     """
     _kind, options = parse_options_header(request.headers.get("content-type"))
@@ -62,6 +71,8 @@ class _Reader:
         self._headers: dict[bytes, bytes] = {}
         self._header, self._value = b"", b""
         self._name = ""
+        self._file_name = ""
+        self._is_json = False
         self._text = bytearray()
         self._file: File | None = None
         self._out: IO[bytes] | None = None
@@ -109,14 +120,15 @@ class _Reader:
         if b"name" not in options:
             raise BadMultipart(reason="a part has no name in its Content-Disposition")
         self._name = options[b"name"].decode("utf-8", "replace")
+        media_type, _ = parse_options_header(self._headers.get(b"content-type"))
+        self._is_json = media_type == b"application/json"
         if (name := options.get(b"filename")) is None:
             return
-        file_name = name.decode("utf-8", "replace")
-        media_type, _ = parse_options_header(self._headers.get(b"content-type"))
-        path = self._workspace.new(file_name)
+        self._file_name = name.decode("utf-8", "replace")
+        path = self._workspace.new(self._file_name)
         with full_disk(path):
             self._out = path.open("wb")
-        self._file = File(path, file_name, media_type.decode("latin-1"))
+        self._file = File(path, self._file_name, media_type.decode("latin-1"))
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         if self._out is not None:
@@ -130,9 +142,14 @@ class _Reader:
 
     def _part_ends(self) -> None:
         self.close()
-        if self._file is None:
+        if self._file is None and self._is_json:
+            try:
+                self.parts.append((self._name, Exact(decoded(self._text))))
+            except ValueError as error:
+                raise BadMultipart(reason=f"the part {self._name} is no JSON: {error}") from None
+        elif self._file is None:
             self.parts.append((self._name, self._text.decode("utf-8", "replace")))
-        elif self._file.size or self._file.name != "file":
+        elif self._file.size or self._file_name:
             # A form's file field in which nothing was chosen has neither name nor content.
             self.parts.append((self._name, self._file))
 
@@ -140,26 +157,60 @@ class _Reader:
         self.complete = True
 
 
+def decoded(body: bytes | bytearray) -> Any:
+    """What JSON stands for. Raises ValueError with the reason."""
+    try:
+        return _DECODER.decode(body.decode(json.detect_encoding(body), "surrogatepass"))
+    except UnicodeDecodeError:
+        raise ValueError("it is not UTF-8 text") from None
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise ValueError(f"{error.msg} ({place})") from None
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(str(error).partition(";")[0]) from None
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+
+
 def as_arguments(parts: list[Part], schema: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments that the parts stand for, by the JSON Schema of the function's arguments.
 
     A text for an argument that is no text is read as JSON, where it is some. A part that comes
-    several times, or whose argument is a list, is a list.
+    several times, or whose argument is a list, is a list; one that is Exact and comes once is its
+    value.
     """
     definitions = schema.get("$defs", {})
     fields = _resolved(schema, definitions).get("properties", {})
-    found: dict[str, list[Any]] = {}
+    found: dict[str, list[str | File | Exact]] = {}
     for name, value in parts:
-        kinds = _kinds(fields.get(name, {}), definitions)
-        found.setdefault(name, []).append(
-            _from_text(value, kinds) if isinstance(value, str) else value
-        )
-    arguments: dict[str, Any] = {}
-    for name, values in found.items():
-        kinds = _kinds(fields.get(name, {}), definitions)
-        one = len(values) == 1 and ("array" not in kinds or isinstance(values[0], list))
-        arguments[name] = values[0] if one else values
-    return arguments
+        found.setdefault(name, []).append(value)
+    return {
+        name: _argument(values, _kinds(fields.get(name, {}), definitions))
+        for name, values in found.items()
+    }
+
+
+def _argument(parts: list[str | File | Exact], kinds: set[str]) -> Any:
+    match parts:
+        case [Exact(value)]:
+            return value
+    values = [
+        part.value
+        if isinstance(part, Exact)
+        else _from_text(part, kinds)
+        if isinstance(part, str)
+        else part
+        for part in parts
+    ]
+    one = len(values) == 1 and ("array" not in kinds or isinstance(values[0], list))
+    return values[0] if one else values
 
 
 def _from_text(text: str, kinds: set[str]) -> Any:

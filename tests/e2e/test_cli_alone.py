@@ -35,6 +35,19 @@ class Number(BaseModel):
 def main(args: Number) -> int:
     return args.n + 1
 """
+OF_A_FILE = """
+from pydantic import BaseModel
+
+from onegai.sdk import File
+
+
+class Sound(BaseModel):
+    audio: File
+
+
+def main(args: Sound) -> str:
+    return f"{args.audio.path} {args.audio.size}"
+"""
 
 
 @pytest.fixture
@@ -108,6 +121,17 @@ def test_unknown_function_and_wrong_argument_say_what_is_right(server: Server) -
     status, _out, err = run(server, "call", "nobody")
     assert status == 2
     assert "the apps are: a" in err
+
+
+def test_call_with_a_file(server: Server, tmp_path: Path) -> None:
+    run(server, "install", "a")
+    server.write("func/a.py", OF_A_FILE)
+    path = tmp_path / "ね こ.wav"
+    path.write_bytes(b"sound")
+    status, out, err = run(server, "call", "a", f"audio=@{path}")
+    assert status == 0, err
+    assert out == f"{path} 5\n"
+    assert path.read_bytes() == b"sound"
 
 
 def test_ctrl_c_ends_the_install(server: Server) -> None:

@@ -14,6 +14,7 @@ import socket
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator
 from contextlib import aclosing, closing
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -40,7 +41,10 @@ SERVICES = {
 }
 VOICE = f"""
 import asyncio
+import time
+from pathlib import Path
 from pydantic import BaseModel
+from onegai.sdk import File
 
 together = asyncio.Barrier(4)
 
@@ -55,6 +59,23 @@ def audio(args: dict): return {WAV!r}
 def raw(args: dict): return args
 def fails(args: dict): raise ValueError("on purpose")
 def kept(args: dict): return {{"sound": {WAV!r}}}
+
+class Letter(BaseModel):
+    page: File
+    more: list[File] = []
+
+def about(value):
+    if isinstance(value, list):
+        return [about(one) for one in value]
+    return [value.name, value.read().decode()] if isinstance(value, File) else value
+
+def letter(args: Letter): return [about(args.page), about(args.more)]
+def anything(args: dict): return {{key: about(value) for key, value in args.items()}}
+
+def later(args: Letter):
+    while not (Path(__file__).parent / "open").exists():
+        time.sleep(0.01)
+    return letter(args)
 
 async def meet(args: dict) -> dict:
     await together.wait()
@@ -326,6 +347,53 @@ class TestEngine:
         job = await onegai.submit("voice", "kept", {}, files="signed")
         await lines(onegai.follow(job))
         assert "signature=" in (await onegai.result(job)).result["sound"]["url"]
+
+    async def test_files_of_the_caller(self, onegai: Engine, tmp_path: Path) -> None:
+        first, second = tmp_path / "ね こ.txt", tmp_path / "b.txt"
+        first.write_text("one")
+        second.write_text("two")
+        one, two = ["ね こ.txt", "one"], ["b.txt", "two"]
+
+        async def result(function: str, **arguments: Any) -> Any:
+            return (await onegai.answer("voice", function, arguments)).result
+
+        assert await result("letter", page=first, more=[second, "data:,x", first]) == [
+            one,
+            [two, ["file.txt", "x"], one],
+        ]
+        assert await result("letter", page=first, more=[second]) == [one, [two]]
+        exact = {"n": 3, "text": "3", "json": "[1]", "list": [1, "2"], "none": None}
+        given = {**exact, "f": first, "l": [second, 1]}
+        assert await result("anything", **given) == {**exact, "f": one, "l": [two, 1]}
+        assert first.read_text() == "one"
+
+    async def test_files_of_a_job_may_go_when_it_has_begun(
+        self, onegai: Engine, server: Server, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "a.txt"
+        path.write_text("one")
+        job = await onegai.submit("voice", "later", {"page": path, "more": [path]})
+        path.unlink()
+        server.write("func/open", "")
+        assert await lines(onegai.follow(job)) == []
+        assert (await onegai.result(job)).result == [["a.txt", "one"], [["a.txt", "one"]]]
+        async with asyncio.timeout(SECONDS):
+            while any((server.home / "data/uploads").iterdir()):
+                await asyncio.sleep(0.01)
+
+    async def test_files_that_cannot_be_read(self, onegai: Engine, tmp_path: Path) -> None:
+        for path, reason in (
+            (tmp_path / "none", f"cannot read {tmp_path / 'none'}: No such file or directory"),
+            (tmp_path, f"{tmp_path} is a folder"),
+        ):
+            given = {"page": "data:,x", "more": [path]}
+            for work in (
+                onegai.answer("voice", "letter", given),
+                onegai.submit("voice", "letter", given),
+            ):
+                error = await error_of(work)
+                assert (error.code, error.message) == ("bad_arguments", f"more: {reason}")
+                assert error.detail["errors"] == [{"field": "more", "message": reason}]
 
     async def test_schema(self, onegai: Engine) -> None:
         schema = await onegai.schema("voice", "main")

@@ -5,7 +5,10 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import sys
+import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +22,12 @@ from onegai.commands import calls
 from onegai.commands.backend import Failure
 from onegai.protocol import Answer
 
+WAV = b"RIFF\0\0\0\0WAVE\xff"
+
 
 def test_arguments() -> None:
     words = ["text=a=b:=c@d", "n:=3", "list:=[1, 2]", "empty=", "none:=null"]
-    assert calls.parse(words) == {
+    assert calls.parse(words, ExitStack()) == {
         "text": "a=b:=c@d",
         "n": 3,
         "list": [1, 2],
@@ -44,17 +49,58 @@ def test_arguments() -> None:
 def test_file_arguments(tmp_path: Path, form: str, content: bytes, value: str) -> None:
     path = tmp_path / "a file=@b"
     path.write_bytes(content)
-    given = calls.parse([form.format(path)])
+    with ExitStack() as until_answered:
+        given = calls.parse([form.format(path)], until_answered)
     assert calls.sent(given, ()) == {"x": value}
-    encoded = base64.b64encode(content).decode()
-    assert calls.sent(given, {"x"}) == {"x": {"base64": encoded, "name": "a file=@b"}}
+    assert calls.sent(given, {"x"}) == {"x": path}
+    is_text = value == content.decode(errors="replace")
+    assert calls.sent(given, None) == {"x": value if is_text else path}
 
 
-def test_stdin_argument(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"from a pipe")))
-    given = calls.parse(["x@-"])
-    assert calls.sent(given, ()) == {"x": "from a pipe"}
-    assert calls.sent(given, {"x"}) == {"x": {"base64": "ZnJvbSBhIHBpcGU=", "name": ""}}
+def test_a_file_is_not_sought_in_a_home_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "~").write_text("x")
+    given = calls.parse(["x=@~"], ExitStack())
+    assert calls.sent(given, {"x"}) == {"x": tmp_path / "~"}
+
+
+@pytest.mark.parametrize(
+    ("content", "name"), [(WAV, "file.wav"), (b"from a pipe", "file"), (b"", "file")]
+)
+def test_stdin_argument(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, name: str
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+    with ExitStack() as until_answered:
+        given = calls.parse(["x@-"], until_answered)
+        [path] = calls.sent(given, {"x"}).values()
+        assert (path.name, path.read_bytes()) == (name, content)
+        if content != WAV:
+            assert calls.sent(given, ()) == {"x": content.decode()}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_pipe_with_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    reading, writing = os.pipe()
+    with os.fdopen(reading), os.fdopen(writing, "wb") as pipe, ExitStack() as until_answered:
+        pipe.write(WAV)
+        pipe.close()
+        given = calls.parse([f"x=@/dev/fd/{reading}"], until_answered)
+        assert calls.sent(given, {"x"})["x"].read_bytes() == WAV
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_temporary_file_is_left_by_bad_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    ended = CliRunner().invoke(cli.commands, ["call", "a", "x@-", "y:=[1,"], input=b"from a pipe")
+    assert isinstance(ended.exception, Failure)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -66,19 +112,20 @@ def test_stdin_argument(monkeypatch: pytest.MonkeyPatch) -> None:
         ("x:=[1,", "not JSON"),
         ("x:=hello", "not JSON"),
         ("x@/nosuch/file", "cannot read"),
-        ("x=@", "cannot read"),
+        ("x=@", "no name of a file"),
         ("x@a\0b", "cannot read"),
+        ("x=@/", "is a folder"),
     ],
 )
 def test_bad_argument(word: str, said: str) -> None:
     with pytest.raises(Failure, match=said) as caught:
-        calls.parse([word])
+        calls.parse([word], ExitStack())
     assert (caught.value.status, bool(caught.value.hint)) == (2, True)
 
 
 def test_argument_given_twice() -> None:
     with pytest.raises(Failure, match="twice"):
-        calls.parse(["x=1", "x:=2"])
+        calls.parse(["x=1", "x:=2"], ExitStack())
 
 
 class Recorder:
@@ -182,7 +229,6 @@ def envelope(result: Any, **detail: Any) -> Answer:
     return Answer(json.dumps(whole).encode(), "application/json", whole)
 
 
-WAV = b"RIFF\0\0\0\0WAVE\xff"
 IN_BASE64 = envelope(base64.b64encode(WAV).decode(), media_type="audio/wav", size=len(WAV))
 
 

@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from onegai.errors import BadMultipart, BodyTooLarge, DiskFull
 from onegai.files import File, Workspace
-from onegai.routes.forms import Part, as_arguments, read_parts
+from onegai.routes.forms import Exact, Part, as_arguments, read_parts
 
 BODY = (
     b'--x\r\nContent-Disposition: form-data; name="f"; filename="a.txt"\r\n\r\nfile\r\n'
@@ -58,6 +58,14 @@ class Args(BaseModel):
         ([("file", '{"job": "x"}')], {"file": {"job": "x"}}),
         ([("files", "data:,a")], {"files": ["data:,a"]}),
         ([("files", '{"job": "x"}'), ("files", "y")], {"files": [{"job": "x"}, "y"]}),
+        ([("text", Exact(1))], {"text": 1}),
+        ([("number", Exact("1"))], {"number": "1"}),
+        ([("anything", Exact(1))], {"anything": 1}),
+        ([("numbers", Exact(1))], {"numbers": 1}),
+        ([("numbers", Exact("[1]"))], {"numbers": "[1]"}),
+        ([("numbers", Exact([1]))], {"numbers": [1]}),
+        ([("numbers", Exact([1])), ("numbers", "2")], {"numbers": [[1], 2]}),
+        ([("file", Exact('{"job": "x"}'))], {"file": '{"job": "x"}'}),
         ([], {}),
     ],
 )
@@ -82,6 +90,30 @@ def request(*pieces: bytes, kind: str = "multipart/form-data; boundary=x") -> Re
 async def workspace(tmp_path: Path) -> AsyncIterator[Workspace]:
     with Workspace(tmp_path) as made:
         yield made
+
+
+def json_part(content: bytes, kind: bytes = b"application/json") -> bytes:
+    head = b'--x\r\nContent-Disposition: form-data; name="n"\r\nContent-Type: ' + kind
+    return head + b"\r\n\r\n" + content + b"\r\n--x--\r\n"
+
+
+@pytest.mark.parametrize("kind", [b"application/json", b"Application/JSON; charset=utf-8"])
+async def test_a_part_that_is_json(workspace: Workspace, kind: bytes) -> None:
+    parts = await read_parts(request(json_part(b' {"a": [1, "1"]}\n', kind)), workspace, 100)
+    assert parts == [("n", Exact({"a": [1, "1"]}))]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"hello", b"[1,", b"NaN", b"\xff", b'"a" b', b"[" * 99_000, b"1" * 9999]
+)
+async def test_a_part_that_is_no_json(workspace: Workspace, content: bytes) -> None:
+    with pytest.raises(BadMultipart, match=r"the part n is no JSON: ."):
+        await read_parts(request(json_part(content)), workspace, 100_000)
+
+
+async def test_too_much_json(workspace: Workspace) -> None:
+    with pytest.raises(BodyTooLarge):
+        await read_parts(request(json_part(b"[1, 2]")), workspace, 5)
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
