@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel
 
-from onegai.errors import NoOneGAI, OneGAIError, Relayed, ServerUnreachable
+from onegai.errors import BadArguments, NoOneGAI, OneGAIError, Relayed, ServerUnreachable
 from onegai.protocol import Answer
 from onegai.schema import (
     AppInfo,
@@ -307,8 +307,7 @@ def health() -> Request[bool]:
 
 
 def _post(path: str, read: Callable[[Reply], T], /, **body: Any) -> Request[T]:
-    content = json.dumps(body).encode()
-    return Request("POST", path, read, content, {"Content-Type": _JSON})
+    return Request("POST", path, read, _encoded(body), {"Content-Type": _JSON})
 
 
 def _call(path: str, read: Callable[[Reply], T], arguments: Mapping[str, Any]) -> Request[T]:
@@ -337,9 +336,20 @@ def _form(arguments: Mapping[str, Any]) -> Form:
                 content: bytes | Attached = Attached(key, value)
             else:
                 head += f"\r\nContent-Type: {_JSON}"
-                content = json.dumps(value).encode()
+                content = _encoded(value)
             parts += [f"{head}\r\n\r\n".encode("utf-8", "surrogateescape"), content, b"\r\n"]
     return Form(boundary, (*parts, f"--{boundary}--\r\n".encode()))
+
+
+def _encoded(value: Any) -> bytes:
+    """As JSON. Raises BadArguments for what that cannot hold."""
+    try:
+        return json.dumps(value).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BadArguments(
+            reason=f"the arguments cannot be sent as JSON: {error}",
+            do='a file is a Path, alone or in a list; its bytes are {"base64": "…", "name": "…"}',
+        ) from None
 
 
 def _quoted(name: str) -> str:

@@ -6,12 +6,13 @@ import base64
 import errno
 import json
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from onegai import wire
-from onegai.errors import NoOneGAI, OneGAIError, Relayed
+from onegai.errors import BadArguments, NoOneGAI, OneGAIError, Relayed
 from onegai.protocol import Answer
 from onegai.schema import State
 
@@ -36,6 +37,13 @@ def test_requests() -> None:
     assert wire.log_follow("a", 7).path == "/service/a/logs?tail=7&follow=1"
     assert wire.events("1", after=0).headers == {}
     assert wire.events("1", after=5).headers == {"Last-Event-ID": "5"}
+
+
+@pytest.mark.parametrize("value", [b"RIFF", {"in": Path("a.wav")}, {1, 2}, [Path("a.wav"), b"x"]])
+def test_what_cannot_be_sent_is_told_with_what_can(value: Any) -> None:
+    with pytest.raises(BadArguments, match="cannot be sent as JSON") as caught:
+        wire.answer("a", "main", {"audio": value})
+    assert "Path" in caught.value.hint
 
 
 def test_credentials_are_utf_8() -> None:
