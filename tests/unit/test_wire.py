@@ -43,7 +43,7 @@ def test_requests() -> None:
 def test_what_cannot_be_sent_is_told_with_what_can(value: Any) -> None:
     with pytest.raises(BadArguments, match="cannot be sent as JSON") as caught:
         wire.answer("a", "main", {"audio": value})
-    assert "Path" in caught.value.hint
+    assert "Path" in caught.value.advice
 
 
 def test_credentials_are_utf_8() -> None:
