@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -129,7 +130,8 @@ def _existing(field: str, path: Path, limit: int) -> Path:
 
 def roots(folders: tuple[str, ...]) -> tuple[Path, ...]:
     """``file_roots`` of the settings as they really are, symlinks followed."""
-    return tuple(Path(folder).expanduser().resolve() for folder in folders)
+    # Not Path.resolve, which raises on a symlink that leads to itself.
+    return tuple(Path(os.path.realpath(Path(folder).expanduser())) for folder in folders)
 
 
 def _is_url(text: str) -> bool:

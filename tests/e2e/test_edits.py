@@ -130,6 +130,7 @@ def test_the_password_changes_at_once_and_the_port_at_the_next_start(make_server
         ("config.json", '{"password": ""}', None),
         ("config.json", '{"password": "other one", "apps": []}', None),
         ("config.json", None, None),
+        ("config.json", '{"password": "x", "file_roots": ["~nobody-is-called-so/x"]}', None),
     ],
 )
 def test_a_broken_file_keeps_its_last_good_version(
