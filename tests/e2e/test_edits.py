@@ -60,7 +60,7 @@ def test_an_app_that_is_removed_ends_its_calls_first_and_may_come_back(make_serv
         until(lambda: server.service("a")["leases"] == 1)
         server.write("services.json", {"_": ""})
         assert server.post("/api/a/main", {}).detail["code"] == "unknown_app"
-        assert server.service("a")["state"] == "stopping"
+        until(lambda: server.service("a")["state"] == "stopping")
         server.write("services.json", entry)
         assert call.result().status == 200
     assert server.post("/api/a/main", {}).status == 200
