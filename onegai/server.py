@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 import psutil
 import uvicorn
@@ -38,6 +39,7 @@ GRACE_SECONDS = 2
 
 def serve(home: Home, *, host: str | None, port: int | None) -> None:
     """Serve until SIGINT or SIGTERM. Raises ConfigError, HomeLocked."""
+    signal.signal(signal.SIGTERM, _as_ctrl_c)
     with home.lock():
         arguments = {"host": host, "port": port}
         settings, problems, made = load_settings(home, arguments)
@@ -52,6 +54,13 @@ def serve(home: Home, *, host: str | None, port: int | None) -> None:
             engine = Engine(home, settings, problems=problems, arguments=arguments)
             uvloop.run(_run(engine, settings, listener, banner(settings, url, made)))
     _leave_stuck_threads()
+
+
+def _as_ctrl_c(_number: int, frame: FrameType | None) -> None:
+    """Until the server handles both by itself, a SIGTERM does what Ctrl-C does at this moment."""
+    handle = signal.getsignal(signal.SIGINT)
+    if callable(handle):
+        handle(signal.SIGINT, frame)
 
 
 def _leave_stuck_threads() -> None:

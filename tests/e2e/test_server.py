@@ -240,3 +240,22 @@ def test_signal_before_the_server_is_up(make_server: Make) -> None:
     until(lambda: (server.home / "data" / "server.json").exists())
     process.send_signal(signal.SIGINT)
     assert process.wait(20) in (0, 130)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_while_func_files_are_loaded(make_server: Make, number: signal.Signals) -> None:
+    server = make_server({"a": {"type": "inline"}})
+    server.write(
+        "func/a.py",
+        "import pathlib, time\nhere = pathlib.Path(__file__).parent\n"
+        "(here / 'loading').touch()\n"
+        "while not (here / 'go').exists():\n    time.sleep(0.01)\n",
+    )
+    process = server.spawn()
+    until(lambda: (server.home / "func" / "loading").exists())
+    assert (server.home / "data" / "server.json").exists()
+    process.send_signal(number)
+    server.write("func/go", "")
+    assert process.wait(20) == 130
+    assert server.output.read_text() == "stopped\n"
+    assert not (server.home / "data" / "server.json").exists()
