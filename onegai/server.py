@@ -101,6 +101,8 @@ async def _run(
         gc.collect()
         gc.freeze()
         await server.serve(sockets=[listener])
+        # Nobody may have asked for anything since somebody said that services live on.
+        engine.refresh()
         log.info("stopping the services")
     log.info("stopped")
 

@@ -266,7 +266,7 @@ class Service:
     async def _one_life(self, left: Left | None) -> None:
         """From the wish to have it ready, or from what is ``left``, until it is gone again."""
         self._failure = None
-        run = Run(self._home, self.spec, self.log, self._http)
+        run = Run(self._home, lambda: self.spec, self.log, self._http)
         self.tenancy.begin(run)
         gate: Gate | None = None
         try:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from harness import PASSWORD, Server, fake, free_port, until, with_handles
+from harness import PASSWORD, Server, alive, fake, free_port, until, with_handles
 
 from onegai import jsonfile
 
@@ -101,6 +103,40 @@ def test_idle_timeout_counts_at_once(make_server: Make) -> None:
     server.write("services.local.json", {"a": {"idle_timeout": 0.1}})
     until(lambda: server.service("a")["state"] == "stopped")
     assert "a: idle for 0.1 s" in server.log()
+
+
+def test_how_long_a_start_and_a_stop_may_take_counts_at_once(make_server: Make) -> None:
+    deaf = fake("ready", "--ignore-term", stop_timeout=600)
+    never, unready = fake("never", start_timeout=600), fake("unready", start_timeout=600)
+    server = make_server({"deaf": deaf, "never": never, "unready": unready}).start()
+    server.post("/service/start", {"app": "deaf"})
+    for app in ("never", "unready"):
+        server.post("/service/start", {"app": app, "wait": False})
+        until(lambda app=app: server.service(app)["pid"])
+    local = {"deaf": {"stop_timeout": 0}, "never": {"start_timeout": 0.1}}
+    server.write("services.local.json", {**local, "unready": {"ready": {"tcp": 1}}})
+    until(lambda: server.service("unready")["state"] == "ready")
+    until(lambda: server.service("never")["state"] == "failed")
+    assert "nothing listens" in server.service("never")["reason"]
+    begun = time.monotonic()
+    assert server.post("/service/stop", {"app": "deaf"}).status == 200
+    assert time.monotonic() - begun < 60
+
+
+def test_that_services_live_on_counts_without_another_request(make_server: Make) -> None:
+    server = make_server({"a": fake("ready")}).start()
+    server.post("/service/start", {"app": "a"})
+    pid = server.service("a")["pid"]
+    server.write("config.json", config(stop_children=0))
+    assert server.process is not None
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(30) == 0
+    assert alive(pid)
+    server.start()
+    until(lambda: server.service("a")["state"] == "ready")
+    assert server.service("a")["pid"] == pid
+    server.post("/service/stop", {"app": "a"})
+    assert server.stop() == 0
 
 
 def test_the_password_changes_at_once_and_the_port_at_the_next_start(make_server: Make) -> None:
