@@ -101,6 +101,7 @@ class Service:
         self._files_change = False
         self._by_hand = False
         self._backoff = Backoff()
+        self._restarting: asyncio.TimerHandle | None = None
 
     # --- what others ask of it -------------------------------------------------------------
 
@@ -118,7 +119,7 @@ class Service:
     @property
     def alive(self) -> bool:
         """True while there is, or is about to be, a process."""
-        return self.tenancy.state in _ALIVE
+        return self.tenancy.state in _ALIVE or self._restarting is not None
 
     def adopt(self, spec: AppSpec) -> None:
         """Be this app from the next start on; what no process is started with, at once."""
@@ -173,6 +174,7 @@ class Service:
     async def stop(self, force: bool = False) -> None:
         """Return once it is stopped. Waits for the leases; with ``force`` it breaks them."""
         self._by_hand = False
+        self._forget_restart()
         self.tenancy.callers.fail(Stopped(app=self.spec.app))
         if self._at_rest.is_set():
             return
@@ -265,6 +267,7 @@ class Service:
 
     async def _one_life(self, left: Left | None) -> None:
         """From the wish to have it ready, or from what is ``left``, until it is gone again."""
+        self._forget_restart()
         self._failure = None
         run = Run(self._home, lambda: self.spec, self.log, self._http)
         self.tenancy.begin(run)
@@ -422,12 +425,17 @@ class Service:
             return
         self._by_hand = True
         log.info("%s: restarting in %g s", spec.app, delay)
-        asyncio.get_running_loop().call_later(delay, self._restart)
+        self._restarting = asyncio.get_running_loop().call_later(delay, self._restart)
 
     def _restart(self) -> None:
-        """Back-off is over: start again, unless somebody stopped it meanwhile."""
-        if self._by_hand and self._at_rest.is_set():
-            self.want(gentle=True)
+        """Back-off is over: start again, once what the crash has left is gone."""
+        self._restarting = None
+        self.want(gentle=True)
+
+    def _forget_restart(self) -> None:
+        if self._restarting is not None:
+            self._restarting.cancel()
+            self._restarting = None
 
     # --- small parts -----------------------------------------------------------------------
 

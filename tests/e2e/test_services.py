@@ -18,6 +18,8 @@ from pathlib import Path
 import pytest
 from harness import FAKES, Server, fake, strays, until, with_handles
 
+from onegai.process.logfile import ROTATE_AT
+
 Make = Callable[..., Server]
 
 
@@ -236,6 +238,45 @@ def test_service_started_by_hand_is_restarted_after_a_crash(make_server: Make) -
     until(lambda: server.service("a")["state"] == "ready")
     assert server.service("b")["state"] == "failed"
     assert "SIGKILL" in server.service("b")["reason"]
+
+
+def test_a_restart_waits_until_what_the_crash_has_left_is_gone(make_server: Make) -> None:
+    server = make_server({"a": fake("ready", "--ignore-term-grandchild", stop_timeout=2)}).start()
+    pid = server.post("/service/start", {"app": "a"}).result["pid"]
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: "a: stopped" in server.log())
+    until(lambda: server.service("a")["state"] == "ready")
+    assert server.log().count("a: started") == 2
+
+
+def test_stop_all_ends_the_waiting_for_a_restart(make_server: Make) -> None:
+    server = make_server({"a": fake("ready"), "b": fake("ready")}).start()
+
+    def crashed(app: str) -> int:
+        pid: int = server.post("/service/start", {"app": app}).result["pid"]
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+    crashed("a")
+    until(lambda: server.service("a")["state"] == "failed")
+    stopped = server.post("/service/stop", {"app": "*"}).result
+    assert [item["app"] for item in stopped] == ["a"]
+    first = crashed("b")
+    until(lambda: server.service("b")["pid"] not in (None, first))
+    assert server.service("a")["state"] == "failed"
+    assert server.log().count("a: started") == 1
+
+
+def test_a_log_that_cannot_be_rotated_stops_nothing(make_server: Make) -> None:
+    server = make_server({"a": fake("ready")}).start()
+    log = server.write("data/logs/a.log", "")
+    os.truncate(log, ROTATE_AT + 1)
+    server.write("data/logs/a.log.1/in_the_way", "")
+    pid = server.post("/service/start", {"app": "a"}).result["pid"]
+    # At its start, and while it is watched.
+    until(lambda: server.log().count("a.log is large and cannot be rotated") == 2)
+    assert server.service("a")["pid"] == pid
+    assert server.service("a")["state"] == "ready"
 
 
 def test_restart_and_stop_are_idempotent(make_server: Make) -> None:
