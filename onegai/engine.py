@@ -125,6 +125,7 @@ class Engine:
             self._sources = replace(self._sources, roots=roots(self.settings.file_roots))
             self._plugins.adopt(self._catalog.specs)
             self._supervisor.adopt(self._catalog, self.settings)
+            self.calls.adopt(self._catalog)
 
     @property
     def specs(self) -> Mapping[str, AppSpec]:

@@ -94,6 +94,7 @@ class Service:
         self._failure: OneGAIError | None = None
         self._start_seconds: float | None = None
         self._force = asyncio.Event()
+        self._begin_again = asyncio.Event()
         self._at_rest = asyncio.Event()
         self._left: Left | None = None
         self._live_on = False
@@ -122,7 +123,12 @@ class Service:
         return self.tenancy.state in _ALIVE or self._restarting is not None
 
     def adopt(self, spec: AppSpec) -> None:
-        """Be this app from the next start on; what no process is started with, at once."""
+        """Be this app from the next start on; what no process is started with, at once.
+
+        One that still waits for memory or its port begins again; its callers keep their place.
+        """
+        if self.tenancy.state is State.QUEUED and spec != self._next:
+            self._begin_again.set()
         self._next = spec
         if not self._at_rest.is_set():
             running = {key: getattr(self.spec, key) for key in STARTED_WITH}
@@ -243,7 +249,7 @@ class Service:
                     self._at_rest.set()
                     await self._wanted()
                 at = self.tenancy
-                for event in (self._at_rest, at.stop, self._force, at.parking):
+                for event in (self._at_rest, at.stop, self._force, at.parking, self._begin_again):
                     event.clear()
                 await self._one_life(left)
         finally:
@@ -331,7 +337,10 @@ class Service:
     async def _while_wanted(self, work: asyncio.Future[Gate]) -> Gate:
         """The outcome of a start. Raises Interrupted at a stop, and when nobody waits any more."""
         how = await first(
-            work=work, stop=self.tenancy.stop.wait(), gone=self.tenancy.callers.gone.wait()
+            work=work,
+            stop=self.tenancy.stop.wait(),
+            gone=self.tenancy.callers.gone.wait(),
+            again=self._begin_again.wait(),
         )
         if how != "work":
             raise Interrupted

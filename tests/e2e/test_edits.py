@@ -123,6 +123,62 @@ def test_how_long_a_start_and_a_stop_may_take_counts_at_once(make_server: Make) 
     assert time.monotonic() - begun < 60
 
 
+def test_an_app_that_waits_for_memory_is_started_as_its_entry_is_then(make_server: Make) -> None:
+    server = make_server({"busy": fake("ready", vram=8), "a": fake("ready", vram=8)})
+    server.environment["ONEGAI_FAKE_GPU"] = "12"
+    server.write(
+        "func/busy.py",
+        "from onegai.sdk import service\nme = service('busy')\n"
+        "def main(args): return me.post('/sleep', params={'s': '3600'}).json()\n",
+    )
+    server.write(
+        "func/a.py",
+        "from onegai.sdk import service\nme = service('a')\n"
+        "def main(args): return me.get('/env').json()['MINE']\n",
+    )
+    server.start()
+    server.post("/api/busy/main", {}, Prefer="respond-async")
+    until(lambda: server.service("busy")["leases"] == 1)
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(server.post, "/api/a/main", {})
+        until(lambda: server.service("a")["state"] == "queued")
+        server.write("services.local.json", {"a": {"vram": 2, "env": {"MINE": "new"}}})
+        assert server.service("a")["waiting"] == 1
+        assert call.result().result == "new"
+    assert server.service("a")["outdated"] == []
+    server.post("/service/stop", {"app": "a"})
+    server.write("services.local.json", {"a": {"vram": 8}})
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(server.post, "/api/a/main", {})
+        until(lambda: server.service("a")["state"] == "queued")
+        server.write("services.local.json", {"a": {"active": 0}})
+        server.service("a")
+        assert call.result().detail["code"] == "inactive"
+
+
+def test_more_calls_at_once_let_in_those_that_wait(make_server: Make) -> None:
+    server = make_server({"a": {"type": "inline", "concurrency": 1}})
+    server.write(
+        "func/a.py",
+        "import pathlib, time\nhere = pathlib.Path(__file__).parent\n"
+        "def main(args):\n"
+        "    (here / f'came_{args[\"n\"]}').touch()\n"
+        "    while not (here / 'go').exists():\n        time.sleep(0.01)\n",
+    )
+    server.start()
+    folder = server.home / "func"
+    with ThreadPoolExecutor(3) as pool:
+        calls = [pool.submit(server.post, "/api/a/main", {"n": n}) for n in range(3)]
+        until(lambda: list(folder.glob("came_*")))
+        server.write("services.local.json", {"a": {"concurrency": 2}})
+        server.get("/app/list")
+        try:
+            until(lambda: len(list(folder.glob("came_*"))) == 2)
+        finally:
+            server.write("func/go", "")
+        assert [call.result().status for call in calls] == [200] * 3
+
+
 def test_that_services_live_on_counts_without_another_request(make_server: Make) -> None:
     server = make_server({"a": fake("ready")}).start()
     server.post("/service/start", {"app": "a"})
