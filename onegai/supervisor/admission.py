@@ -181,7 +181,7 @@ class Admission:
 
     async def plan(self, tenant: Tenant) -> tuple[Decision, Memory]:
         """What would be decided for the tenant now. Changes nothing."""
-        memory = await self.memory()
+        memory = await self._memory_of_now()
         return self._decide(tenant.target(), memory, self._claimed(memory, tenant)), memory
 
     def place(self, app: str) -> int:
@@ -216,7 +216,7 @@ class Admission:
         paused: set[str] = set()
         awaited: set[str] = set()
         if self._tickets or self._held_up():
-            memory = await self.memory()
+            memory = await self._memory_of_now()
             learnt = self._break_deadlock(memory)
             claimed: set[int | None] = set()
             for ticket in self._in_order():
@@ -237,6 +237,14 @@ class Admission:
         self._awaited = frozenset(awaited)
         for app in paused:
             self._tenants[app].let_in(self._awaited)
+
+    async def _memory_of_now(self) -> Memory:
+        """A reading during which nobody has given memory back: what it says is not old already."""
+        while True:
+            begun = time.monotonic()
+            memory = await self.memory()
+            if self._given_back < begun:
+                return memory
 
     def _carry_out(
         self,

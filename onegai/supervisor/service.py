@@ -303,7 +303,7 @@ class Service:
                 await self._admission.given_back(pids)
             self._sampler.end(self.spec, used=gate is not None and gate.used)
             self.tenancy.begin(None)
-            self._admission.changed(given_back=self.spec.vram > 0)
+            self._admission.changed(given_back=self.spec.vram > 0 or self.spec.ram > 0)
             self.tenancy.enter(State.FAILED if self._failure else State.STOPPED)
             self._refresh_rest()
 
