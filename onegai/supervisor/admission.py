@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from onegai import policy
@@ -228,6 +228,10 @@ class Admission:
                 if late or (ticket.gentle and _moves_somebody(decision)):
                     # It may end in a refusal, and only what is declared is a reason for one.
                     decision = self._decide(target, memory, left, learnt=False)
+                if (gpu := self._coming_back(target, decision, memory, left)) is not None:
+                    claimed |= _claim(target, gpu)
+                    ticket.waits_for = ()
+                    continue
                 if isinstance(decision, Wait):
                     awaited.update(decision.busy, decision.changing)
                 self._carry_out(ticket, decision, memory, claimed, paused)
@@ -347,6 +351,24 @@ class Admission:
         """Is one of them parked just now, so that its memory may be on its way?"""
         parked = any(one.parked for one in self._occupants() if one.app in apps)
         return parked and self._memory_may_come_back()
+
+    def _coming_back(
+        self,
+        target: Target,
+        decision: Decision,
+        memory: Memory,
+        claimed: Collection[int | None],
+    ) -> int | None:
+        """The GPU where all that the target lacks may be what others have just given back.
+
+        Where the driver says whose memory is whose, that has been waited for (``given_back``).
+        """
+        lacks = isinstance(decision, Refuse) or _moves_somebody(decision)
+        if not lacks or self._tells or not self._memory_may_come_back():
+            return None
+        gpus = tuple(replace(gpu, free=gpu.total) for gpu in memory.gpus or ())
+        hoped = self._decide(target, replace(memory, gpus=gpus), claimed)
+        return hoped.gpu if isinstance(hoped, Start) else None
 
     def _memory_may_come_back(self) -> bool:
         return time.monotonic() - self._given_back < RETURN_SECONDS
