@@ -9,6 +9,7 @@ import gc
 import logging
 import logging.handlers
 import os
+import resource
 import signal
 import socket
 import sys
@@ -33,6 +34,8 @@ from onegai.settings import Settings, load_settings, remember
 
 log = logging.getLogger(__name__)
 
+MOST_FILES = 65_536
+"""Open at once: a connection is a file, and 1024, the usual limit, are few."""
 GRACE_SECONDS = 2
 """How long requests may go on after Ctrl-C."""
 
@@ -40,6 +43,7 @@ GRACE_SECONDS = 2
 def serve(home: Home, *, host: str | None, port: int | None) -> None:
     """Serve until SIGINT or SIGTERM. Raises ConfigError, HomeLocked."""
     signal.signal(signal.SIGTERM, _as_ctrl_c)
+    _allow_many_files()
     with home.lock():
         arguments = {"host": host, "port": port}
         settings, problems, made = load_settings(home, arguments)
@@ -54,6 +58,14 @@ def serve(home: Home, *, host: str | None, port: int | None) -> None:
             engine = Engine(home, settings, problems=problems, arguments=arguments)
             uvloop.run(_run(engine, settings, listener, banner(settings, url, made)))
     _leave_stuck_threads()
+
+
+def _allow_many_files() -> None:
+    """As far as the system lets any user go (getrlimit(2)); what is started inherits it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MOST_FILES if hard == resource.RLIM_INFINITY else min(MOST_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _as_ctrl_c(_number: int, frame: FrameType | None) -> None:

@@ -167,8 +167,9 @@ class Admission:
         """
         deadline = time.monotonic() + RETURN_SECONDS
         while pids and self._tells and time.monotonic() < deadline:
-            if not vram_of(pids, (await self.memory()).gpus or ()):
-                return
+            with suppress(OSError):
+                if not vram_of(pids, (await self.memory()).gpus or ()):
+                    return
             await asyncio.sleep(RETURN_POLL_SECONDS)
 
     def declared(self) -> dict[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import signal
 import socket
 import subprocess
@@ -259,3 +260,16 @@ def test_signal_while_func_files_are_loaded(make_server: Make, number: signal.Si
     assert process.wait(20) == 130
     assert server.output.read_text() == "stopped\n"
     assert not (server.home / "data" / "server.json").exists()
+
+
+def test_many_files_may_be_open_at_once(make_server: Make) -> None:
+    server = make_server()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        server.start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert server.process is not None
+    given, _ = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
+    assert given == (65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536))
