@@ -257,6 +257,8 @@ def _log_to(path: Path) -> None:
     to_terminal.setFormatter(_Short("%(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[to_file, to_terminal], force=True)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    # Of a full disk the terminal would show a traceback for each line that the file lacks.
+    logging.raiseExceptions = False
 
 
 class _Short(logging.Formatter):

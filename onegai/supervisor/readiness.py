@@ -144,10 +144,11 @@ async def _listening(spec: AppSpec, child: Child, patience: Patience) -> None:
             if not spec.owner_check or await _is_ours(spec.port, child):
                 return
             holder = await asyncio.to_thread(sockets.port_holder, spec.port)
-            # Between the two looks the child may have begun to listen after all.
-            if not await _is_ours(spec.port, child):
+            # Between the two looks the child may have begun to listen after all, or have ended.
+            if await _is_ours(spec.port, child):
+                return
+            if spec.port in await asyncio.to_thread(sockets.listening_ports):
                 raise PortTaken(app=spec.app, port=spec.port, holder=holder)
-            return
         if (over := patience.used_up()) is not None:
             raise NeverReady(
                 app=spec.app,

@@ -273,3 +273,13 @@ def test_many_files_may_be_open_at_once(make_server: Make) -> None:
     assert server.process is not None
     given, _ = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
     assert given == (65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536))
+
+
+def test_a_full_disk_for_the_log_shows_no_traceback(make_server: Make) -> None:
+    server = make_server()
+    server.write("data/logs/other", "")
+    (server.home / "data" / "logs" / "onegai.log").symlink_to("/dev/full")
+    server.start()
+    assert server.stop() == 0
+    assert "stopped" in server.output.read_text()
+    assert "Traceback" not in server.output.read_text()

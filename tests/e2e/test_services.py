@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -447,3 +448,20 @@ def test_remote_service_is_used_and_never_started(make_server: Make) -> None:
         remote.terminate()
         remote.wait()
     assert server.post("/api/cloud/main", {"a": 1}).detail["code"] == "unreachable"
+
+
+def test_one_that_listens_and_then_dies_is_not_kept_out_by_a_stranger(make_server: Make) -> None:
+    script = (
+        "import socket, sys, time\n"
+        "listener = socket.create_server(('127.0.0.1', int(sys.argv[1])))\n"
+        "print('the model is broken', flush=True)\n"
+        "listener.accept()\n"
+        "listener.close()\n"
+        "time.sleep(0.5)\n"
+        "sys.exit(3)\n"
+    )
+    program = shlex.join([sys.executable, "-S", "-c", script, "{port}"])
+    server = make_server({"a": {**fake("ready"), "exec": program}}).start()
+    answer = server.post("/service/start", {"app": "a"})
+    assert (answer.status, answer.detail["code"]) == (502, "exited_early"), answer.result
+    assert answer.detail["log"] == ["the model is broken"]
