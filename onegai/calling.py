@@ -72,6 +72,12 @@ class Calls:
         """Let no new function begin. What runs in a thread cannot be ended."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
+    def adopt(self, catalog: Catalog) -> None:
+        """Let as many calls of each app run at once as its entry says now."""
+        for app, turns in self._turns.items():
+            if (spec := catalog.specs.get(app)) is not None:
+                turns.adopt(spec)
+
     def turns(self, app: str) -> Turns:
         """How many calls of the app run, and how many wait."""
         return self._turns[app]

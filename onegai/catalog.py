@@ -21,7 +21,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from onegai import jsonfile
 from onegai.errors import BrokenEntry, Inactive, UnknownApp
 from onegai.home import Home
-from onegai.schema import Problem, Switch
+from onegai.schema import MOST_GB, Problem, Switch
 
 APP_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 RESERVED = frozenset(
@@ -44,8 +44,22 @@ def _folder_below(value: str) -> str:
     return _relative_folder(value)
 
 
+def _no_zero(value: str) -> str:
+    """Arguments and variables of a process end with a zero byte, so they can hold none."""
+    if "\0" in value:
+        raise ValueError("contains a zero byte")
+    return value
+
+
+def _variable(name: str) -> str:
+    if not name or "=" in name:
+        raise ValueError(f"{name!r} cannot be the name of a variable")
+    return _no_zero(name)
+
+
 def _no_shell(value: str) -> str:
     """Refuse what only a shell understands; ``exec`` is run without one."""
+    _no_zero(value)
     try:
         if not shlex.split(value):
             raise ValueError("it is empty")
@@ -80,7 +94,7 @@ class Ready(BaseModel):
         if self.log is not None:
             try:
                 re.compile(self.log)
-            except re.error as error:
+            except (re.error, OverflowError, RecursionError) as error:
                 raise ValueError(f"log is no regular expression: {error}") from None
         return self
 
@@ -121,14 +135,22 @@ class AppSpec(BaseModel):
     cwd: Annotated[str, AfterValidator(_relative_folder)] = Field(
         default="", description="folder below apps/{app}"
     )
-    env: dict[str, str] = Field(
+    env: dict[
+        Annotated[str, AfterValidator(_variable)], Annotated[str, AfterValidator(_no_zero)]
+    ] = Field(
         default={}, description="extra environment; {port}, {app_dir} and {root} are replaced"
     )
     vram: float = Field(
-        default=0, ge=0, description="GB of VRAM that it takes at most; 0: none, or not checked"
+        default=0,
+        ge=0,
+        le=MOST_GB,
+        description="GB of VRAM that it takes at most; 0: none, or not checked",
     )
     ram: float = Field(
-        default=0, ge=0, description="GB of RAM that it takes at most; 0: not checked"
+        default=0,
+        ge=0,
+        le=MOST_GB,
+        description="GB of RAM that it takes at most; 0: not checked",
     )
     url: str | None = Field(
         default=None,

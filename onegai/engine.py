@@ -98,12 +98,14 @@ class Engine:
         self._plugins = Plugins(self.home, self._catalog.specs)
         await self._apps.open(self._plugins)
         await asyncio.to_thread(sweep, self.home.uploads)
-        await self._stack.enter_async_context(self.files)
-        self._stack.callback(self.calls.close)
-        self.transport = await self._stack.enter_async_context(open_transport())
-        self.calls.open(self._plugins, self._supervisor, self.transport)
-        await self._stack.enter_async_context(self._supervisor)
-        await self._stack.enter_async_context(self._jobs)
+        async with AsyncExitStack() as opened:
+            await opened.enter_async_context(self.files)
+            opened.callback(self.calls.close)
+            self.transport = await opened.enter_async_context(open_transport())
+            self.calls.open(self._plugins, self._supervisor, self.transport)
+            await opened.enter_async_context(self._supervisor)
+            await opened.enter_async_context(self._jobs)
+            self._stack = opened.pop_all()
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -125,6 +127,7 @@ class Engine:
             self._sources = replace(self._sources, roots=roots(self.settings.file_roots))
             self._plugins.adopt(self._catalog.specs)
             self._supervisor.adopt(self._catalog, self.settings)
+            self.calls.adopt(self._catalog)
 
     @property
     def specs(self) -> Mapping[str, AppSpec]:

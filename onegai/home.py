@@ -158,6 +158,8 @@ class Home:
                 if wait is not None and time.monotonic() > deadline:
                     wait(other)
                 time.sleep(0.01)
+            # What one that was killed said of itself is not what this one says.
+            self.server_file.unlink(missing_ok=True)
             try:
                 yield
             finally:

@@ -10,6 +10,9 @@ from pydantic import BaseModel, Field, WithJsonSchema
 Switch = Annotated[bool, WithJsonSchema({"enum": [0, 1, False, True]})]
 """On or off; people write 1 and 0."""
 
+MOST_GB = 1_000_000
+"""No machine has more memory; what is declared beyond it is a mistake."""
+
 FileForm = Literal["url", "base64", "signed"]
 """How files stand in an answer: with a URL, with their bytes too, with a URL that needs no
 password."""

@@ -9,6 +9,7 @@ import gc
 import logging
 import logging.handlers
 import os
+import resource
 import signal
 import socket
 import sys
@@ -16,6 +17,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 import psutil
 import uvicorn
@@ -32,12 +34,16 @@ from onegai.settings import Settings, load_settings, remember
 
 log = logging.getLogger(__name__)
 
+MOST_FILES = 65_536
+"""Open at once: a connection is a file, and 1024, the usual limit, are few."""
 GRACE_SECONDS = 2
 """How long requests may go on after Ctrl-C."""
 
 
 def serve(home: Home, *, host: str | None, port: int | None) -> None:
     """Serve until SIGINT or SIGTERM. Raises ConfigError, HomeLocked."""
+    signal.signal(signal.SIGTERM, _as_ctrl_c)
+    _allow_many_files()
     with home.lock():
         arguments = {"host": host, "port": port}
         settings, problems, made = load_settings(home, arguments)
@@ -52,6 +58,21 @@ def serve(home: Home, *, host: str | None, port: int | None) -> None:
             engine = Engine(home, settings, problems=problems, arguments=arguments)
             uvloop.run(_run(engine, settings, listener, banner(settings, url, made)))
     _leave_stuck_threads()
+
+
+def _allow_many_files() -> None:
+    """As far as the system lets any user go (getrlimit(2)); what is started inherits it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MOST_FILES if hard == resource.RLIM_INFINITY else min(MOST_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+def _as_ctrl_c(_number: int, frame: FrameType | None) -> None:
+    """Until the server handles both by itself, a SIGTERM does what Ctrl-C does at this moment."""
+    handle = signal.getsignal(signal.SIGINT)
+    if callable(handle):
+        handle(signal.SIGINT, frame)
 
 
 def _leave_stuck_threads() -> None:
@@ -92,6 +113,8 @@ async def _run(
         gc.collect()
         gc.freeze()
         await server.serve(sockets=[listener])
+        # Nobody may have asked for anything since somebody said that services live on.
+        engine.refresh()
         log.info("stopping the services")
     if engine.settings.stop_children and (pids := tree.end_children()):
         log.info("ended what the services had left: pid %s", ", ".join(map(str, pids)))
@@ -236,6 +259,8 @@ def _log_to(path: Path) -> None:
     to_terminal.setFormatter(_Short("%(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[to_file, to_terminal], force=True)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    # Of a full disk the terminal would show a traceback for each line that the file lacks.
+    logging.raiseExceptions = False
 
 
 class _Short(logging.Formatter):

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from onegai import jsonfile
 from onegai.errors import ConfigError
 from onegai.home import Home
-from onegai.schema import Problem, Switch
+from onegai.schema import MOST_GB, Problem, Switch
 
 MIB = 1 << 20
 MIN_PASSWORD = 12
@@ -25,7 +25,7 @@ ENV_PREFIX = "ONEGAI_"
 class Settings(BaseModel):
     """Everything config.json can say, checked. Sizes are bytes, memory is GB as in the file."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
     username: str = Field(
         default="onegai", min_length=1, pattern=r"^[^:]*$", description="for BASIC; without a colon"
@@ -47,7 +47,9 @@ class Settings(BaseModel):
     stop_children: Switch = Field(
         default=True, description="0: services live on when OneGAI stops, and it goes on with them"
     )
-    vram_headroom: float = Field(default=0.0, ge=0, description="GB that stay free on the GPU")
+    vram_headroom: float = Field(
+        default=0.0, ge=0, le=MOST_GB, description="GB that stay free on the GPU"
+    )
     max_json: int = Field(default=32 * MIB, gt=0, description="bytes of a request body of JSON")
     max_upload: int = Field(
         default=2048 * MIB, gt=0, description="bytes of a form with files, and of a fetched file"
@@ -63,7 +65,11 @@ class Settings(BaseModel):
     @classmethod
     def _whole_paths(cls, roots: tuple[str, ...]) -> tuple[str, ...]:
         for root in roots:
-            if not Path(root).expanduser().is_absolute():
+            try:
+                whole = Path(root).expanduser().is_absolute() and "\0" not in root
+            except RuntimeError:
+                raise ValueError(f"{root!r} names the home of a user who is not there") from None
+            if not whole:
                 raise ValueError(f"{root!r} must be a whole path, from / or ~ on")
         return roots
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,7 +120,8 @@ def _existing(field: str, path: Path, limit: int) -> Path:
 
 def roots(folders: tuple[str, ...]) -> tuple[Path, ...]:
     """``file_roots`` of the settings as they really are, symlinks followed."""
-    return tuple(Path(folder).expanduser().resolve() for folder in folders)
+    # Not Path.resolve, which raises on a symlink that leads to itself.
+    return tuple(Path(os.path.realpath(Path(folder).expanduser())) for folder in folders)
 
 
 def _is_url(text: str) -> bool:

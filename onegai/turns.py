@@ -25,6 +25,7 @@ class Turns:
     def __init__(self) -> None:
         self.running = 0
         self._waiting: deque[_Waiting] = deque()
+        self._at_once = 1
         self._stalled = 0
         self._places = 0
         self._mean = 0.0
@@ -34,10 +35,19 @@ class Turns:
         """Calls that wait: for their turn, or for the service."""
         return self._places - self.running
 
-    def in_line(self, spec: AppSpec) -> int:
+    def adopt(self, spec: AppSpec) -> None:
+        """Let as many run as the entry says now; those that wait may come in at once."""
+        self._at_once = spec.calls_at_once
+        self._let_in()
+
+    @property
+    def in_line(self) -> int:
         """The number in line of a call that asks for its turn now; 0: it need not wait."""
-        free = self.running < spec.calls_at_once and not self._waiting
-        return 0 if free else len(self._waiting) + 1
+        return 0 if self._free else len(self._waiting) + 1
+
+    @property
+    def _free(self) -> bool:
+        return self.running < self._at_once and not self._waiting
 
     def place(self, spec: AppSpec) -> Place:
         """A place in the queue, to be entered. Raises QueueFull when ``queue`` calls wait."""
@@ -45,13 +55,15 @@ class Turns:
             seconds = self._mean * (self.queued + 1) / spec.calls_at_once
             retry_after = min(max(math.ceil(seconds), 1), 60)
             raise QueueFull(app=spec.app, waiting=self.queued, retry_after=retry_after)
+        if not self._places:
+            self._at_once = spec.calls_at_once
         return Place(self, spec)
 
     def _enter(self) -> None:
         self._places += 1
 
     async def _turn(self, spec: AppSpec, give_back: Callable[[], None]) -> None:
-        if self.running < spec.calls_at_once and not self._waiting:
+        if self._free:
             self.running += 1
             return
         mine = asyncio.get_running_loop().create_future()
@@ -63,7 +75,7 @@ class Turns:
                 await mine
         except BaseException as error:
             if mine.done() and not mine.cancelled():
-                self._next(spec)
+                self._next()
             elif waiting in self._waiting:
                 self._waiting.remove(waiting)
             if isinstance(error, TimeoutError):
@@ -72,16 +84,19 @@ class Turns:
                 ) from None
             raise
 
-    def _leave(self, spec: AppSpec, seconds: float | None) -> None:
+    def _leave(self, seconds: float | None) -> None:
         self._places -= 1
         if seconds is not None:
             self._mean += _WEIGHT * (seconds - self._mean)
-            self._next(spec)
+            self._next()
 
-    def _next(self, spec: AppSpec) -> None:
+    def _next(self) -> None:
         """A turn is over: hand it on. ``running`` counts it until nobody takes it."""
         self.running -= 1
-        while self._waiting and self.running < spec.calls_at_once:
+        self._let_in()
+
+    def _let_in(self) -> None:
+        while self._waiting and self.running < self._at_once:
             first = self._waiting.popleft().turn
             if not first.done():
                 first.set_result(None)
@@ -122,12 +137,12 @@ class Place:
     ) -> None:
         begun = self._begun
         seconds = None if begun is None else time.monotonic() - begun
-        self._turns._leave(self._spec, seconds)
+        self._turns._leave(seconds)
 
     @property
     def in_line(self) -> int:
         """Its number in line, if it asked for its turn now; 0: it would not have to wait."""
-        return self._turns.in_line(self._spec)
+        return self._turns.in_line
 
     async def turn(self, give_back: Callable[[], None] = lambda: None) -> None:
         """Return when it is this call's turn. Raises QueueTimeout.

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import re
 import shutil
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 ROTATE_AT = 20 << 20
 """Bytes after which a log is copied to ``.1`` and truncated."""
@@ -53,10 +57,18 @@ class LogFile:
         """Copy to ``.1`` and truncate, once the file is over ROTATE_AT.
 
         Lines written between the copy and the truncation are lost; the writer is not disturbed.
+        Where it cannot be copied (a full disk, say), it goes on as it is.
         """
-        if self.is_large:
-            shutil.copyfile(self.path, self.path.with_name(self.path.name + ".1"))
+        if not self.is_large:
+            return
+        copy = self.path.with_name(self.path.name + ".1")
+        try:
+            shutil.copyfile(self.path, copy)
             os.truncate(self.path, 0)
+        except OSError as error:
+            log.warning("%s is large and cannot be rotated: %s", self.path.name, error)
+            with suppress(OSError):
+                copy.unlink()
 
     def read_from(self, offset: int) -> str:
         """The text after ``offset`` bytes, at most the last 256 KiB of it."""

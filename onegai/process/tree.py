@@ -6,6 +6,7 @@ Read from /proc (proc(5)); processes of other users are skipped.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 from contextlib import suppress
 from dataclasses import dataclass
@@ -63,8 +64,14 @@ class Family:
                 self._since = self._seen[group] = _read(group).started
 
     def pids(self) -> list[int]:
-        """All that are alive, zombies left out. Some milliseconds."""
-        return self._look(_processes())
+        """All that are alive, zombies left out. Some milliseconds.
+
+        Where this process can open no more files, those seen before that are still there.
+        """
+        try:
+            return self._look(_processes())
+        except OSError:
+            return [pid for pid in self.seen if _is_there(pid)]
 
     def _look(self, everybody: list[_Process]) -> list[int]:
         # Whoever was there before the first of them cannot be one of them.
@@ -90,7 +97,11 @@ class Family:
         """Let the zombies of adopted members go; nobody else waits for them."""
         if self._seen.keys() <= {self._group}:
             return
-        for one in _processes():
+        try:
+            everybody = _processes()
+        except OSError:
+            return
+        for one in everybody:
             adopted = one.zombie and one.parent == os.getpid() and one.pid != self._group
             if adopted and self._seen.get(one.pid) == one.started:
                 with suppress(ChildProcessError):
@@ -157,14 +168,28 @@ def end_children(patience: float = 1.0) -> list[int]:
 
 
 def _processes() -> list[_Process]:
+    """All but this one. Raises OSError when no more files can be opened."""
     me = os.getpid()
     found = []
     with os.scandir("/proc") as entries:
         for entry in entries:
             if entry.name.isdigit() and int(entry.name) != me:
-                with suppress(OSError, ValueError, IndexError):
+                try:
                     found.append(_read(int(entry.name)))
+                except OSError as error:
+                    if error.errno in (errno.EMFILE, errno.ENFILE):
+                        raise
+                except (ValueError, IndexError):
+                    continue
     return found
+
+
+def _is_there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except OSError as error:
+        return isinstance(error, PermissionError)
+    return True
 
 
 def _read(pid: int) -> _Process:

@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from onegai import policy
@@ -167,8 +167,9 @@ class Admission:
         """
         deadline = time.monotonic() + RETURN_SECONDS
         while pids and self._tells and time.monotonic() < deadline:
-            if not vram_of(pids, (await self.memory()).gpus or ()):
-                return
+            with suppress(OSError):
+                if not vram_of(pids, (await self.memory()).gpus or ()):
+                    return
             await asyncio.sleep(RETURN_POLL_SECONDS)
 
     def declared(self) -> dict[int, int]:
@@ -181,7 +182,7 @@ class Admission:
 
     async def plan(self, tenant: Tenant) -> tuple[Decision, Memory]:
         """What would be decided for the tenant now. Changes nothing."""
-        memory = await self.memory()
+        memory = await self._memory_of_now()
         return self._decide(tenant.target(), memory, self._claimed(memory, tenant)), memory
 
     def place(self, app: str) -> int:
@@ -216,7 +217,7 @@ class Admission:
         paused: set[str] = set()
         awaited: set[str] = set()
         if self._tickets or self._held_up():
-            memory = await self.memory()
+            memory = await self._memory_of_now()
             learnt = self._break_deadlock(memory)
             claimed: set[int | None] = set()
             for ticket in self._in_order():
@@ -228,6 +229,10 @@ class Admission:
                 if late or (ticket.gentle and _moves_somebody(decision)):
                     # It may end in a refusal, and only what is declared is a reason for one.
                     decision = self._decide(target, memory, left, learnt=False)
+                if (gpu := self._coming_back(target, decision, memory, left)) is not None:
+                    claimed |= _claim(target, gpu)
+                    ticket.waits_for = ()
+                    continue
                 if isinstance(decision, Wait):
                     awaited.update(decision.busy, decision.changing)
                 self._carry_out(ticket, decision, memory, claimed, paused)
@@ -237,6 +242,14 @@ class Admission:
         self._awaited = frozenset(awaited)
         for app in paused:
             self._tenants[app].let_in(self._awaited)
+
+    async def _memory_of_now(self) -> Memory:
+        """A reading during which nobody has given memory back: what it says is not old already."""
+        while True:
+            begun = time.monotonic()
+            memory = await self.memory()
+            if self._given_back < begun:
+                return memory
 
     def _carry_out(
         self,
@@ -339,6 +352,24 @@ class Admission:
         """Is one of them parked just now, so that its memory may be on its way?"""
         parked = any(one.parked for one in self._occupants() if one.app in apps)
         return parked and self._memory_may_come_back()
+
+    def _coming_back(
+        self,
+        target: Target,
+        decision: Decision,
+        memory: Memory,
+        claimed: Collection[int | None],
+    ) -> int | None:
+        """The GPU where all that the target lacks may be what others have just given back.
+
+        Where the driver says whose memory is whose, that has been waited for (``given_back``).
+        """
+        lacks = isinstance(decision, Refuse) or _moves_somebody(decision)
+        if not lacks or self._tells or not self._memory_may_come_back():
+            return None
+        gpus = tuple(replace(gpu, free=gpu.total) for gpu in memory.gpus or ())
+        hoped = self._decide(target, replace(memory, gpus=gpus), claimed)
+        return hoped.gpu if isinstance(hoped, Start) else None
 
     def _memory_may_come_back(self) -> bool:
         return time.monotonic() - self._given_back < RETURN_SECONDS

@@ -28,10 +28,16 @@ CAP_FACTOR = 4
 
 
 class Patience:
-    """The time a start has left: ``seconds`` since the log last grew, four times that in all."""
+    """The time a start has left: ``seconds`` since the log last grew, four times that in all.
+
+    They are asked for anew each time, as somebody may give it more while it goes on.
+    """
 
     def __init__(
-        self, seconds: float, log: LogFile, clock: Callable[[], float] = time.monotonic
+        self,
+        seconds: Callable[[], float],
+        log: LogFile,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._seconds = seconds
         self.log = log
@@ -41,13 +47,13 @@ class Patience:
 
     def used_up(self) -> str | None:
         """Why the waiting is over; None while it is not."""
-        now, size = self._clock(), self.log.size
+        now, size, seconds = self._clock(), self.log.size, self._seconds()
         if size != self._size:
             self._size, self._grew = size, now
-        if now - self._started > CAP_FACTOR * self._seconds:
-            return f"{CAP_FACTOR * self._seconds:g} s in all"
-        if now - self._grew > self._seconds:
-            return f"{self._seconds:g} s without a line in its log"
+        if now - self._started > CAP_FACTOR * seconds:
+            return f"{CAP_FACTOR * seconds:g} s in all"
+        if now - self._grew > seconds:
+            return f"{seconds:g} s without a line in its log"
         return None
 
 
@@ -85,25 +91,26 @@ def _bind_error(port: int) -> OSError | None:
 
 
 async def wait_until_ready(
-    spec: AppSpec,
+    entry: Callable[[], AppSpec],
     child: Child,
     log: LogFile,
     offset: int | None,
     session: aiohttp.ClientSession,
 ) -> None:
-    """Return once the child's own listener answers as ``spec.ready`` asks.
+    """Return once the child's own listener answers as ``ready`` asks in its entry, as that is now.
 
     ``offset`` is the log's size before the start; None: it has been ready before, and need not say
     so in its log once more. Raises NeverReady or PortTaken; the child's end
     is watched by the caller. The port is tried every 10 ms, HTTP at once and then ever slower
     (20 → 250 ms), so that a quick app is noticed quickly and a slow one costs nothing.
     """
-    patience = Patience(spec.start_timeout, log)
-    await _listening(spec, child, patience)
-    if spec.ready.tcp or (offset is None and spec.ready.log is not None):
-        return
+    patience = Patience(lambda: entry().start_timeout, log)
+    await _listening(entry(), child, patience)
     pause = HTTP_FIRST
     while True:
+        spec = entry()
+        if spec.ready.tcp or (offset is None and spec.ready.log is not None):
+            return
         answer = (
             _logged(spec.ready.log, log, offset)
             if spec.ready.log is not None and offset is not None
@@ -137,10 +144,11 @@ async def _listening(spec: AppSpec, child: Child, patience: Patience) -> None:
             if not spec.owner_check or await _is_ours(spec.port, child):
                 return
             holder = await asyncio.to_thread(sockets.port_holder, spec.port)
-            # Between the two looks the child may have begun to listen after all.
-            if not await _is_ours(spec.port, child):
+            # Between the two looks the child may have begun to listen after all, or have ended.
+            if await _is_ours(spec.port, child):
+                return
+            if spec.port in await asyncio.to_thread(sockets.listening_ports):
                 raise PortTaken(app=spec.app, port=spec.port, holder=holder)
-            return
         if (over := patience.used_up()) is not None:
             raise NeverReady(
                 app=spec.app,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import aiohttp
@@ -30,16 +30,25 @@ class Run:
     """One life's process. A service with ``url`` has none: nothing is made, nothing ends."""
 
     def __init__(
-        self, home: Home, spec: AppSpec, log_file: LogFile, http: aiohttp.ClientSession
+        self,
+        home: Home,
+        spec: Callable[[], AppSpec],
+        log_file: LogFile,
+        http: aiohttp.ClientSession,
     ) -> None:
+        """``spec`` gives the entry as it is now; what a process is started with stays the same."""
         self._home = home
-        self._spec = spec
+        self._entry = spec
         self._log = log_file
         self._log_start = log_file.size
         self._http = http
         self._child: Child | None = None
         self._spawning: asyncio.Future[Child] | None = None
         self.problems: list[str] = []
+
+    @property
+    def _spec(self) -> AppSpec:
+        return self._entry()
 
     @property
     def url(self) -> str:
@@ -96,7 +105,7 @@ class Run:
         self._child = child = await asyncio.shield(self._spawning)
         log.info("%s: started, pid %d", spec.app, child.pid)
         await self.watched(
-            readiness.wait_until_ready(spec, child, self._log, self._log_start, self._http)
+            readiness.wait_until_ready(self._entry, child, self._log, self._log_start, self._http)
         )
 
     async def resume(self) -> None:
@@ -105,7 +114,7 @@ class Run:
             raise Interrupted
         log.info("%s: goes on, pid %d", self._spec.app, self._child.pid)
         await self.watched(
-            readiness.wait_until_ready(self._spec, self._child, self._log, None, self._http)
+            readiness.wait_until_ready(self._entry, self._child, self._log, None, self._http)
         )
 
     def note(self, gpu: int | None) -> None:

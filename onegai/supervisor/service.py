@@ -94,6 +94,7 @@ class Service:
         self._failure: OneGAIError | None = None
         self._start_seconds: float | None = None
         self._force = asyncio.Event()
+        self._begin_again = asyncio.Event()
         self._at_rest = asyncio.Event()
         self._left: Left | None = None
         self._live_on = False
@@ -101,6 +102,7 @@ class Service:
         self._files_change = False
         self._by_hand = False
         self._backoff = Backoff()
+        self._restarting: asyncio.TimerHandle | None = None
 
     # --- what others ask of it -------------------------------------------------------------
 
@@ -118,10 +120,15 @@ class Service:
     @property
     def alive(self) -> bool:
         """True while there is, or is about to be, a process."""
-        return self.tenancy.state in _ALIVE
+        return self.tenancy.state in _ALIVE or self._restarting is not None
 
     def adopt(self, spec: AppSpec) -> None:
-        """Be this app from the next start on; what no process is started with, at once."""
+        """Be this app from the next start on; what no process is started with, at once.
+
+        One that still waits for memory or its port begins again; its callers keep their place.
+        """
+        if self.tenancy.state is State.QUEUED and spec != self._next:
+            self._begin_again.set()
         self._next = spec
         if not self._at_rest.is_set():
             running = {key: getattr(self.spec, key) for key in STARTED_WITH}
@@ -173,6 +180,7 @@ class Service:
     async def stop(self, force: bool = False) -> None:
         """Return once it is stopped. Waits for the leases; with ``force`` it breaks them."""
         self._by_hand = False
+        self._forget_restart()
         self.tenancy.callers.fail(Stopped(app=self.spec.app))
         if self._at_rest.is_set():
             return
@@ -241,7 +249,7 @@ class Service:
                     self._at_rest.set()
                     await self._wanted()
                 at = self.tenancy
-                for event in (self._at_rest, at.stop, self._force, at.parking):
+                for event in (self._at_rest, at.stop, self._force, at.parking, self._begin_again):
                     event.clear()
                 await self._one_life(left)
         finally:
@@ -265,8 +273,9 @@ class Service:
 
     async def _one_life(self, left: Left | None) -> None:
         """From the wish to have it ready, or from what is ``left``, until it is gone again."""
+        self._forget_restart()
         self._failure = None
-        run = Run(self._home, self.spec, self.log, self._http)
+        run = Run(self._home, lambda: self.spec, self.log, self._http)
         self.tenancy.begin(run)
         gate: Gate | None = None
         try:
@@ -294,7 +303,7 @@ class Service:
                 await self._admission.given_back(pids)
             self._sampler.end(self.spec, used=gate is not None and gate.used)
             self.tenancy.begin(None)
-            self._admission.changed(given_back=self.spec.vram > 0)
+            self._admission.changed(given_back=self.spec.vram > 0 or self.spec.ram > 0)
             self.tenancy.enter(State.FAILED if self._failure else State.STOPPED)
             self._refresh_rest()
 
@@ -328,7 +337,10 @@ class Service:
     async def _while_wanted(self, work: asyncio.Future[Gate]) -> Gate:
         """The outcome of a start. Raises Interrupted at a stop, and when nobody waits any more."""
         how = await first(
-            work=work, stop=self.tenancy.stop.wait(), gone=self.tenancy.callers.gone.wait()
+            work=work,
+            stop=self.tenancy.stop.wait(),
+            gone=self.tenancy.callers.gone.wait(),
+            again=self._begin_again.wait(),
         )
         if how != "work":
             raise Interrupted
@@ -422,12 +434,17 @@ class Service:
             return
         self._by_hand = True
         log.info("%s: restarting in %g s", spec.app, delay)
-        asyncio.get_running_loop().call_later(delay, self._restart)
+        self._restarting = asyncio.get_running_loop().call_later(delay, self._restart)
 
     def _restart(self) -> None:
-        """Back-off is over: start again, unless somebody stopped it meanwhile."""
-        if self._by_hand and self._at_rest.is_set():
-            self.want(gentle=True)
+        """Back-off is over: start again, once what the crash has left is gone."""
+        self._restarting = None
+        self.want(gentle=True)
+
+    def _forget_restart(self) -> None:
+        if self._restarting is not None:
+            self._restarting.cancel()
+            self._restarting = None
 
     # --- small parts -----------------------------------------------------------------------
 

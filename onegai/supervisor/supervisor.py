@@ -55,16 +55,22 @@ class Supervisor:
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as opened:
+            await self._open(opened)
+            self._stack = opened.pop_all()
+        return self
+
+    async def _open(self, stack: AsyncExitStack) -> None:
         # Readiness probes follow no proxy and keep no connection: a child may be gone at any time.
-        self._http = await self._stack.enter_async_context(
+        self._http = await stack.enter_async_context(
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True))
         )
-        self._owners = await self._stack.enter_async_context(asyncio.TaskGroup())
+        self._owners = await stack.enter_async_context(asyncio.TaskGroup())
         deciding = self._owners.create_task(self._admission.run(), name="admission")
         sampling = self._owners.create_task(
             self._sampler.run(self._admission.memory), name="sampler"
         )
-        self._stack.callback(
+        stack.callback(
             lambda: [task.cancel() for task in (deciding, sampling, *self._tasks.values())]
         )
         left_over = await asyncio.to_thread(left.find, self._home)
@@ -74,11 +80,10 @@ class Supervisor:
                 self._services[app].take_over(found)
             else:
                 self._owners.create_task(left.end(self._home, app), name=f"end of {app}")
-        self._stack.push_async_callback(self._close_all)
+        stack.push_async_callback(self._close_all)
         for service in self._services.values():
             if service.spec.autostart and service.spec.active:
                 service.want(gentle=True)
-        return self
 
     async def __aexit__(self, *error: object) -> None:
         await self._stack.aclose()

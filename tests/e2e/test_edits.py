@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from harness import PASSWORD, Server, fake, free_port, until, with_handles
+from harness import PASSWORD, Server, alive, fake, free_port, until, with_handles
 
 from onegai import jsonfile
 
@@ -60,7 +62,7 @@ def test_an_app_that_is_removed_ends_its_calls_first_and_may_come_back(make_serv
         until(lambda: server.service("a")["leases"] == 1)
         server.write("services.json", {"_": ""})
         assert server.post("/api/a/main", {}).detail["code"] == "unknown_app"
-        assert server.service("a")["state"] == "stopping"
+        until(lambda: server.service("a")["state"] == "stopping")
         server.write("services.json", entry)
         assert call.result().status == 200
     assert server.post("/api/a/main", {}).status == 200
@@ -103,6 +105,96 @@ def test_idle_timeout_counts_at_once(make_server: Make) -> None:
     assert "a: idle for 0.1 s" in server.log()
 
 
+def test_how_long_a_start_and_a_stop_may_take_counts_at_once(make_server: Make) -> None:
+    deaf = fake("ready", "--ignore-term", stop_timeout=600)
+    never, unready = fake("never", start_timeout=600), fake("unready", start_timeout=600)
+    server = make_server({"deaf": deaf, "never": never, "unready": unready}).start()
+    server.post("/service/start", {"app": "deaf"})
+    for app in ("never", "unready"):
+        server.post("/service/start", {"app": app, "wait": False})
+        until(lambda app=app: server.service(app)["pid"])
+    local = {"deaf": {"stop_timeout": 0}, "never": {"start_timeout": 0.1}}
+    server.write("services.local.json", {**local, "unready": {"ready": {"tcp": 1}}})
+    until(lambda: server.service("unready")["state"] == "ready")
+    until(lambda: server.service("never")["state"] == "failed")
+    assert "nothing listens" in server.service("never")["reason"]
+    begun = time.monotonic()
+    assert server.post("/service/stop", {"app": "deaf"}).status == 200
+    assert time.monotonic() - begun < 60
+
+
+def test_an_app_that_waits_for_memory_is_started_as_its_entry_is_then(make_server: Make) -> None:
+    server = make_server({"busy": fake("ready", vram=8), "a": fake("ready", vram=8)})
+    server.environment["ONEGAI_FAKE_GPU"] = "12"
+    server.write(
+        "func/busy.py",
+        "from onegai.sdk import service\nme = service('busy')\n"
+        "def main(args): return me.post('/sleep', params={'s': '3600'}).json()\n",
+    )
+    server.write(
+        "func/a.py",
+        "from onegai.sdk import service\nme = service('a')\n"
+        "def main(args): return me.get('/env').json()['MINE']\n",
+    )
+    server.start()
+    server.post("/api/busy/main", {}, Prefer="respond-async")
+    until(lambda: server.service("busy")["leases"] == 1)
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(server.post, "/api/a/main", {})
+        until(lambda: server.service("a")["state"] == "queued")
+        server.write("services.local.json", {"a": {"vram": 2, "env": {"MINE": "new"}}})
+        assert server.service("a")["waiting"] == 1
+        assert call.result().result == "new"
+    assert server.service("a")["outdated"] == []
+    server.post("/service/stop", {"app": "a"})
+    server.write("services.local.json", {"a": {"vram": 8}})
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(server.post, "/api/a/main", {})
+        until(lambda: server.service("a")["state"] == "queued")
+        server.write("services.local.json", {"a": {"active": 0}})
+        server.service("a")
+        assert call.result().detail["code"] == "inactive"
+
+
+def test_more_calls_at_once_let_in_those_that_wait(make_server: Make) -> None:
+    server = make_server({"a": {"type": "inline", "concurrency": 1}})
+    server.write(
+        "func/a.py",
+        "import pathlib, time\nhere = pathlib.Path(__file__).parent\n"
+        "def main(args):\n"
+        "    (here / f'came_{args[\"n\"]}').touch()\n"
+        "    while not (here / 'go').exists():\n        time.sleep(0.01)\n",
+    )
+    server.start()
+    folder = server.home / "func"
+    with ThreadPoolExecutor(3) as pool:
+        calls = [pool.submit(server.post, "/api/a/main", {"n": n}) for n in range(3)]
+        until(lambda: list(folder.glob("came_*")))
+        server.write("services.local.json", {"a": {"concurrency": 2}})
+        server.get("/app/list")
+        try:
+            until(lambda: len(list(folder.glob("came_*"))) == 2)
+        finally:
+            server.write("func/go", "")
+        assert [call.result().status for call in calls] == [200] * 3
+
+
+def test_that_services_live_on_counts_without_another_request(make_server: Make) -> None:
+    server = make_server({"a": fake("ready")}).start()
+    server.post("/service/start", {"app": "a"})
+    pid = server.service("a")["pid"]
+    server.write("config.json", config(stop_children=0))
+    assert server.process is not None
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(30) == 0
+    assert alive(pid)
+    server.start()
+    until(lambda: server.service("a")["state"] == "ready")
+    assert server.service("a")["pid"] == pid
+    server.post("/service/stop", {"app": "a"})
+    assert server.stop() == 0
+
+
 def test_the_password_changes_at_once_and_the_port_at_the_next_start(make_server: Make) -> None:
     server = make_server().start()
     server.write("config.json", config(password="another one", port=58999))
@@ -130,6 +222,7 @@ def test_the_password_changes_at_once_and_the_port_at_the_next_start(make_server
         ("config.json", '{"password": ""}', None),
         ("config.json", '{"password": "other one", "apps": []}', None),
         ("config.json", None, None),
+        ("config.json", '{"password": "x", "file_roots": ["~nobody-is-called-so/x"]}', None),
     ],
 )
 def test_a_broken_file_keeps_its_last_good_version(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import signal
 import socket
 import subprocess
@@ -240,3 +241,45 @@ def test_signal_before_the_server_is_up(make_server: Make) -> None:
     until(lambda: (server.home / "data" / "server.json").exists())
     process.send_signal(signal.SIGINT)
     assert process.wait(20) in (0, 130)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_while_func_files_are_loaded(make_server: Make, number: signal.Signals) -> None:
+    server = make_server({"a": {"type": "inline"}})
+    server.write(
+        "func/a.py",
+        "import pathlib, time\nhere = pathlib.Path(__file__).parent\n"
+        "(here / 'loading').touch()\n"
+        "while not (here / 'go').exists():\n    time.sleep(0.01)\n",
+    )
+    process = server.spawn()
+    until(lambda: (server.home / "func" / "loading").exists())
+    assert (server.home / "data" / "server.json").exists()
+    process.send_signal(number)
+    server.write("func/go", "")
+    assert process.wait(20) == 130
+    assert server.output.read_text() == "stopped\n"
+    assert not (server.home / "data" / "server.json").exists()
+
+
+def test_many_files_may_be_open_at_once(make_server: Make) -> None:
+    server = make_server()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        server.start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert server.process is not None
+    given, _ = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
+    assert given == (65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536))
+
+
+def test_a_full_disk_for_the_log_shows_no_traceback(make_server: Make) -> None:
+    server = make_server()
+    server.write("data/logs/other", "")
+    (server.home / "data" / "logs" / "onegai.log").symlink_to("/dev/full")
+    server.start()
+    assert server.stop() == 0
+    assert "stopped" in server.output.read_text()
+    assert "Traceback" not in server.output.read_text()

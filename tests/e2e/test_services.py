@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -18,6 +19,8 @@ from pathlib import Path
 import psutil
 import pytest
 from harness import FAKES, Server, alive, fake, strays, until, with_handles
+
+from onegai.process.logfile import ROTATE_AT
 
 Make = Callable[..., Server]
 
@@ -263,6 +266,45 @@ def test_service_started_by_hand_is_restarted_after_a_crash(make_server: Make) -
     assert "SIGKILL" in server.service("b")["reason"]
 
 
+def test_a_restart_waits_until_what_the_crash_has_left_is_gone(make_server: Make) -> None:
+    server = make_server({"a": fake("ready", "--ignore-term-grandchild", stop_timeout=2)}).start()
+    pid = server.post("/service/start", {"app": "a"}).result["pid"]
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: "a: stopped" in server.log())
+    until(lambda: server.service("a")["state"] == "ready")
+    assert server.log().count("a: started") == 2
+
+
+def test_stop_all_ends_the_waiting_for_a_restart(make_server: Make) -> None:
+    server = make_server({"a": fake("ready"), "b": fake("ready")}).start()
+
+    def crashed(app: str) -> int:
+        pid: int = server.post("/service/start", {"app": app}).result["pid"]
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+    crashed("a")
+    until(lambda: server.service("a")["state"] == "failed")
+    stopped = server.post("/service/stop", {"app": "*"}).result
+    assert [item["app"] for item in stopped] == ["a"]
+    first = crashed("b")
+    until(lambda: server.service("b")["pid"] not in (None, first))
+    assert server.service("a")["state"] == "failed"
+    assert server.log().count("a: started") == 1
+
+
+def test_a_log_that_cannot_be_rotated_stops_nothing(make_server: Make) -> None:
+    server = make_server({"a": fake("ready")}).start()
+    log = server.write("data/logs/a.log", "")
+    os.truncate(log, ROTATE_AT + 1)
+    server.write("data/logs/a.log.1/in_the_way", "")
+    pid = server.post("/service/start", {"app": "a"}).result["pid"]
+    # At its start, and while it is watched.
+    until(lambda: server.log().count("a.log is large and cannot be rotated") == 2)
+    assert server.service("a")["pid"] == pid
+    assert server.service("a")["state"] == "ready"
+
+
 def test_restart_and_stop_are_idempotent(make_server: Make) -> None:
     server = make_server({"a": fake("ready")}).start()
     first = server.post("/service/start", {"app": "a"}).result
@@ -431,3 +473,20 @@ def test_remote_service_is_used_and_never_started(make_server: Make) -> None:
         remote.terminate()
         remote.wait()
     assert server.post("/api/cloud/main", {"a": 1}).detail["code"] == "unreachable"
+
+
+def test_one_that_listens_and_then_dies_is_not_kept_out_by_a_stranger(make_server: Make) -> None:
+    script = (
+        "import socket, sys, time\n"
+        "listener = socket.create_server(('127.0.0.1', int(sys.argv[1])))\n"
+        "print('the model is broken', flush=True)\n"
+        "listener.accept()\n"
+        "listener.close()\n"
+        "time.sleep(0.5)\n"
+        "sys.exit(3)\n"
+    )
+    program = shlex.join([sys.executable, "-S", "-c", script, "{port}"])
+    server = make_server({"a": {**fake("ready"), "exec": program}}).start()
+    answer = server.post("/service/start", {"app": "a"})
+    assert (answer.status, answer.detail["code"]) == (502, "exited_early"), answer.result
+    assert answer.detail["log"] == ["the model is broken"]

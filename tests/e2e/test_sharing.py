@@ -351,6 +351,18 @@ async def test_memory_that_comes_back_late(stage: Stage) -> None:
         assert time.monotonic() - began >= 1.4
 
 
+@pytest.mark.parametrize("keep", [0, 1])
+async def test_no_other_makes_way_for_memory_that_comes_back_late(stage: Stage, keep: int) -> None:
+    stage.app("chat", 5, "--linger", "1.5")
+    stage.app("voice", 5, keep=keep)
+    stage.app("image", 6)
+    async with stage.open():
+        await stage.call("chat")
+        await stage.call("voice")
+        await stage.call("image")
+        assert (await stage.states())["voice"] is State.READY
+
+
 async def test_stopped_is_when_the_driver_has_its_memory_back(stage: Stage) -> None:
     stage.app("chat", 7, "--linger", "1")
     stage.app("voice", 2)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import base64
 import socket
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from harness import HANDLE_FUNC, PASSWORD, Server, fake, until
-from test_sharing import RELEASE, Stage
+from test_sharing import RELEASE, Stage, UseProbe
 
 from onegai.errors import OneGAIError
+from onegai.resources import Memory
 from onegai.schema import State
 
 
@@ -153,3 +155,36 @@ def test_a_client_that_leaves_ends_its_call(make_server: Callable[..., Server]) 
     with asked(server, "POST /api/slow/main", "{}"):
         until(lambda: server.service("slow")["waiting"] == 1)
     until(lambda: server.service("slow")["state"] == "stopped")
+
+
+class SlowProbe(UseProbe):
+    """Takes a while to say what it has measured, as nvidia-smi does."""
+
+    def read(self, declared: Mapping[int, int] = {}) -> Memory:
+        memory = super().read(declared)
+        time.sleep(0.3)
+        return memory
+
+
+async def test_a_reading_from_before_an_app_has_gone_is_no_reason_to_refuse(stage: Stage) -> None:
+    stage.probe = SlowProbe(stage.use)
+    stage.app("voice", 5, keep=1)
+    stage.app("chat", 5)
+    stage.app("image", 6)
+    async with stage.running():
+        await stage.call("voice")
+        await stage.call("chat")
+        await stage.call("image")
+        assert (await stage.states())["voice"] is State.READY
+
+
+async def test_a_reading_from_before_an_app_has_gone_evicts_no_other(stage: Stage) -> None:
+    stage.probe = SlowProbe(stage.use)
+    for app in ("chat", "voice"):
+        stage.app(app, 5)
+    stage.app("image", 6)
+    async with stage.running():
+        await stage.call("chat")
+        await stage.call("voice")
+        await stage.call("image")
+        assert (await stage.states())["voice"] is State.READY

@@ -80,6 +80,14 @@ def test_second_lock_names_the_holder(tmp_path: Path) -> None:
         pass
 
 
+def test_what_a_killed_server_said_is_not_what_the_next_one_says(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.server_file.parent.mkdir()
+    home.server_file.write_text('{"pid": 1, "url": "http://127.0.0.1:1"}')
+    with home.lock():
+        assert home.running_server() == {}
+
+
 def test_lock_before_the_holder_has_said_where_it_is(tmp_path: Path) -> None:
     home = Home(tmp_path)
     with home.lock():

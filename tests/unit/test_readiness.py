@@ -35,7 +35,7 @@ def grow(log: LogFile) -> None:
 
 def test_silence_uses_it_up(log: LogFile) -> None:
     clock = Clock()
-    patience = Patience(10, log, clock)
+    patience = Patience(lambda: 10, log, clock)
     assert patience.used_up() is None
     clock.now += 10
     assert patience.used_up() is None
@@ -45,7 +45,7 @@ def test_silence_uses_it_up(log: LogFile) -> None:
 
 def test_a_line_of_log_renews_it(log: LogFile) -> None:
     clock = Clock()
-    patience = Patience(10, log, clock)
+    patience = Patience(lambda: 10, log, clock)
     clock.now += 9
     grow(log)
     assert patience.used_up() is None
@@ -55,9 +55,20 @@ def test_a_line_of_log_renews_it(log: LogFile) -> None:
     assert patience.used_up() is not None
 
 
+def test_more_time_may_be_given_while_it_goes_on(log: LogFile) -> None:
+    clock, seconds = Clock(), [10.0]
+    patience = Patience(lambda: seconds[0], log, clock)
+    clock.now += 9
+    seconds[0] = 20
+    clock.now += 9
+    assert patience.used_up() is None
+    seconds[0] = 5
+    assert patience.used_up() == "5 s without a line in its log"
+
+
 def test_four_times_is_the_cap_however_much_it_logs(log: LogFile) -> None:
     clock = Clock()
-    patience = Patience(10, log, clock)
+    patience = Patience(lambda: 10, log, clock)
     for _ in range(8):
         clock.now += 5
         grow(log)
@@ -69,7 +80,7 @@ def test_four_times_is_the_cap_however_much_it_logs(log: LogFile) -> None:
 
 def test_a_rotated_log_counts_as_news(log: LogFile) -> None:
     clock = Clock()
-    patience = Patience(10, log, clock)
+    patience = Patience(lambda: 10, log, clock)
     clock.now += 9
     log.path.write_text("")
     assert patience.used_up() is None

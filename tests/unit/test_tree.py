@@ -1,6 +1,7 @@
 """Which processes belong to a service."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -130,3 +131,22 @@ assert not stat.exists()
 assert family.pids() == []
 """
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, timeout=30)
+
+
+@pytest.mark.parametrize("free", [0, 1])
+def test_no_more_files_can_be_opened(spawn: Spawn, tmp_path: Path, free: int) -> None:
+    process = spawn("sleep", "60", start_new_session=True)
+    family = tree.Family(Tag("a", tmp_path), process.pid)
+    assert family.pids() == [process.pid]
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    os.close(lowest := os.dup(0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + free, limits[1]))
+    try:
+        found = family.pids()
+        family.reap()
+        process.kill()
+        process.wait()
+        left = family.pids()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert (found, left) == ([process.pid], [])
