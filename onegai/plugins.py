@@ -230,7 +230,9 @@ def _import(home: Home, app: str, *, again: bool) -> Plugin:
         return Plugin(app, getattr(module, _FUNCTIONS), module=module)
     except BadFunction as error:
         problem = Problem(app=app, file=shown, line=error.line, reason=error.reason)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - the file is the user's code
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - what Rust panics with is no Exception
         reason, line = describe_failure(path, error)
         problem = Problem(app=app, file=shown, line=line, reason=reason)
     sys.modules.pop(name, None)
