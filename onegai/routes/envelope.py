@@ -77,7 +77,7 @@ def handle_errors(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
                 MethodNotAllowed(path=request.url.path, method=request.method, allowed=allowed)
             )
         if error.status_code == 400:
-            return error_answer(BadJson(reason="it is not UTF-8 text"))
+            return error_answer(BadJson(reason=_unread(error.__cause__)))
         if error.status_code == 404:
             return error_answer(UnknownRoute(path=request.url.path))
         return error_answer(InternalError(reason=str(error.detail)))
@@ -93,6 +93,15 @@ def handle_errors(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(Exception, unforeseen)
+
+
+def _unread(cause: BaseException | None) -> str:
+    """Why FastAPI gave a body up."""
+    if isinstance(cause, RecursionError):
+        return "it is nested too deeply"
+    if isinstance(cause, UnicodeDecodeError):
+        return "it is not UTF-8 text"
+    return str(cause).partition(";")[0]
 
 
 def _methods(request: Request, routes: Sequence[BaseRoute]) -> set[str]:

@@ -11,6 +11,15 @@ from harness import Server, until
 Make = Callable[..., Server]
 
 WILD = '''
+from pydantic import BaseModel
+
+from onegai.sdk import File
+
+
+class Given(BaseModel):
+    file: File
+
+
 class Panic(BaseException):
     """As pyo3 raises where Rust code panics."""
 
@@ -35,6 +44,14 @@ def main(args: dict):
 
 async def later(args: dict):
     raise RAISED[args["what"]]()
+
+
+def typed(args: dict):
+    return b"abc", args["type"]
+
+
+def echo(args: Given):
+    return args.file
 '''
 
 
@@ -77,3 +94,17 @@ def test_a_file_that_panics_at_its_import_is_a_listed_problem(make_server: Make)
     server.start()
     problems = server.get("/service/status").result["problems"]
     assert [(item["line"], item["reason"]) for item in problems] == [(3, "Panic: no AVX2")]
+
+
+@pytest.mark.parametrize("kind", ["audio/wav\r\nX-More: 1", "音声/wav", ""])
+def test_a_media_type_that_can_be_no_header_is_refused(server: Server, kind: str) -> None:
+    answer = server.post("/api/wild/typed", {"type": kind})
+    assert (answer.status, answer.detail["code"]) == (500, "function_failed")
+    assert "no media type" in answer.result
+
+
+@pytest.mark.parametrize("kind", ["audio/x\r\nX-More: 1", "音声/wav"])
+def test_nor_does_a_callers_file_bring_one(server: Server, kind: str) -> None:
+    answer = server.post("/api/wild/echo", {"file": f"data:{kind};base64,AAAA"})
+    assert (answer.status, answer.body) == (200, b"\0\0\0")
+    assert answer.headers["content-type"] == "application/octet-stream"
