@@ -71,9 +71,18 @@ for command in (
 
 def main() -> NoReturn:
     """Run a command; errors are one line and a hint, never a traceback."""
+    _have_streams()
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     sys.exit(_run())
+
+
+def _have_streams() -> None:
+    """Who started us may have closed them (``>&-``); what is opened next would take their place."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            lowest = os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, os.fdopen(lowest, "w" if number else "r"))
 
 
 def _run() -> int:

@@ -512,3 +512,18 @@ def test_plan(make_server: Make) -> None:
     assert run(server, "plan", "a").stdout == "a would start at once\n"
     refused = run(server, "plan", "voice")
     assert (refused.returncode, "no process to start" in refused.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
+def test_started_without_streams(tmp_path: Path, closed: str) -> None:
+    command = f"exec '{sys.executable}' -m onegai version {closed}"
+    ended = subprocess.run(
+        ["bash", "-c", command],
+        cwd=ROOT,
+        env={**os.environ, "ONEGAI_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.startswith("onegai ") is (">&-" not in closed.replace("2>&-", ""))
