@@ -41,12 +41,12 @@ def serve(home: Home, *, host: str | None, port: int | None) -> None:
     with home.lock():
         arguments = {"host": host, "port": port}
         settings, problems, made = load_settings(home, arguments)
-        if host is not None:
-            remember(home, "host", host)
         _log_to(home.logs / "onegai.log")
         listener = _listen(settings)
         tree.become_subreaper()
         with listener:
+            if host is not None:
+                remember(home, "host", host)
             url = _url(settings, listener)
             jsonfile.write(home.server_file, {"pid": os.getpid(), "url": url})
             engine = Engine(home, settings, problems=problems, arguments=arguments)

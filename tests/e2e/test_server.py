@@ -141,6 +141,16 @@ def test_host_is_remembered_and_the_banner_says_who_can_reach_it(make_server: Ma
     assert "Every machine" in server.output.read_text()
 
 
+def test_host_that_cannot_be_listened_on_is_not_remembered(make_server: Make) -> None:
+    server = make_server()
+    for host in ("no.such.host.invalid", ""):
+        status, output = end(server, "--host", host)
+        assert status == 2, output
+        assert "host" in output
+    server.start()
+    assert "Only this machine" in server.output.read_text()
+
+
 def test_second_server_of_a_home_says_where_the_first_is(make_server: Make) -> None:
     server = make_server().start()
     second = Server(server.home)
