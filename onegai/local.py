@@ -136,8 +136,7 @@ class LocalEngine:
     def _be_this_homes_engine(self) -> None:
         """Raises HomeLocked beside a server."""
         self._lock.enter_context(self._home.lock(wait=_Waiting()))
-        command = " ".join(sys.argv) or "python"
-        jsonfile.write(self._home.server_file, {"pid": os.getpid(), "command": command[:200]})
+        self._say_who_we_are()
         engine = Engine(self._home, self._settings)
         self._transport = self.run(self._enter(engine))
         self._engine = engine
@@ -146,6 +145,15 @@ class LocalEngine:
     async def _enter(self, engine: Engine) -> Any:
         await self._stack.enter_async_context(engine)
         return engine.transport
+
+    def _say_who_we_are(self) -> None:
+        """For those who wait. A disk that is full must not keep one from removing apps."""
+        command = " ".join(sys.argv) or "python"
+        note = self._home.server_file
+        try:
+            jsonfile.write(note, {"pid": os.getpid(), "command": command[:200]})
+        except OSError:
+            note.unlink(missing_ok=True)  # another one's, that was killed
 
     def _borrow(self) -> None:
         server = self._home.running_server() or {}

@@ -122,3 +122,21 @@ def test_ctrl_c_ends_the_install(server: Server) -> None:
     assert strays(server.home) == []
     Path(server.home, "slow").unlink()
     assert run(server, "install", "a")[0] == 0
+
+
+def test_what_frees_a_full_disk_needs_no_room_on_it(server: Server) -> None:
+    """A limit on files' sizes stands for the disk: no byte can be written."""
+    assert run(server, "install", "a")[0] == 0
+    stale = server.write("data/server.json", {"pid": 1, "url": "http://127.0.0.1:1"})
+    for words, said in ((["du"], "APP"), (["uninstall", "a"], "a is uninstalled")):
+        ended = subprocess.run(
+            ["bash", "-c", 'ulimit -f 0 && exec "$0" -m onegai "$@"', sys.executable, *words],
+            cwd=ROOT,
+            env={**os.environ, "ONEGAI_HOME": str(server.home)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert (ended.returncode, said in ended.stdout) == (0, True), ended.stderr
+        assert not stale.exists()
+    assert not (server.home / "apps" / "a").exists()
