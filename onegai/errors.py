@@ -290,7 +290,7 @@ class BrokenPlugin(ConflictError):
     """The app's func file does not load."""
 
     code = "broken_plugin"
-    text = "{file}, line {line}: {reason}"
+    text = "{place}: {reason}"
     hint = "correct the file; it is loaded again at the next call"
 
 

@@ -113,7 +113,8 @@ class Plugins:
         function = plugin.functions.get(name)
         if function is None:
             if (problem := plugin.problem) is not None:
-                raise BrokenPlugin(file=problem.file, line=problem.line, reason=problem.reason)
+                place = f"{problem.file}, line {problem.line}" if problem.line else problem.file
+                raise BrokenPlugin(place=place, reason=problem.reason)
             names = ", ".join(plugin.functions)
             do = f"it has: {names}" if names else f"write it in func/{app}.py"
             raise UnknownFunction(app=app, function=name, do=do)
@@ -242,7 +243,7 @@ def _import(home: Home, app: str, *, again: bool) -> Plugin:
 def describe_failure(path: Path, error: BaseException) -> tuple[str, int | None]:
     """Why a file of the user's does not load, and its line, even if one that it imports is why."""
     if isinstance(error, SyntaxError):
-        if error.filename == str(path):
+        if error.filename in (str(path), None):
             return f"syntax: {error.msg}", error.lineno
         reason = f"syntax: {error.msg} ({error.filename}, line {error.lineno})"
     else:
