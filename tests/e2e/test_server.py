@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -250,3 +251,20 @@ def test_signal_before_the_server_is_up(make_server: Make) -> None:
     until(lambda: (server.home / "data" / "server.json").exists())
     process.send_signal(signal.SIGINT)
     assert process.wait(20) in (0, 130)
+
+
+def test_a_call_that_the_end_cuts_off_is_told_so(make_server: Make) -> None:
+    server = make_server({"a": {"type": "inline"}})
+    server.write(
+        "func/a.py",
+        "import asyncio\nfrom pathlib import Path\n\n\nasync def main(args: dict) -> None:\n"
+        "    Path(args['begun']).touch()\n    await asyncio.sleep(600)\n",
+    )
+    server.start()
+    begun = server.home / "begun"
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(server.post, "/api/a/main", {"begun": str(begun)})
+        until(begun.exists)
+        assert server.stop() == 0
+        answer = call.result()
+    assert (answer.status, answer.detail["code"]) == (503, "shutting_down")
