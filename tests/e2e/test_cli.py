@@ -359,6 +359,12 @@ def test_wrong_input_is_2(shared: Server, words: list[str], said: str, hint: str
     assert hint in ended.stderr
 
 
+def test_an_answer_for_which_there_is_no_room(shared: Server) -> None:
+    ended = run(shared, "call", "voice", "raw", "text=hi", "-o", "/dev/full")
+    said = "onegai: cannot write to /dev/full: No space left on device\n"
+    assert (ended.returncode, ended.stderr) == (1, said)
+
+
 # --- apps --------------------------------------------------------------------------------------
 
 
