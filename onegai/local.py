@@ -101,20 +101,21 @@ class LocalEngine:
             self._thread.join(5)
             self._lock.close()
 
-    def _exit_at_sigterm(self) -> None:
-        """End in order at SIGTERM, unless the program has its own idea of it.
+    def _exit_at_signals(self) -> None:
+        """End in order at SIGTERM and SIGHUP, unless the program has its own idea of them.
 
         What a signal handler raises can get lost in a finalizer; so the services are stopped by a
         thread, and what waits for them fails.
         """
 
-        def end(_number: int, _frame: object) -> None:
+        def end(number: int, _frame: object) -> None:
             threading.Thread(target=self.close, name="onegai end").start()
-            sys.exit(143)
+            sys.exit(128 + number)
 
-        in_main = threading.current_thread() is threading.main_thread()
-        if in_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-            signal.signal(signal.SIGTERM, end)
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                if signal.getsignal(number) is signal.SIG_DFL:
+                    signal.signal(number, end)
 
     def _context(self, app: str, seconds: float) -> CallContext:
         services: Services | None = self._borrowed
@@ -140,7 +141,7 @@ class LocalEngine:
         engine = Engine(self._home, self._settings)
         self._transport = self.run(self._enter(engine))
         self._engine = engine
-        self._exit_at_sigterm()
+        self._exit_at_signals()
 
     async def _enter(self, engine: Engine) -> Any:
         await self._stack.enter_async_context(engine)

@@ -97,7 +97,10 @@ async def _run(
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, with signals that only note what is wanted: a Ctrl-C is a clean end."""
+    """uvicorn, with signals that only note what is wanted: a Ctrl-C is a clean end.
+
+    So is a terminal that is closed, unless nohup or its like has it that nothing happens.
+    """
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -105,8 +108,9 @@ class _Server(uvicorn.Server):
 
     def handle_signals(self) -> None:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._asked_to_stop)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                loop.add_signal_handler(number, self._asked_to_stop)
 
     def _asked_to_stop(self) -> None:
         if self.should_exit:
