@@ -26,6 +26,7 @@ from onegai.protocol import Answer, raise_failure
 from onegai.schema import FileForm, Job
 from onegai.sdk.context import CallContext, Services, Transport
 from onegai.sources import Sources
+from onegai.stuck import CALLS
 from onegai.supervisor.readiness import CAP_FACTOR
 from onegai.turns import Turns
 
@@ -58,7 +59,7 @@ class Calls:
         self._services: Services
         self._transport: Transport
         self._loop: asyncio.AbstractEventLoop
-        self._threads = ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="call")
+        self._threads = ThreadPoolExecutor(MOST_THREADS, thread_name_prefix=CALLS)
         self._turns: defaultdict[str, Turns] = defaultdict(Turns)
 
     def open(self, plugins: Plugins, services: Services, transport: Transport) -> None:

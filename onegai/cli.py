@@ -12,6 +12,7 @@ from onegai import __version__
 from onegai.commands import apps, calls, config, doctor, new, services
 from onegai.commands.backend import FAILED, WRONG, Failure, shown
 from onegai.home import Home
+from onegai.stuck import leave_stuck_threads
 
 INTERRUPTED = 130
 TRACEBACK = "ONEGAI_TRACEBACK"
@@ -74,7 +75,13 @@ def main() -> NoReturn:
     _have_streams()
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
-    sys.exit(_run())
+    try:
+        status = _run()
+    except SystemExit as end:  # by a signal
+        status = end.code if isinstance(end.code, int) else FAILED
+    if status:
+        leave_stuck_threads(status)
+    sys.exit(status)
 
 
 def _have_streams() -> None:

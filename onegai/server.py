@@ -12,7 +12,6 @@ import os
 import signal
 import socket
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +28,7 @@ from onegai.home import Home
 from onegai.process import sockets, tree
 from onegai.schema import Problem
 from onegai.settings import Settings, load_settings, remember
+from onegai.stuck import leave_stuck_threads
 
 log = logging.getLogger(__name__)
 
@@ -51,18 +51,7 @@ def serve(home: Home, *, host: str | None, port: int | None) -> None:
             jsonfile.write(home.server_file, {"pid": os.getpid(), "url": url})
             engine = Engine(home, settings, problems=problems, arguments=arguments)
             uvloop.run(_run(engine, settings, listener, banner(settings, url, made)))
-    _leave_stuck_threads()
-
-
-def _leave_stuck_threads() -> None:
-    """A function of the user's that never returns must not keep the program from ending."""
-    deadline = time.monotonic() + 1
-    while any(not thread.daemon for thread in threading.enumerate()[1:]):
-        if time.monotonic() > deadline:
-            log.warning("a function is still running; leaving it")
-            logging.shutdown()
-            os._exit(0)
-        time.sleep(0.01)
+    leave_stuck_threads()
 
 
 async def _run(
