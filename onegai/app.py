@@ -6,7 +6,7 @@ from fastapi import FastAPI
 
 from onegai import __version__
 from onegai.engine import Engine
-from onegai.guard import Bodies, Cors, CredentialsGuard, OriginGuard, SignedLinks
+from onegai.guard import Bodies, Cors, CredentialsGuard, LastWords, OriginGuard, SignedLinks
 from onegai.routes import apps, calls, editing, files, jobs, pages, services
 from onegai.routes.envelope import handle_errors
 from onegai.routes.extensions import Extensions
@@ -55,11 +55,13 @@ def create_app(engine: Engine, settings: Settings) -> FastAPI:
         engine.refresh()
         return engine.settings
 
-    # The last one added is the outermost: signed links, origin, CORS, password, body, calls.
+    # The last one added is the outermost: last words, signed links, origin, CORS, password, body,
+    # calls.
     app.add_middleware(calls.Shortcut, call=called[0].endpoint, extended=extensions.apps)
     app.add_middleware(Bodies, settings=settings)
     app.add_middleware(CredentialsGuard, settings=lambda: engine.settings)
     app.add_middleware(Cors, settings=lambda: engine.settings)
     app.add_middleware(OriginGuard, settings=refreshed)
     app.add_middleware(SignedLinks, links=engine.links)
+    app.add_middleware(LastWords)
     return app

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hmac
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -16,6 +17,8 @@ from onegai.settings import Settings
 
 OPEN_PATHS = frozenset({"/health"})
 """Answered without credentials."""
+_STARTS = re.compile(r"/service/[^/]+/hold")
+"""The one GET that has an effect: it starts an app."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,8 @@ class Head:
 def foreign_origin(head: Head, settings: Settings) -> str | None:
     """The site whose page sent this, when that page must not; None when all is well.
 
-    A page must be our own or in ``cors_origins``; opening a link that leads here is always
-    allowed, as a GET document has no effect.
+    A page must be our own or in ``cors_origins``; opening a link that leads here is allowed where
+    that has no effect.
     """
     origin = head.headers.get("origin")
     if origin is not None:
@@ -54,7 +57,8 @@ def foreign_origin(head: Head, settings: Settings) -> str | None:
         return None if own or origin in settings.cors_origins else origin
     if head.headers.get("sec-fetch-site", "none") in ("same-origin", "none"):
         return None
-    if head.method == "GET" and head.headers.get("sec-fetch-dest") == "document":
+    is_document = head.method == "GET" and head.headers.get("sec-fetch-dest") == "document"
+    if is_document and not _STARTS.fullmatch(head.path):
         return None
     return head.headers.get("referer", "unknown")
 

@@ -26,6 +26,7 @@ from onegai.protocol import Answer, raise_failure
 from onegai.schema import FileForm, Job
 from onegai.sdk.context import CallContext, Services, Transport
 from onegai.sources import Sources
+from onegai.stuck import CALLS
 from onegai.supervisor.readiness import CAP_FACTOR
 from onegai.turns import Turns
 
@@ -58,7 +59,7 @@ class Calls:
         self._services: Services
         self._transport: Transport
         self._loop: asyncio.AbstractEventLoop
-        self._threads = ThreadPoolExecutor(MOST_THREADS, thread_name_prefix="call")
+        self._threads = ThreadPoolExecutor(MOST_THREADS, thread_name_prefix=CALLS)
         self._turns: defaultdict[str, Turns] = defaultdict(Turns)
 
     def open(self, plugins: Plugins, services: Services, transport: Transport) -> None:
@@ -165,7 +166,9 @@ class Calls:
             if (task := asyncio.current_task()) is None or task.cancelling():
                 raise
             raise self._failed(context.app, function, error) from None
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - the function is the user's code
+        except GeneratorExit:
+            raise
+        except BaseException as error:  # noqa: BLE001 - what Rust panics with is no Exception
             raise self._failed(context.app, function, error) from None
 
     async def _in_thread(
@@ -193,11 +196,13 @@ class Calls:
 
     def _failed(self, app: str, function: Function, error: BaseException) -> FunctionFailed:
         """The error to answer with; the traceback goes to the log only."""
+        if isinstance(error, _Thrown):
+            error = error.error
         log.error("%s/%s failed", app, function.name, exc_info=error)
         return FunctionFailed(
             app=app,
             function=function.name,
-            reason=f"{type(error).__name__}: {error}",
+            reason=_in_words(error),
             log=self._home.relative(self._home.logs / "onegai.log"),
         )
 
@@ -310,6 +315,21 @@ class Calls:
         return File(self._files.path(kept), kept.name, kept.media_type)
 
 
+class _Thrown(Exception):
+    """Carries out of a thread what would be taken for an order of the event loop's own."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
+
+
+def _in_words(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 - its __str__ is the user's code
+        return type(error).__name__
+
+
 _SMALL = (str, int, float, bool, type(None))
 
 
@@ -325,7 +345,9 @@ def _call(
         stopped = RuntimeError("StopIteration")
         stopped.__cause__ = error
         settle = partial(done.set_exception, stopped)
-    except BaseException as error:  # noqa: BLE001 - the function is the user's code
+    except Exception as error:  # noqa: BLE001 - the function is the user's code
         settle = partial(done.set_exception, error)
+    except BaseException as error:  # noqa: BLE001 - as above
+        settle = partial(done.set_exception, _Thrown(error))
     with suppress(RuntimeError):  # the loop has ended
         done.get_loop().call_soon_threadsafe(lambda: None if done.done() else settle())

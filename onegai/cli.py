@@ -12,6 +12,7 @@ from onegai import __version__
 from onegai.commands import apps, calls, config, doctor, new, services
 from onegai.commands.backend import FAILED, WRONG, Failure, shown
 from onegai.home import Home
+from onegai.stuck import leave_stuck_threads
 
 INTERRUPTED = 130
 TRACEBACK = "ONEGAI_TRACEBACK"
@@ -71,9 +72,24 @@ for command in (
 
 def main() -> NoReturn:
     """Run a command; errors are one line and a hint, never a traceback."""
+    _have_streams()
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
-    sys.exit(_run())
+    try:
+        status = _run()
+    except SystemExit as end:  # by a signal
+        status = end.code if isinstance(end.code, int) else FAILED
+    if status:
+        leave_stuck_threads(status)
+    sys.exit(status)
+
+
+def _have_streams() -> None:
+    """Who started us may have closed them (``>&-``); what is opened next would take their place."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            lowest = os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, os.fdopen(lowest, "w" if number else "r"))
 
 
 def _run() -> int:

@@ -28,7 +28,7 @@ they can be translated without touching the places that raise.
     │   └── QueueFull 429 · QueueTimeout 503
     ├── AppError                the app's fault: ``src`` is its name
     │   ├── FunctionFailed 500 · InstallFailed 500 · UpdateFailed 500 · UninstallFailed 500
-    │   ├── ExecNotFound 500
+    │   ├── RouteRefused 500 · ExecNotFound 500
     │   ├── ReleaseFailed 502 · ExitedEarly 502 · Died 502 · Unreachable 502 · ErrorAnswer 502
     │   └── NeverReady 504 · CallTimeout 504
     ├── ConfigError             config.json or a start argument; ends the start of the server
@@ -291,7 +291,7 @@ class BrokenPlugin(ConflictError):
     """The app's func file does not load."""
 
     code = "broken_plugin"
-    text = "{file}, line {line}: {reason}"
+    text = "{place}: {reason}"
     hint = "correct the file; it is loaded again at the next call"
 
 
@@ -525,6 +525,19 @@ class FunctionFailed(AppError):
     status = 500
     text = "{app}/{function} failed: {reason}"
     hint = "the traceback is in {log}"
+
+
+class RouteRefused(AppError):
+    """A route of api/{app}.py raised HTTPException; the answer has its status."""
+
+    code = "route_refused"
+    status = 500
+    text = "{reason}"
+    hint = "api/{app}.py says so"
+
+    def __init__(self, *, status: int = status, **params: Any) -> None:
+        super().__init__(**params)
+        self.status = status
 
 
 class InstallFailed(AppError):

@@ -39,6 +39,7 @@ FORMS = (
     '{"base64": "…", "name": "…"}, {"job": "…"}, or a multipart part'
 )
 _NAME_LENGTH = 120
+_IN_A_HEADER = re.compile(r"[!-~]([ -~]*[!-~])?")
 _SUFFIXES = {
     "audio/wav": ".wav",
     "audio/flac": ".flac",
@@ -165,7 +166,7 @@ class File:
         sniffed = media.sniff(head)
         if sniffed != BINARY:
             return sniffed
-        if self._given_type and self._given_type != BINARY:
+        if is_media_type(self._given_type) and self._given_type != BINARY:
             return self._given_type
         named = self._given_name or (self._path.name if self._path else "")
         return mimetypes.guess_type(named)[0] or BINARY
@@ -349,6 +350,11 @@ def find(
         inside = vars(value).items() if hasattr(value, "__dict__") else ()
     for key, one in inside:
         yield from find(one, kinds, (*at, str(key)))
+
+
+def is_media_type(text: str) -> bool:
+    """May it stand in a Content-Type header? What is not ASCII or breaks the line may not."""
+    return _IN_A_HEADER.fullmatch(text) is not None
 
 
 def suffix_of(media_type: str) -> str:

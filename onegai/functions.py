@@ -25,7 +25,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import to_json, to_jsonable_python
 
 from onegai.errors import BadArguments
-from onegai.files import MARK, File, as_argument, find
+from onegai.files import MARK, File, as_argument, find, is_media_type
 
 Form = Literal["main", "raw", "other"]
 """How the result leaves: main in an envelope, raw bare; others by what they return."""
@@ -308,6 +308,8 @@ def _sort(result: Any) -> tuple[Any, Mapping[str, Any]]:
         if isinstance(second, dict):
             return _sort(first)[0], second
         if isinstance(first, _FILES) and isinstance(second, str):
+            if not is_media_type(second):
+                raise ValueError(f"{second!r} is no media type like 'audio/wav'")
             return Binary(_file(first).read(), second), {}
     if isinstance(result, _FILES):
         file = _file(result)

@@ -15,6 +15,7 @@ from onegai.errors import (
     FileTooLarge,
     ForbiddenOrigin,
     OneGAIError,
+    ShuttingDown,
     SignatureRefused,
     Unauthorized,
     WrongContentType,
@@ -82,8 +83,35 @@ def _varying(send: Send) -> Send:
     return varying
 
 
+class LastWords:
+    """Answers what the end of the server cuts off; outermost of all.
+
+    uvicorn cancels the requests that last longer than its grace, and would answer in words of its
+    own.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on; 503 for what is cancelled before its answer begins."""
+        begun = False
+
+        async def noting(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting)
+        except asyncio.CancelledError:
+            if begun or scope["type"] != "http":
+                raise
+            await _refuse(scope, receive, send, ShuttingDown())
+
+
 class SignedLinks:
-    """Lets reading of files through where the link is signed; outermost of the guards.
+    """Lets reading of files through where the link is signed; before the other guards.
 
     Such a link is for pages that have no password, of whatever site: ``<audio src>``.
     """

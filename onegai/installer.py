@@ -24,7 +24,13 @@ from onegai.errors import (
     UpdateFailed,
 )
 from onegai.home import Home
-from onegai.installation import check_installed, data_folders, made_by_hand
+from onegai.installation import (
+    InstallState,
+    check_installed,
+    data_folders,
+    install_state,
+    made_by_hand,
+)
 from onegai.process import tree
 from onegai.process.child import Child, inherited_environment
 from onegai.process.logfile import LogFile
@@ -161,6 +167,14 @@ class Installer:
             raise failure(
                 app=app,
                 reason=child.how_it_ended,
+                log=home.relative(log.path),
+                detail={"log": log.tail(LOG_LINES)},
+            )
+        if install_state(home, spec) in (InstallState.ABSENT, InstallState.BROKEN):
+            raise failure(
+                app=app,
+                reason=f"install/{app}.sh has not made apps/{app}; it must begin with "
+                f"install_begin {app} and end with install_end",
                 log=home.relative(log.path),
                 detail={"log": log.tail(LOG_LINES)},
             )

@@ -221,7 +221,7 @@ async def _run(record: _Record, work: Work) -> None:
         record.set(JobState.CANCELLED)
     except OneGAIError as error:
         record.fail(error)
-    except Exception as error:
+    except BaseException as error:
         log.exception("job %s failed", record.job.id)
         record.fail(InternalError(reason=f"{type(error).__name__}: {error}"))
     else:

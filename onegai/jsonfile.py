@@ -96,6 +96,8 @@ def write(path: Path, value: Any, mode: int = 0o600, *, durable: bool = True) ->
             if durable:
                 os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror, str(path)) from None
         raise

@@ -101,20 +101,21 @@ class LocalEngine:
             self._thread.join(5)
             self._lock.close()
 
-    def _exit_at_sigterm(self) -> None:
-        """End in order at SIGTERM, unless the program has its own idea of it.
+    def _exit_at_signals(self) -> None:
+        """End in order at SIGTERM and SIGHUP, unless the program has its own idea of them.
 
         What a signal handler raises can get lost in a finalizer; so the services are stopped by a
         thread, and what waits for them fails.
         """
 
-        def end(_number: int, _frame: object) -> None:
+        def end(number: int, _frame: object) -> None:
             threading.Thread(target=self.close, name="onegai end").start()
-            sys.exit(143)
+            sys.exit(128 + number)
 
-        in_main = threading.current_thread() is threading.main_thread()
-        if in_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-            signal.signal(signal.SIGTERM, end)
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                if signal.getsignal(number) is signal.SIG_DFL:
+                    signal.signal(number, end)
 
     def _context(self, app: str, seconds: float) -> CallContext:
         services: Services | None = self._borrowed
@@ -136,16 +137,24 @@ class LocalEngine:
     def _be_this_homes_engine(self) -> None:
         """Raises HomeLocked beside a server."""
         self._lock.enter_context(self._home.lock(wait=_Waiting()))
-        command = " ".join(sys.argv) or "python"
-        jsonfile.write(self._home.server_file, {"pid": os.getpid(), "command": command[:200]})
+        self._say_who_we_are()
         engine = Engine(self._home, self._settings)
         self._transport = self.run(self._enter(engine))
         self._engine = engine
-        self._exit_at_sigterm()
+        self._exit_at_signals()
 
     async def _enter(self, engine: Engine) -> Any:
         await self._stack.enter_async_context(engine)
         return engine.transport
+
+    def _say_who_we_are(self) -> None:
+        """For those who wait. A disk that is full must not keep one from removing apps."""
+        command = " ".join(sys.argv) or "python"
+        note = self._home.server_file
+        try:
+            jsonfile.write(note, {"pid": os.getpid(), "command": command[:200]})
+        except OSError:
+            note.unlink(missing_ok=True)  # another one's, that was killed
 
     def _borrow(self) -> None:
         server = self._home.running_server() or {}

@@ -113,7 +113,8 @@ class Plugins:
         function = plugin.functions.get(name)
         if function is None:
             if (problem := plugin.problem) is not None:
-                raise BrokenPlugin(file=problem.file, line=problem.line, reason=problem.reason)
+                place = f"{problem.file}, line {problem.line}" if problem.line else problem.file
+                raise BrokenPlugin(place=place, reason=problem.reason)
             names = ", ".join(plugin.functions)
             do = f"it has: {names}" if names else f"write it in func/{app}.py"
             raise UnknownFunction(app=app, function=name, do=do)
@@ -230,7 +231,9 @@ def _import(home: Home, app: str, *, again: bool) -> Plugin:
         return Plugin(app, getattr(module, _FUNCTIONS), module=module)
     except BadFunction as error:
         problem = Problem(app=app, file=shown, line=error.line, reason=error.reason)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - the file is the user's code
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - what Rust panics with is no Exception
         reason, line = describe_failure(path, error)
         problem = Problem(app=app, file=shown, line=line, reason=reason)
     sys.modules.pop(name, None)
@@ -240,7 +243,7 @@ def _import(home: Home, app: str, *, again: bool) -> Plugin:
 def describe_failure(path: Path, error: BaseException) -> tuple[str, int | None]:
     """Why a file of the user's does not load, and its line, even if one that it imports is why."""
     if isinstance(error, SyntaxError):
-        if error.filename == str(path):
+        if error.filename in (str(path), None):
             return f"syntax: {error.msg}", error.lineno
         reason = f"syntax: {error.msg} ({error.filename}, line {error.lineno})"
     else:

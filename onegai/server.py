@@ -13,7 +13,6 @@ import resource
 import signal
 import socket
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +30,7 @@ from onegai.home import Home
 from onegai.process import sockets, tree
 from onegai.schema import Problem
 from onegai.settings import Settings, load_settings, remember
+from onegai.stuck import leave_stuck_threads
 
 log = logging.getLogger(__name__)
 
@@ -47,17 +47,17 @@ def serve(home: Home, *, host: str | None, port: int | None) -> None:
     with home.lock():
         arguments = {"host": host, "port": port}
         settings, problems, made = load_settings(home, arguments)
-        if host is not None:
-            remember(home, "host", host)
         _log_to(home.logs / "onegai.log")
         listener = _listen(settings)
         tree.become_subreaper()
         with listener:
+            if host is not None:
+                remember(home, "host", host)
             url = _url(settings, listener)
             jsonfile.write(home.server_file, {"pid": os.getpid(), "url": url})
             engine = Engine(home, settings, problems=problems, arguments=arguments)
             uvloop.run(_run(engine, settings, listener, banner(settings, url, made)))
-    _leave_stuck_threads()
+    leave_stuck_threads()
 
 
 def _allow_many_files() -> None:
@@ -73,17 +73,6 @@ def _as_ctrl_c(_number: int, frame: FrameType | None) -> None:
     handle = signal.getsignal(signal.SIGINT)
     if callable(handle):
         handle(signal.SIGINT, frame)
-
-
-def _leave_stuck_threads() -> None:
-    """A function of the user's that never returns must not keep the program from ending."""
-    deadline = time.monotonic() + 1
-    while any(not thread.daemon for thread in threading.enumerate()[1:]):
-        if time.monotonic() > deadline:
-            log.warning("a function is still running; leaving it")
-            logging.shutdown()
-            os._exit(0)
-        time.sleep(0.01)
 
 
 async def _run(
@@ -122,7 +111,10 @@ async def _run(
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, with signals that only note what is wanted: a Ctrl-C is a clean end."""
+    """uvicorn, with signals that only note what is wanted: a Ctrl-C is a clean end.
+
+    So is a terminal that is closed, unless nohup or its like has it that nothing happens.
+    """
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -130,8 +122,9 @@ class _Server(uvicorn.Server):
 
     def handle_signals(self) -> None:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._asked_to_stop)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                loop.add_signal_handler(number, self._asked_to_stop)
 
     def _asked_to_stop(self) -> None:
         if self.should_exit:

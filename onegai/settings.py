@@ -34,7 +34,9 @@ class Settings(BaseModel):
         min_length=1, description="for BASIC, or alone as Bearer token or X-Api-Key"
     )
     host: str = Field(
-        default="127.0.0.1", description="address to listen on; 0.0.0.0: open to the network"
+        default="127.0.0.1",
+        min_length=1,
+        description="address to listen on; 0.0.0.0: open to the network",
     )
     port: int = Field(default=58080, ge=0, le=65535, description="port to listen on; 0: any")
     disable_docs: Switch = Field(default=False, description="1: no /docs")

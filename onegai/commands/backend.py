@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 import click
@@ -119,11 +119,22 @@ def backend(home: Home, server: str | None = None) -> Client:
 def worker(home: Home, server: str | None = None) -> AbstractContextManager[Worker]:
     """As ``backend``; where no server runs, this home's own engine for as long as it takes."""
     if server is None and "url" not in (home.running_server() or {}):
-        from onegai.alone import Alone
-        from onegai.local import local_engine
-
-        return nullcontext(Alone(local_engine(home)))
+        return _alone(home)
     return backend(home, server)
+
+
+@contextmanager
+def _alone(home: Home) -> Iterator[Worker]:
+    """It ends with the program; where that ends badly, at once: a function may never return."""
+    from onegai.alone import Alone
+    from onegai.local import local_engine
+
+    local = local_engine(home)
+    try:
+        yield Alone(local)
+    except BaseException:
+        local.close()
+        raise
 
 
 def holder(running: Mapping[str, Any]) -> str:

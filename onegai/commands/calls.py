@@ -233,11 +233,15 @@ def _check_writable(output: str) -> None:
 
 
 def _write(output: str, content: bytes) -> None:
+    """Raises Failure; BrokenPipeError where stdout is closed."""
     if output == "-":
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
     else:
-        Path(output).write_bytes(content)
+        try:
+            Path(output).write_bytes(content)
+        except OSError as error:
+            raise Failure(f"cannot write to {output}: {error.strerror or error}") from None
 
 
 def _bytes(answer: Answer) -> bytes:

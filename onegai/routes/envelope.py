@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -23,11 +24,15 @@ from onegai.errors import (
     MethodNotAllowed,
     OneGAIError,
     QueueFull,
+    RouteRefused,
     UnknownRoute,
 )
 from onegai.functions import enveloped, json_bytes
 
 log = logging.getLogger(__name__)
+
+_NOT_PARSED = "There was an error parsing the body"
+"""FastAPI's own words."""
 
 
 def envelope(result: Any, detail: Mapping[str, Any] | None = None, status: int = 200) -> Response:
@@ -71,13 +76,16 @@ def handle_errors(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
 
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
+        said = error.detail != HTTPStatus(error.status_code).phrase
+        if request.url.path.startswith("/api/") and said and error.detail != _NOT_PARSED:
+            return _refused_by_route(request, error)
         if error.status_code == 405:
             allowed = ", ".join(sorted(_methods(request, routes)))
             return error_answer(
                 MethodNotAllowed(path=request.url.path, method=request.method, allowed=allowed)
             )
         if error.status_code == 400:
-            return error_answer(BadJson(reason="it is not UTF-8 text"))
+            return error_answer(BadJson(reason=_unread(error.__cause__)))
         if error.status_code == 404:
             return error_answer(UnknownRoute(path=request.url.path))
         return error_answer(InternalError(reason=str(error.detail)))
@@ -93,6 +101,35 @@ def handle_errors(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(Exception, unforeseen)
+
+
+def _refused_by_route(request: Request, error: HTTPException) -> Response:
+    """What a route of an api file has raised, with its own status and headers."""
+    if error.status_code < 400:
+        return Response(status_code=error.status_code, headers=error.headers)
+    reason: Any = error.detail
+    more: dict[str, Any] = {}
+    if not isinstance(reason, str):
+        reason, more = HTTPStatus(error.status_code).phrase, {"detail": error.detail}
+    answer = error_answer(
+        RouteRefused(
+            app=request.url.path.split("/")[2],
+            status=error.status_code,
+            reason=reason,
+            detail=more,
+        )
+    )
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+def _unread(cause: BaseException | None) -> str:
+    """Why FastAPI gave a body up."""
+    if isinstance(cause, RecursionError):
+        return "it is nested too deeply"
+    if isinstance(cause, UnicodeDecodeError):
+        return "it is not UTF-8 text"
+    return str(cause).partition(";")[0]
 
 
 def _methods(request: Request, routes: Sequence[BaseRoute]) -> set[str]:

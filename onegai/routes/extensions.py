@@ -62,7 +62,9 @@ class Extensions:
             router = module.router(engine)
             if not isinstance(router, APIRouter):
                 raise TypeError("router(engine) must return a fastapi.APIRouter")
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - the file is the user's code
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - what Rust panics with is no Exception
             self._problems.append(self._problem(path, *describe_failure(path, error)))
             return
         mounted = APIRouter(prefix=f"/api/{app}", tags=[app])

@@ -155,7 +155,9 @@ def failures(function: Function) -> Iterator[None]:
     except ValueError as error:
         text = str(error) or "bad input"
         raise RequestError(422, text, function=function.name) from error
-    except (Exception, SystemExit) as error:
+    except (GeneratorExit, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # what Rust panics with is no Exception
         log_failure(function)
         text = "%s: %s" % (type(error).__name__, error)
         raise RequestError(500, text, function=function.name) from error

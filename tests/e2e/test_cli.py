@@ -359,6 +359,12 @@ def test_wrong_input_is_2(shared: Server, words: list[str], said: str, hint: str
     assert hint in ended.stderr
 
 
+def test_an_answer_for_which_there_is_no_room(shared: Server) -> None:
+    ended = run(shared, "call", "voice", "raw", "text=hi", "-o", "/dev/full")
+    said = "onegai: cannot write to /dev/full: No space left on device\n"
+    assert (ended.returncode, ended.stderr) == (1, said)
+
+
 # --- apps --------------------------------------------------------------------------------------
 
 
@@ -512,3 +518,18 @@ def test_plan(make_server: Make) -> None:
     assert run(server, "plan", "a").stdout == "a would start at once\n"
     refused = run(server, "plan", "voice")
     assert (refused.returncode, "no process to start" in refused.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
+def test_started_without_streams(tmp_path: Path, closed: str) -> None:
+    command = f"exec '{sys.executable}' -m onegai version {closed}"
+    ended = subprocess.run(
+        ["bash", "-c", command],
+        cwd=ROOT,
+        env={**os.environ, "ONEGAI_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.startswith("onegai ") is (">&-" not in closed.replace("2>&-", ""))

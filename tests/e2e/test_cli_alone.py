@@ -146,3 +146,48 @@ def test_ctrl_c_ends_the_install(server: Server) -> None:
     assert strays(server.home) == []
     Path(server.home, "slow").unlink()
     assert run(server, "install", "a")[0] == 0
+
+
+def test_what_frees_a_full_disk_needs_no_room_on_it(server: Server) -> None:
+    """A limit on files' sizes stands for the disk: no byte can be written."""
+    assert run(server, "install", "a")[0] == 0
+    stale = server.write("data/server.json", {"pid": 1, "url": "http://127.0.0.1:1"})
+    for words, said in ((["du"], "APP"), (["uninstall", "a"], "a is uninstalled")):
+        ended = subprocess.run(
+            ["bash", "-c", 'ulimit -f 0 && exec "$0" -m onegai "$@"', sys.executable, *words],
+            cwd=ROOT,
+            env={**os.environ, "ONEGAI_HOME": str(server.home)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert (ended.returncode, said in ended.stdout) == (0, True), ended.stderr
+        assert not stale.exists()
+    assert not (server.home / "apps" / "a").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_function_that_never_returns_is_left(server: Server, number: signal.Signals) -> None:
+    begun = server.home / "begun"
+    server.write("install/a.sh", RECIPE)
+    assert run(server, "install", "a")[0] == 0
+    server.write(
+        "func/a.py",
+        "import time\nfrom pathlib import Path\n\nfrom onegai.sdk import service\n\n"
+        "me = service('a')\n\n\ndef main(args: dict) -> None:\n    me.get('/')\n"
+        f"    Path({str(begun)!r}).touch()\n    time.sleep(600)\n",
+    )
+    with spawn(server, "call", "a") as process:
+        until(begun.exists)
+        process.send_signal(number)
+        _out, err = process.communicate(timeout=30)
+    assert (process.returncode, "Traceback" in err) == (128 + number, False)
+    assert strays(server.home) == []
+
+
+def test_nor_does_a_call_that_takes_too_long_keep_the_command(server: Server) -> None:
+    server.write("services.json", {"a": {"type": "inline", "call_timeout": 0.5}})
+    (server.home / "install/a.sh").unlink()
+    server.write("func/a.py", "import time\n\n\ndef main(args: dict):\n    time.sleep(600)\n")
+    status, _out, err = run(server, "call", "a")
+    assert (status, "took longer" in err) == (1, True)

@@ -277,7 +277,7 @@ def test_server_beside_a_program_says_who_has_the_folder(server: Server) -> None
         program.communicate()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_ended_from_outside_it_stops_what_it_started(
     server: Server, number: signal.Signals
 ) -> None:

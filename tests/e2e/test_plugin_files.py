@@ -9,7 +9,7 @@ from harness import ROOT, Server, until
 Make = Callable[..., Server]
 
 API = """
-from fastapi import APIRouter
+from fastapi import APIRouter, HTTPException
 
 
 def router(engine):
@@ -27,6 +27,11 @@ def router(engine):
     @routes.get("/raises")
     async def raises() -> dict:
         raise KeyError("inside")
+
+    @routes.get("/refuses/{status}")
+    async def refuses(status: int, said: str = "no such voice") -> dict:
+        detail = {"voices": ["声"]} if said == "object" else said or None
+        raise HTTPException(status, detail, {"X-Own": "yes"})
 
     return routes
 """
@@ -74,6 +79,23 @@ def test_api_file_adds_routes_and_wins_over_functions(make_server: Make) -> None
     [problem] = server.get("/service/status").result["problems"]
     assert "changed since load" in problem["reason"]
     assert server.post("/api/a/main").json == {"from": "api"}
+
+
+def test_an_api_files_own_refusals_keep_their_status(make_server: Make) -> None:
+    server = make_server({"a": {"type": "inline"}})
+    server.write("api/a.py", API)
+    server.start()
+    for status in (400, 404, 405, 418, 429, 503):
+        answer = server.get(f"/api/a/refuses/{status}")
+        assert (answer.status, answer.result) == (status, "no such voice")
+        assert (answer.detail["code"], answer.detail["src"]) == ("route_refused", "a")
+        assert answer.headers["x-own"] == "yes"
+    answer = server.get("/api/a/refuses/409?said=object")
+    assert (answer.status, answer.detail["detail"]) == (409, {"voices": ["声"]})
+    assert server.get("/api/a/refuses/304").status == 304
+    assert server.get("/api/a/refuses/x").detail["code"] == "bad_request"
+    assert server.get("/api/a/no/such").detail["code"] == "unknown_route"
+    assert server.post("/api/a/refuses/404").detail["code"] == "method_not_allowed"
 
 
 def test_api_files_that_cannot_be_loaded_are_listed(make_server: Make) -> None:

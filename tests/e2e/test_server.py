@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -140,6 +141,16 @@ def test_host_is_remembered_and_the_banner_says_who_can_reach_it(make_server: Ma
     assert config == {"username": "onegai", "password": PASSWORD, "host": "0.0.0.0"}
     server.start()
     assert "Every machine" in server.output.read_text()
+
+
+def test_host_that_cannot_be_listened_on_is_not_remembered(make_server: Make) -> None:
+    server = make_server()
+    for host in ("no.such.host.invalid", ""):
+        status, output = end(server, "--host", host)
+        assert status == 2, output
+        assert "host" in output
+    server.start()
+    assert "Only this machine" in server.output.read_text()
 
 
 def test_second_server_of_a_home_says_where_the_first_is(make_server: Make) -> None:
@@ -283,3 +294,20 @@ def test_a_full_disk_for_the_log_shows_no_traceback(make_server: Make) -> None:
     assert server.stop() == 0
     assert "stopped" in server.output.read_text()
     assert "Traceback" not in server.output.read_text()
+
+
+def test_a_call_that_the_end_cuts_off_is_told_so(make_server: Make) -> None:
+    server = make_server({"a": {"type": "inline"}})
+    server.write(
+        "func/a.py",
+        "import asyncio\nfrom pathlib import Path\n\n\nasync def main(args: dict) -> None:\n"
+        "    Path(args['begun']).touch()\n    await asyncio.sleep(600)\n",
+    )
+    server.start()
+    begun = server.home / "begun"
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(server.post, "/api/a/main", {"begun": str(begun)})
+        until(begun.exists)
+        assert server.stop() == 0
+        answer = call.result()
+    assert (answer.status, answer.detail["code"]) == (503, "shutting_down")

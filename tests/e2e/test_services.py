@@ -381,7 +381,7 @@ def test_stop_ends_what_ignores_it_and_what_it_started(make_server: Make, mode: 
     assert len(strays(server.home)) == 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_ctrl_c_stops_everything_even_with_a_call_in_flight(
     make_server: Make, number: signal.Signals
 ) -> None:
@@ -400,6 +400,19 @@ def test_ctrl_c_stops_everything_even_with_a_call_in_flight(
         until(lambda: server.service("a")["leases"] and server.service("b")["pid"])
         assert server.stop(number) == 0
         del calls
+
+
+def test_a_closed_terminal_does_not_end_what_nohup_started(make_server: Make) -> None:
+    server = make_server({"a": fake("ready")})
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup: programs inherit it
+    try:
+        server.start()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert server.process is not None
+    server.process.send_signal(signal.SIGHUP)
+    assert server.post("/service/start", {"app": "a"}).result["state"] == "ready"
+    assert server.stop() == 0
 
 
 def test_function_that_never_returns_does_not_keep_the_server_alive(make_server: Make) -> None:

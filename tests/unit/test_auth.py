@@ -173,6 +173,14 @@ def test_a_link_that_leads_here_may_be_opened() -> None:
         assert foreign_origin(head(method, **link), SETTINGS) is not None
 
 
+def test_but_not_one_that_would_start_an_app() -> None:
+    link = {"sec-fetch-site": "cross-site", "sec-fetch-dest": "document"}
+    own = {"sec-fetch-site": "none", "sec-fetch-dest": "document"}
+    assert foreign_origin(Head("GET", "/service/voice/hold", link), SETTINGS) is not None
+    assert foreign_origin(Head("GET", "/service/voice/hold", own), SETTINGS) is None
+    assert foreign_origin(Head("GET", "/service/voice/logs", link), SETTINGS) is None
+
+
 def test_no_host_makes_every_origin_foreign() -> None:
     for origin in ("null", "http://?", "http://", "?", ""):
         assert foreign_origin(Head("GET", "/", {"origin": origin}), SETTINGS) is not None

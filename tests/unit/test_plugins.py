@@ -96,7 +96,7 @@ def test_functions_are_loaded(home: Home) -> None:
         ("__all__ = 5\n", None, ""),
         ("def main(args):\n    yield 1\n", 1, "generator"),
         ("class A: pass\ndef main(args: A): ...\n", 2, "not usable"),
-        ("x = '\0'\n", None, "null bytes"),
+        ("x = '\0'\n", None, "syntax: source code string cannot contain null bytes"),
         ("import asyncio\n\nasyncio.run(1)\n", 3, "a coroutine was expected"),
     ],
 )
@@ -115,6 +115,10 @@ def test_broken_file_is_a_problem_and_hides_no_other(
     assert (broken.problem.app, broken.problem.file) == ("broken", "func/broken.py")
     assert broken.problem.line == line
     assert says in broken.problem.reason
+    assert "None" not in broken.problem.reason
+    with pytest.raises(BrokenPlugin) as error:
+        Plugins(home, ["broken"]).function("broken", "main")
+    assert ("line" in error.value.message.partition(":")[0]) is (line is not None)
     assert "func.broken" not in sys.modules
 
 
@@ -131,7 +135,7 @@ def test_a_function_is_looked_up(home: Home) -> None:
     assert unwritten.value.advice == "write it in func/c.py"
     with pytest.raises(BrokenPlugin) as broken:
         plugins.function("b", "main")
-    assert broken.value.params["line"] == 2
+    assert broken.value.message.startswith("func/b.py, line 2: ")
 
 
 def test_not_utf8(home: Home) -> None:

@@ -118,6 +118,7 @@ def fail(args):
     raise {
         "value": ValueError("text is too long"), "key": KeyError("x"), "exit": SystemExit(3),
         "runtime": RuntimeError("boom"), "type": TypeError("no"),
+        "panic": BaseException("at lib.rs"),
     }[args["kind"]]
 
 def unjson(args):
@@ -592,6 +593,7 @@ class TestFailures:
             ("key", "KeyError: 'x'"),
             ("type", "TypeError: no"),
             ("exit", "SystemExit: 3"),
+            ("panic", "BaseException: at lib.rs"),
         ],
     )
     def test_others_are_failures(self, runner: Runner, kind: str, text: str) -> None:

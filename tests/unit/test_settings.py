@@ -138,7 +138,7 @@ def test_file_that_does_not_parse_is_left_as_it_is(home: Home) -> None:
     assert home.config.read_text() == text
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.5", "example.com", ""])
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.5", "example.com"])
 def test_open_host_wants_a_long_password(home: Home, host: str) -> None:
     write(home, password="short", host=host)
     with pytest.raises(ConfigError, match="12 characters") as caught:
@@ -146,6 +146,12 @@ def test_open_host_wants_a_long_password(home: Home, host: str) -> None:
     assert "short" not in caught.value.message.replace("shorter", "")
     write(home, host=host)
     assert load_settings(home, {}, {})[0].open_to_network
+
+
+def test_an_empty_host_would_be_every_address(home: Home) -> None:
+    write(home, host="")
+    with pytest.raises(ConfigError, match="host"):
+        load_settings(home, {}, {})
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "[::1]", "localhost"])
