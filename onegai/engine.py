@@ -111,6 +111,10 @@ class Engine:
     async def __aexit__(self, *error: object) -> None:
         await self._stack.aclose()
 
+    def hurry(self) -> None:
+        """Be done with stopping: kill what takes its time to end. For a second Ctrl-C."""
+        self._supervisor.hurry()
+
     @property
     def settings(self) -> Settings:
         """The settings in effect."""

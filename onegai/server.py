@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -104,6 +104,7 @@ async def _run(
         await server.serve(sockets=[listener])
         # Nobody may have asked for anything since somebody said that services live on.
         engine.refresh()
+        server.hurry = engine.hurry
         log.info("stopping the services")
     if engine.settings.stop_children and (pids := tree.end_children()):
         log.info("ended what the services had left: pid %s", ", ".join(map(str, pids)))
@@ -116,6 +117,9 @@ class _Server(uvicorn.Server):
     So is a terminal that is closed, unless nohup or its like has it that nothing happens.
     """
 
+    hurry: Callable[[], None] | None = None
+    """What a further Ctrl-C does when all that is left is to wait for the services."""
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
@@ -127,7 +131,9 @@ class _Server(uvicorn.Server):
                 loop.add_signal_handler(number, self._asked_to_stop)
 
     def _asked_to_stop(self) -> None:
-        if self.should_exit:
+        if self.hurry is not None:
+            self.hurry()
+        elif self.should_exit:
             self.force_exit = True
         else:
             log.info("stopping")

@@ -194,6 +194,10 @@ class Child:
                 return
         await self.ended.wait()
 
+    def kill(self) -> None:
+        """SIGKILL to all that belongs to it."""
+        self._signal(signal.SIGKILL)
+
     def _signal(self, number: signal.Signals) -> None:
         # Before the first of them ends: who its children are can only be seen while it lives.
         family = self.pids()

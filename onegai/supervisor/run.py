@@ -174,6 +174,12 @@ class Run:
         lines = self._log.tail(LOG_LINES, self._log_start)
         return Died(app=self._spec.app, how=self._child.how_it_ended, detail={"log": lines})
 
+    def kill(self) -> None:
+        """SIGKILL to all that belongs to it; ``end`` then need not wait."""
+        if self._child is not None:
+            log.info("%s: killing it", self._spec.app)
+            self._child.kill()
+
     async def end(self) -> list[int]:
         """Stop whatever is left; a crashed leader may leave workers behind. Gives what it was."""
         if self._spawning is not None:

@@ -99,6 +99,7 @@ class Service:
         self._left: Left | None = None
         self._live_on = False
         self._closing = False
+        self._hurried = False
         self._files_change = False
         self._by_hand = False
         self._backoff = Backoff()
@@ -205,6 +206,13 @@ class Service:
         self._live_on = live_on
         await self.stop(force=True)
 
+    def hurry(self) -> None:
+        """From now on a stop kills it at once, the present one too."""
+        self._hurried = True
+        run = self.tenancy.run
+        if run is not None and self.tenancy.state is State.STOPPING:
+            run.kill()
+
     async def why_lost(self, reason: str) -> AppError:
         """The error for a request whose connection broke: the child's end if that is the cause.
 
@@ -298,6 +306,8 @@ class Service:
         finally:
             if run.pid is not None or left is not None:
                 self.tenancy.enter(State.STOPPING)
+            if self._hurried:
+                run.kill()
             pids = await run.end()
             if self.spec.vram:
                 await self._admission.given_back(pids)

@@ -88,6 +88,11 @@ class Supervisor:
     async def __aexit__(self, *error: object) -> None:
         await self._stack.aclose()
 
+    def hurry(self) -> None:
+        """Kill what is being stopped, and what is going to be."""
+        for service in self._services.values():
+            service.hurry()
+
     def adopt(self, catalog: Catalog, settings: Settings) -> None:
         """Be the supervisor of these entries. What runs goes on as it was started.
 

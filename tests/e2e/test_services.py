@@ -143,6 +143,20 @@ def test_nothing_outlives_the_server(make_server: Make, end: int) -> None:
                 os.kill(pid, signal.SIGKILL)
 
 
+def test_a_second_ctrl_c_waits_for_no_app(make_server: Make) -> None:
+    server = make_server(
+        {name: fake("ready", "--ignore-term", stop_timeout=600) for name in ("a", "b")}
+    ).start()
+    for name in ("a", "b"):
+        assert server.post("/service/start", {"app": name}).status == 200
+    process = server.process
+    assert process is not None
+    process.send_signal(signal.SIGINT)
+    until(lambda: "stopping the services" in server.log())
+    assert server.stop(signal.SIGINT) == 0
+    assert "b: killing it" in server.log()
+
+
 def test_port_of_a_stranger_is_a_409_naming_it(make_server: Make) -> None:
     server = make_server({"a": fake("ready")})
     port = fake("ready")["port"]
