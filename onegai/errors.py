@@ -602,7 +602,7 @@ class NeverReady(AppError):
 
 
 class Died(AppError):
-    """The process ended while it was in use."""
+    """The process ended while it was in use, or closed its port and was ended."""
 
     code = "died"
     text = "{app} ended while it was in use ({how})"

@@ -128,6 +128,18 @@ async def wait_until_ready(
         pause = min(pause * 1.5, HTTP_LAST)
 
 
+async def is_deaf(port: int) -> bool:
+    """Does nobody listen there any more? Only the kernel's plain refusal is a yes."""
+    try:
+        async with asyncio.timeout(1):
+            await _connect(port)
+    except ConnectionRefusedError:
+        return True
+    except (OSError, TimeoutError):
+        return False
+    return False
+
+
 async def check_remote(spec: AppSpec, session: aiohttp.ClientSession) -> None:
     """Raises Unreachable when nothing at all answers at ``spec.url``."""
     try:
@@ -165,13 +177,17 @@ async def _is_ours(port: int, child: Child) -> bool:
 
 async def _connects(port: int) -> bool:
     try:
-        _reader, writer = await asyncio.open_connection(HOST, port)
+        await _connect(port)
     except OSError:
         return False
+    return True
+
+
+async def _connect(port: int) -> None:
+    _reader, writer = await asyncio.open_connection(HOST, port)
     writer.close()
     with suppress(OSError):
         await writer.wait_closed()
-    return True
 
 
 async def _http_answer(spec: AppSpec, session: aiohttp.ClientSession) -> str | None:

@@ -44,6 +44,7 @@ class Run:
         self._http = http
         self._child: Child | None = None
         self._spawning: asyncio.Future[Child] | None = None
+        self._deaf = asyncio.Event()
         self.problems: list[str] = []
 
     @property
@@ -82,8 +83,8 @@ class Run:
 
     @property
     def over(self) -> bool:
-        """The process has ended."""
-        return self._child is not None and self._child.ended.is_set()
+        """The process has ended, or has closed its port."""
+        return self._deaf.is_set() or (self._child is not None and self._child.ended.is_set())
 
     async def start(self, gpu: int | None) -> None:
         """Make it and wait until it answers. On failure the process is left to ``end``."""
@@ -168,11 +169,23 @@ class Run:
             await asyncio.to_thread(self._look_after, self._child)
             pause = HOUSEKEEPING_SECONDS
 
+    async def check_hearing(self) -> None:
+        """Somebody could not reach it: see whether it is ``deaf``."""
+        if self._child is not None and await readiness.is_deaf(self._spec.port or 0):
+            self._deaf.set()
+
+    async def deaf(self) -> None:
+        """Wait until it is known that it has closed its port, though it lives."""
+        await self._deaf.wait()
+
     def died(self) -> Died:
         """The error that says how it ended by itself."""
         assert self._child is not None
         lines = self._log.tail(LOG_LINES, self._log_start)
-        return Died(app=self._spec.app, how=self._child.how_it_ended, detail={"log": lines})
+        how = self._child.how_it_ended
+        if not self._child.ended.is_set():
+            how = f"it had closed its port, {self._spec.port}"
+        return Died(app=self._spec.app, how=how, detail={"log": lines})
 
     def kill(self) -> None:
         """SIGKILL to all that belongs to it; ``end`` then need not wait."""

@@ -217,15 +217,24 @@ class Service:
         """The error for a request whose connection broke: the child's end if that is the cause.
 
         The end of a process is noticed a moment after its sockets close, so this waits for it,
-        0.5 s at most.
+        0.5 s at most. One that lives, but has closed its port, is ended.
         """
+        await self._leaves_ready()
+        run = self.tenancy.run
+        if self.tenancy.state is State.READY and run is not None:
+            await run.check_hearing()
+            if run.over:
+                await self._leaves_ready()
+        if self.tenancy.state is not State.READY and isinstance(self._failure, AppError):
+            return self._failure
+        return Unreachable(app=self.spec.app, reason=reason)
+
+    async def _leaves_ready(self) -> None:
+        """Return when it is not ready any more, or in 0.5 s."""
         with suppress(TimeoutError):
             async with asyncio.timeout(0.5):
                 while self.tenancy.state is State.READY:
                     await asyncio.sleep(0.005)
-        if self.tenancy.state is not State.READY and isinstance(self._failure, AppError):
-            return self._failure
-        return Unreachable(app=self.spec.app, reason=reason)
 
     def status(
         self,
@@ -389,6 +398,7 @@ class Service:
             self._sampler.changed()
             how = await first(
                 ended=run.ended(),
+                deaf=run.deaf(),
                 stop=self.tenancy.stop.wait(),
                 park=self.tenancy.parking.wait(),
                 idle=self.tenancy.idle(gate),

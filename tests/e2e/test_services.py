@@ -143,6 +143,24 @@ def test_nothing_outlives_the_server(make_server: Make, end: int) -> None:
                 os.kill(pid, signal.SIGKILL)
 
 
+def test_an_app_that_closes_its_port_and_lives_is_started_anew(make_server: Make) -> None:
+    server = make_server({"a": fake("ready")})
+    server.write(
+        "func/a.py",
+        "from onegai.sdk import service\nme = service('a')\n"
+        "def main(args): return me.get('/pid').json()['pid']\n"
+        "def deaf(args): return me.post('/deaf').json()\n",
+    )
+    first = server.start().post("/api/a/main", {}).result
+    assert server.post("/api/a/deaf", {}).status == 200
+    assert alive(first)
+    answer = server.post("/api/a/main", {})
+    assert (answer.status, answer.detail["code"]) == (502, "died")
+    assert "closed its port" in answer.json["result"]
+    assert server.post("/api/a/main", {}).result not in (first, None)
+    assert not alive(first)
+
+
 def test_a_second_ctrl_c_waits_for_no_app(make_server: Make) -> None:
     server = make_server(
         {name: fake("ready", "--ignore-term", stop_timeout=600) for name in ("a", "b")}

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, unquote
 
+_LISTENING: list[socket.socket] = []
 Body = bytes | Iterator[bytes]
 REASONS = {200: "OK", 404: "Not Found", 500: "Internal Server Error", 503: "Service Unavailable"}
 
@@ -46,9 +47,21 @@ def serve(host: str, port: int, answer: Callable[[Request], Answer]) -> None:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.create_server((host, port), family=family, backlog=128)
     print(f"listening on http://{host}:{listener.getsockname()[1]}", flush=True)
+    _LISTENING.append(listener)
     while True:
-        connection, _ = listener.accept()
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            forever()
         threading.Thread(target=_connection, args=(connection, answer), daemon=True).start()
+
+
+def close_port() -> None:
+    """Be there, and reachable for nobody: connections close with their present answer."""
+    for listener in _LISTENING:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+    _LISTENING.clear()
 
 
 def forever() -> None:
@@ -62,7 +75,7 @@ def _connection(connection: socket.socket, answer: Callable[[Request], Answer]) 
         stream = connection.makefile("rb")
         while request := _read(stream, connection):
             _send(connection, answer(request))
-            if request.headers.get("connection", "").lower() == "close":
+            if request.headers.get("connection", "").lower() == "close" or not _LISTENING:
                 return
 
 

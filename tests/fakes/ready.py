@@ -4,6 +4,7 @@ GET  /env, /pid                  its environment and its process id, as JSON; an
 POST /echo                       the request as JSON: method, path, query, headers, body
 POST /sleep?s=0.5                answers after that long
 POST /die?code=3                 exits without answering
+POST /deaf                       closes its port and lives on
 POST /spawn?mode=child|session   starts a sleeping process, in its group or in a session of its own;
      |stranger                   or in a session of its own, without our environment and orphaned;
      &ignore_term=1              one that ignores SIGTERM. Answers {"pid": …}
@@ -33,6 +34,9 @@ def answer(request: httpd.Request) -> httpd.Answer:
             return httpd.as_json({"slept": query.get("s", "1")})
         case "POST", "/die":
             os._exit(int(query.get("code", "1")))
+        case "POST", "/deaf":
+            httpd.close_port()
+            return httpd.as_json({})
         case "POST", "/spawn":
             return httpd.as_json({"pid": spawn(query.get("mode", "child"), "ignore_term" in query)})
     return httpd.as_json({"error": f"no route {request.method} {request.path}"}, 404)
