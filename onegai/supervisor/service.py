@@ -445,7 +445,7 @@ class Service:
         self._failure = run.died()
         log.warning("%s", self._failure.message)
         lasting = self._by_hand or spec.keep or spec.autostart
-        if not lasting or spec.restart != "on-failure":
+        if not lasting or spec.restart != "on-failure" or self.tenancy.stop.is_set():
             return
         delay = self._backoff.crashed(lived)
         if delay is None:

@@ -66,6 +66,7 @@ class Tenancy:
 
     def edit(self, spec: AppSpec) -> None:
         """Be this from now on: its entry was edited while it runs."""
+        self.can_release = self.can_release or spec.release != self.spec.release
         self.spec = spec
         self._edited.set()
 

@@ -6,8 +6,26 @@ import asyncio
 
 import pytest
 
+from onegai.catalog import AppSpec, Release
 from onegai.supervisor.backoff import Backoff
 from onegai.supervisor.interrupts import Interrupted, unless
+from onegai.supervisor.tenancy import Tenancy
+
+
+class NoHooks:
+    async def load(self, spec: AppSpec, url: str) -> None: ...
+
+    async def unload(self, spec: AppSpec, url: str) -> None: ...
+
+    def can_unload(self, app: str) -> bool:
+        return False
+
+
+class NoGpus:
+    def learnt(self, spec: AppSpec) -> dict[int, int]:
+        return {}
+
+    def named(self, device: str) -> int | None: ...
 
 
 @pytest.mark.parametrize(
@@ -22,6 +40,16 @@ from onegai.supervisor.interrupts import Interrupted, unless
 def test_backoff(lives: list[float], delays: list[float | None]) -> None:
     backoff = Backoff()
     assert [backoff.crashed(lived) for lived in lives] == delays
+
+
+def test_a_corrected_release_is_tried_again() -> None:
+    spec = AppSpec(app="a", type="webapi", port=1, exec="run", release=Release(post="/wrong"))
+    tenancy = Tenancy(spec, NoHooks(), NoGpus())
+    tenancy.can_release = False
+    tenancy.edit(spec.model_copy(update={"idle_timeout": 5}))
+    assert not tenancy.can_release
+    tenancy.edit(spec.model_copy(update={"release": Release(post="/free")}))
+    assert tenancy.can_release
 
 
 async def test_work_that_is_done_first_wins() -> None:
