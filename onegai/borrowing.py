@@ -101,7 +101,7 @@ class BorrowedServices:
             said = next(service["reason"] for service in services if service["app"] == app)
         except (aiohttp.ClientError, OSError, ValueError, KeyError, StopIteration):
             said = ""
-        return Unreachable(app=app, reason=said or reason)
+        return Unreachable(app=app, reason=said or reason, do=f"see /service/{app}/logs")
 
     async def close(self) -> None:
         """Let everything go."""
@@ -118,7 +118,7 @@ class BorrowedServices:
                 f"{self._url}/service/{app}/hold", headers=self._headers, timeout=timeout
             )
         except (aiohttp.ClientError, OSError) as error:
-            raise Unreachable(app=app, reason=f"the server at {self._url}: {error}") from None
+            raise wire.unreachable(self._url, error) from None
         if answer.status != 200:
             reply = wire.Reply(answer.status, answer.headers, await answer.read())
             raise wire.error(self._url, reply)

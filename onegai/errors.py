@@ -614,7 +614,7 @@ class Unreachable(AppError):
 
     code = "unreachable"
     text = "{app} does not answer: {reason}"
-    hint = "see /service/{app}/logs"
+    hint = "{do}"
 
 
 class ErrorAnswer(AppError):

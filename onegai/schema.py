@@ -51,7 +51,9 @@ class ServiceStatus(BaseModel):
     reason: str = Field(default="", description="why it failed; empty otherwise")
     pid: int | None = None
     port: int | None = None
-    url: str | None = Field(default=None, description="base URL while ready")
+    url: str | None = Field(
+        default=None, description="base URL while ready; a password in it is masked"
+    )
     gpu: int | None = Field(default=None, description="index of the GPU that it was started on")
     leases: int = Field(default=0, description="requests that hold it right now")
     waiting: int = Field(default=0, description="callers that wait for it to be ready")

@@ -151,11 +151,11 @@ def error(url: str, reply: Reply) -> OneGAIError:
 
 def unreachable(url: str, error: BaseException) -> ServerUnreachable:
     """The error for what a library raised when a server did not answer."""
-    return ServerUnreachable(url=url, reason=_reason(error))
+    return ServerUnreachable(url=url, reason=reason(error))
 
 
-def _reason(error: BaseException) -> str:
-    """In the system's words, if it is in the chain of causes."""
+def reason(error: BaseException) -> str:
+    """Why nothing answered: in the system's words, if they are in the chain of causes."""
     link: BaseException | None = error
     while link is not None:
         if isinstance(link, TimeoutError):

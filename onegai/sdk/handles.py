@@ -13,6 +13,7 @@ from typing import Any, Unpack
 import aiohttp
 from typing_extensions import TypedDict
 
+from onegai import wire
 from onegai.errors import CallTimeout, SdkMisuse
 from onegai.sdk.connections import Answer
 from onegai.sdk.context import CallContext, Hold, current
@@ -194,7 +195,7 @@ class Handle:
 
     def _lost(self, context: CallContext, error: Exception) -> Exception:
         return asyncio.run_coroutine_threadsafe(
-            context.services.why_lost(self.app, _words(error)), context.loop
+            context.services.why_lost(self.app, wire.reason(error)), context.loop
         ).result()
 
 
@@ -298,19 +299,13 @@ class AsyncHandle:
         except TimeoutError:
             raise CallTimeout(app=self.app, seconds=seconds) from None
         except (aiohttp.ClientError, OSError) as error:
-            raise await context.services.why_lost(self.app, _words(error)) from None
+            raise await context.services.why_lost(self.app, wire.reason(error)) from None
 
 
 def declares_handle(module: ModuleType | None, app: str) -> bool:
     """Has the module a handle of this app?"""
     values = vars(module).values() if module else ()
     return any(isinstance(value, Handle | AsyncHandle) and value.app == app for value in values)
-
-
-def _words(error: Exception) -> str:
-    """A transport error without addresses of objects."""
-    text = str(error).rpartition(": ")[2] or str(error)
-    return f"{type(error).__name__}: {text}"[:300]
 
 
 def service(app: str) -> Handle:

@@ -12,8 +12,10 @@ from contextlib import suppress
 
 import aiohttp
 
+from onegai import wire
 from onegai.catalog import AppSpec
 from onegai.errors import NeverReady, PortTaken, Unreachable
+from onegai.masking import masked
 from onegai.process import sockets
 from onegai.process.child import Child
 from onegai.process.logfile import LogFile
@@ -146,7 +148,18 @@ async def check_remote(spec: AppSpec, session: aiohttp.ClientSession) -> None:
         async with session.get(str(spec.url), timeout=aiohttp.ClientTimeout(total=10)):
             return
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        raise Unreachable(app=spec.app, reason=f"{spec.url}: {error or 'no answer'}") from None
+        raise unreachable(spec, wire.reason(error)) from None
+
+
+def unreachable(spec: AppSpec, reason: str) -> Unreachable:
+    """The error for one that does not answer, without the password that its URL may have."""
+    if spec.url is None:
+        return Unreachable(app=spec.app, reason=reason, do=f"see /service/{spec.app}/logs")
+    return Unreachable(
+        app=spec.app,
+        reason=f"{masked(spec.url)}: {reason}",
+        do=f"is that machine on? if it has moved, correct url of {spec.app}",
+    )
 
 
 async def _listening(spec: AppSpec, child: Child, patience: Patience) -> None:

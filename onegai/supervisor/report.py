@@ -6,6 +6,7 @@ import time
 from collections.abc import Collection, Iterator
 from typing import Protocol
 
+from onegai.masking import masked
 from onegai.process import tree
 from onegai.resources import Gpu, vram_of
 from onegai.schema import ServiceStatus, State
@@ -48,7 +49,7 @@ def report(
         reason=failure,
         pid=run.pid if run else None,
         port=spec.port,
-        url=run.url if run and at.state is State.READY else None,
+        url=masked(run.url) if run and at.state is State.READY else None,
         gpu=at.gpu,
         leases=gate.inside if gate else 0,
         making_way=at.state is State.READY and gate is not None and gate.shut,

@@ -40,7 +40,6 @@ from onegai.errors import (
     OneGAIError,
     ShuttingDown,
     Stopped,
-    Unreachable,
 )
 from onegai.home import Home
 from onegai.installation import InstallState, Listing, check_installed, install_state
@@ -56,6 +55,7 @@ from onegai.supervisor.hooks import Hooks
 from onegai.supervisor.interrupts import Interrupted, first, unless
 from onegai.supervisor.leases import Gate, Lease
 from onegai.supervisor.parking import Parking
+from onegai.supervisor.readiness import unreachable
 from onegai.supervisor.report import Busy, report
 from onegai.supervisor.run import Run
 from onegai.supervisor.sampler import Sampler
@@ -227,7 +227,7 @@ class Service:
                 await self._leaves_ready()
         if self.tenancy.state is not State.READY and isinstance(self._failure, AppError):
             return self._failure
-        return Unreachable(app=self.spec.app, reason=reason)
+        return unreachable(self.spec, reason)
 
     async def _leaves_ready(self) -> None:
         """Return when it is not ready any more, or in 0.5 s."""

@@ -509,15 +509,25 @@ def test_remote_service_is_used_and_never_started(make_server: Make) -> None:
     port = fake("ready")["port"]
     remote = subprocess.Popen([sys.executable, str(FAKES / "ready.py"), "--port", str(port)])
     try:
-        server = make_server({"cloud": {"type": "webapi", "url": f"http://127.0.0.1:{port}"}})
+        url = f"http://me:let-me-in@127.0.0.1:{port}"
+        server = make_server({"cloud": {"type": "webapi", "url": url}})
         with_handles(server, "cloud")
         server.start()
         until(lambda: server.post("/api/cloud/main", {"a": 1}).status == 200)
         assert server.service("cloud")["pid"] is None
+        assert server.service("cloud")["url"] == f"http://********@127.0.0.1:{port}"
     finally:
         remote.terminate()
         remote.wait()
-    assert server.post("/api/cloud/main", {"a": 1}).detail["code"] == "unreachable"
+    lost = server.post("/api/cloud/main", {"a": 1})
+    server.post("/service/stop", {"app": "cloud"})
+    gone = server.post("/service/start", {"app": "cloud"})
+    reason = f"http://********@127.0.0.1:{port}: Connection refused"
+    assert [lost.result, gone.result] == [f"cloud does not answer: {reason}"] * 2
+    for answer in (lost, gone):
+        assert answer.detail["code"] == "unreachable"
+        assert answer.detail["hint"] == "is that machine on? if it has moved, correct url of cloud"
+    assert "let-me-in" not in server.log() + server.output.read_text()
 
 
 def test_one_that_listens_and_then_dies_is_not_kept_out_by_a_stranger(make_server: Make) -> None:
