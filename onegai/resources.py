@@ -13,6 +13,7 @@ from typing import Protocol
 import psutil
 
 from onegai.errors import ConfigError
+from onegai.schema import MOST_GB
 
 MIB = 1 << 20
 
@@ -124,13 +125,16 @@ def machine_probe() -> Probe:
     if fake is None:
         return MachineProbe()
     try:
-        return FakeProbe(tuple(float(size) for size in fake.split(",") if size.strip()))
+        sizes = tuple(float(size) for size in fake.split(",") if size.strip())
+        if not all(0 <= size <= MOST_GB for size in sizes):
+            raise ValueError
     except ValueError:
         raise ConfigError(
             where="environment variable ONEGAI_FAKE_GPU",
             reason=f"{fake!r} is not a list of GB",
             do='set it to "12", or "12,24" for two GPUs',
         ) from None
+    return FakeProbe(sizes)
 
 
 def _gpu(index: int) -> Gpu:

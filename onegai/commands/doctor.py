@@ -5,6 +5,7 @@ It changes nothing, needs no server, and loads the func files as the server woul
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import shutil
@@ -256,8 +257,8 @@ def _server(home: Home, running: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def stranger(host: str, port: int) -> str | None:
-    """Who listens there, in words; None when nobody does."""
-    from onegai.process.sockets import port_holder
+    """Who keeps others from listening there, in words; None: nobody, or not for long."""
+    from onegai.process.sockets import CLOSED_WAIT, port_holder, wait_worth
 
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -265,7 +266,10 @@ def stranger(host: str, port: int) -> str | None:
         try:
             probe.bind((host.strip("[]"), port))
         except OSError as error:
-            return port_holder(port) if error.errno == 98 else error.strerror
+            if error.errno != errno.EADDRINUSE:
+                return error.strerror
+            # A start waits for what the kernel frees by itself.
+            return port_holder(port) if wait_worth(port) < CLOSED_WAIT else None
     return None
 
 

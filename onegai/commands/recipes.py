@@ -17,7 +17,7 @@ TEMPLATES = Path(__file__).resolve().parent.parent / "templates"
 APP_FILE = "app.py"
 
 _RUNNER = "venv/bin/python {root}/onegai/runner {root}/run/run_%s.py --port {port}"
-_KEYS = "vram and ram are GB that must be free at start; README.md lists all keys"
+_KEYS = "vram and ram are GB that it takes at most; docs/settings.md lists all keys"
 _NAME = re.compile(r"\{\{(\w+)\}\}")
 _VERSION = re.compile(r"[0-9][0-9A-Za-z.]*")
 _GRADIO_THAT_LASTS = (5, 49)

@@ -102,6 +102,18 @@ def test_ports_that_strangers_have(home: Home) -> None:
             assert not [what for what in found(home) if "of OneGAI" in what]
 
 
+def test_a_port_that_a_connection_gives_back_by_itself_is_no_fault(home: Home) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as client:
+        client.bind(("127.0.0.1", 0))
+        port = client.getsockname()[1]
+        client.connect(server.getsockname())
+        accepted, _address = server.accept()
+        assert f"a connection of pid {os.getpid()} " in str(doctor.stranger("127.0.0.1", port))
+        client.close()
+        accepted.close()
+    assert doctor.stranger("127.0.0.1", port) is None
+
+
 def test_unfinished_install(home: Home) -> None:
     jsonfile.write(home.services, {"a": {"type": "inline"}})
     home.install_script("a").parent.mkdir()

@@ -10,6 +10,7 @@ import pynvml
 import pytest
 
 from onegai import resources
+from onegai.errors import ConfigError
 from onegai.resources import FakeProbe, Gpu, MachineProbe, machine_probe
 
 
@@ -176,6 +177,13 @@ def test_fake(monkeypatch: pytest.MonkeyPatch, text: str, totals: list[int]) -> 
     assert [(gpu.index, gpu.total, gpu.free) for gpu in memory.gpus] == [
         (index, total, total) for index, total in enumerate(totals)
     ]
+
+
+@pytest.mark.parametrize("text", ["lots", "inf", "nan", "-1", "1e300", "12;24"])
+def test_fake_that_is_no_gpu(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("ONEGAI_FAKE_GPU", text)
+    with pytest.raises(ConfigError, match="ONEGAI_FAKE_GPU"):
+        machine_probe()
 
 
 def test_without_the_variable_it_is_the_real_machine(monkeypatch: pytest.MonkeyPatch) -> None:
