@@ -41,7 +41,7 @@ GRACE_SECONDS = 2
 
 
 def serve(home: Home, *, host: str | None, port: int | None) -> None:
-    """Serve until SIGINT or SIGTERM. Raises ConfigError, HomeLocked."""
+    """Serve until SIGINT, SIGTERM or SIGHUP. Raises ConfigError, HomeLocked."""
     signal.signal(signal.SIGTERM, _as_ctrl_c)
     _allow_many_files()
     with home.lock():
