@@ -13,12 +13,13 @@ from typing import Any, Self
 
 from onegai.errors import Busy, InternalError, JobNotDone, OneGAIError, UnknownJob
 from onegai.events import Ring
-from onegai.filestore import Kept
+from onegai.filestore import SECONDS, Kept
 from onegai.schema import Job, JobEvent, JobState
 
 log = logging.getLogger(__name__)
 
-KEPT = 200
+KEPT, MOST = 200, 5000
+"""The last so many are remembered; more of them, but not too many, while their results are kept."""
 LOG_LINES = 50
 
 Report = Callable[[str], None]
@@ -208,8 +209,16 @@ class Jobs:
             raise UnknownJob(job=job_id) from None
 
     def _forget_old(self) -> None:
-        ended = [key for key, record in self._records.items() if record.job.state.ended]
-        for key in ended[: max(0, len(self._records) - KEPT)]:
+        gone: list[str] = []
+        for key, record in self._records.items():
+            left = len(self._records) - len(gone)
+            if left <= KEPT:
+                break
+            if (ended := record.job.ended) is not None:
+                if left <= MOST and time.time() < ended + SECONDS:
+                    break
+                gone.append(key)
+        for key in gone:
             del self._records[key]
 
 

@@ -226,8 +226,23 @@ async def test_unknown(jobs: Jobs) -> None:
         await jobs.cancel("x")
 
 
+@pytest.mark.parametrize(("most", "left"), [(5000, 5), (4, 4)])
+async def test_jobs_whose_results_can_be_had_are_remembered(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch, most: int, left: int
+) -> None:
+    monkeypatch.setattr(jobs_module, "KEPT", 3)
+    monkeypatch.setattr(jobs_module, "MOST", most)
+
+    async def work(report: Report) -> Any:
+        return None
+
+    ended = [(await jobs.wait(jobs.submit("install", "a", work).id)).id for _ in range(5)]
+    assert [job.id for job in jobs.all()] == list(reversed(ended))[:left]
+
+
 async def test_only_ended_jobs_are_forgotten(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs_module, "KEPT", 3)
+    monkeypatch.setattr(jobs_module, "SECONDS", -1.0)
 
     async def work(report: Report) -> Any:
         return None
