@@ -35,6 +35,8 @@ Keep = Callable[[File], dict[str, Any]]
 """Keeps a file of a result, and gives what stands for it in JSON."""
 
 _JSON = "application/json"
+_VALIDATOR = "Value error, "
+"""What pydantic puts before the words of a validator."""
 _FILES = (File, bytes, bytearray, Path)
 _QUALIFIERS = (typing.Required, typing.NotRequired)
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -111,7 +113,10 @@ class Function:
             return self.adapter.validate_python(given)
         except ValidationError as error:
             errors = [
-                {"field": ".".join(str(part) for part in item["loc"]), "message": item["msg"]}
+                {
+                    "field": ".".join(str(part) for part in item["loc"]),
+                    "message": item["msg"].removeprefix(_VALIDATOR),
+                }
                 for item in error.errors(include_url=False, include_context=False)
             ]
             reason = "; ".join(f"{item['field'] or 'body'}: {item['message']}" for item in errors)

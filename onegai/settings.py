@@ -188,9 +188,10 @@ def _checked(values: Mapping[str, Any], origin: Mapping[str, str], where: str) -
     except ValidationError as error:
         first = error.errors()[0]
         key = str(first["loc"][0])
+        said = first["msg"].removeprefix("Value error, ")
         raise ConfigError(
             where=origin.get(key, where),
-            reason=f"{'.'.join(map(str, first['loc']))}: {first['msg']}",
+            reason=f"{'.'.join(map(str, first['loc']))}: {said}",
             do=f"correct {key}",
         ) from None
     check_network(settings, origin.get("password", where))

@@ -193,6 +193,22 @@ def test_every_kind_of_arguments(kind: str, future: str) -> None:
     assert "text, speed" in caught.value.advice
 
 
+def test_what_a_validator_says_is_told_in_its_words() -> None:
+    function = functions("""
+        from pydantic import BaseModel, field_validator
+        class Speech(BaseModel):
+            text: str
+            @field_validator("text")
+            @classmethod
+            def check(cls, text):
+                raise ValueError("only kana, please")
+        def f(args: Speech): return args
+    """)["f"]
+    with pytest.raises(BadArguments) as caught:
+        function.arguments("app", {"text": "hi"})
+    assert caught.value.message == "text: only kana, please"
+
+
 def test_a_model_passes_as_it_is() -> None:
     function = functions(MODELS["pydantic"] + "\n        def f(args: Speech): return args")["f"]
     speech = sys.modules["made_func"].Speech(text="hi")
