@@ -16,7 +16,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 
 from onegai import jsonfile
 from onegai.errors import BrokenEntry, Inactive, UnknownApp
@@ -57,7 +65,7 @@ def _variable(name: str) -> str:
     return _no_zero(name)
 
 
-def _no_shell(value: str) -> str:
+def _no_shell(value: str, about: ValidationInfo) -> str:
     """Refuse what only a shell understands; ``exec`` is run without one."""
     _no_zero(value)
     try:
@@ -72,7 +80,8 @@ def _no_shell(value: str) -> str:
         raise ValueError(f"cannot be split into words: {error}") from None
     for word in words:
         if set(word) <= SHELL_OPERATORS:
-            raise ValueError(f"contains {word!r}, and no shell runs it: put it in run/run_APP.sh")
+            script = f"run/run_{about.data['app']}.sh"
+            raise ValueError(f"contains {word!r}, and no shell runs it: put it in {script}")
     return value
 
 

@@ -239,7 +239,7 @@ def test_a_stranger_on_the_port_of_one_that_died_gets_no_calls(make_server: Make
         ({"exec": "venv/bin/python app.py"}, "exec_not_found", 500, "venv/bin/python does not"),
         ({"exec": "no-such-program-here --port {port}"}, "exec_not_found", 500, "on PATH"),
         ({"exec": "./services.json"}, "exec_not_found", 500, "not an executable"),
-        ({"exec": "cd x && python app.py"}, "broken_entry", 409, "run/run_APP.sh"),
+        ({"exec": "cd x && python app.py"}, "broken_entry", 409, "run/run_a.sh"),
         ({"cwd": "nowhere"}, "exec_not_found", 500, "nowhere does not exist"),
         ({"vram": 8}, "no_gpu", 503, "8.0 GB of VRAM"),
         ({"ram": 4000}, "too_large", 409, "4000.0 GB of RAM"),
