@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -99,6 +101,20 @@ async def test_a_restart_of_an_app_that_is_removed_meanwhile_ends(stage: Stage) 
         with pytest.raises(OneGAIError):
             await restart
         await busy
+
+
+async def test_a_request_learns_how_its_life_ended_though_the_next_has_begun(stage: Stage) -> None:
+    stage.app("chat", 0)
+    async with stage.open(), asyncio.timeout(60):
+        await stage.engine.start("chat")
+        pid = (await stage.status("chat")).pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        await stage.until("chat", lambda now: now.pid is None)
+        await stage.engine.start("chat", wait=False)
+        await stage.until("chat", lambda now: now.state in UP)
+        error = await stage.engine.services.why_lost("chat", "connection reset")
+        assert (error.code, "SIGKILL" in error.message) == ("died", True)
 
 
 UP = {State.STARTING, State.READY}
