@@ -39,6 +39,7 @@ from onegai.errors import (
     NoService,
     NotInstalled,
     OneGAIError,
+    RestartWithoutRoom,
     ShuttingDown,
     Stopped,
     Unreachable,
@@ -317,7 +318,7 @@ class Service:
             except OneGAIError as error:
                 if left is None:
                     self._failure = error
-                    self.tenancy.callers.fail(error)
+                    self.tenancy.callers.fail(error, self._meant_by(error))
                 else:
                     log.info("%s: it does not go on: %s", self.spec.app, error.message)
             else:
@@ -339,6 +340,11 @@ class Service:
             self._admission.changed(given_back=self.spec.vram > 0 or self.spec.ram > 0)
             self.tenancy.enter(State.FAILED if self._failure else State.STOPPED)
             self._refresh_rest()
+
+    def _meant_by(self, error: OneGAIError) -> list[Caller]:
+        """A call may have come while the refusal of a restart was on its way; it gets its turn."""
+        gentle_only = isinstance(error, RestartWithoutRoom)
+        return [one for one in self.tenancy.callers if one.gentle or not gentle_only]
 
     def _check_can_start(self) -> None:
         """Raises the reason why it cannot even be tried."""
