@@ -602,7 +602,7 @@ class NeverReady(AppError):
 
 
 class Died(AppError):
-    """The process ended while it was in use, or closed its port and was ended."""
+    """The process ended in use, by itself or by a forced stop; or closed its port."""
 
     code = "died"
     text = "{app} ended while it was in use ({how})"

@@ -267,6 +267,9 @@ class Place:
         changing = {one.app for one in self._others if self._may_move_later(one)}
         if self.has_room(gone | changing):
             return Wait(changing=tuple(sorted(changing)), gpu=self.gpu)
+        if starting and self.has_room(gone | changing, measured=False):
+            # What they have loaded already counts twice, as used and as reserved.
+            return Wait(changing=starting, gpu=self.gpu)
         return self._refuse(gone | changing)
 
     def _starts_here(self, one: Occupant) -> bool:

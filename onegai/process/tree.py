@@ -95,6 +95,7 @@ class Family:
 
     def reap(self) -> None:
         """Let the zombies of adopted members go; nobody else waits for them."""
+        self._reap_group()
         if self._seen.keys() <= {self._group}:
             return
         try:
@@ -106,6 +107,17 @@ class Family:
             if adopted and self._seen.get(one.pid) == one.started:
                 with suppress(ChildProcessError):
                     os.waitpid(one.pid, os.WNOHANG)
+
+    def _reap_group(self) -> None:
+        """Those of the group, seen or not. For its leader waits whoever started it."""
+        if self._group is None:
+            return
+        look = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        with suppress(ChildProcessError):
+            while ended := os.waitid(os.P_PGID, self._group, look):
+                if ended.si_pid == self._group:
+                    return
+                os.waitpid(ended.si_pid, os.WNOHANG)
 
     def _is_member(self, one: _Process) -> bool:
         if one.group == self._group or self._seen.get(one.pid) == one.started:

@@ -31,6 +31,7 @@ import aiohttp
 from onegai.catalog import AppSpec
 from onegai.errors import (
     AppError,
+    Died,
     Inactive,
     InstallBroken,
     Installing,
@@ -38,6 +39,7 @@ from onegai.errors import (
     NoService,
     NotInstalled,
     OneGAIError,
+    RestartWithoutRoom,
     ShuttingDown,
     Stopped,
 )
@@ -52,7 +54,7 @@ from onegai.supervisor.admission import Admission
 from onegai.supervisor.backoff import Backoff
 from onegai.supervisor.callers import Caller
 from onegai.supervisor.hooks import Hooks
-from onegai.supervisor.interrupts import Interrupted, first, unless
+from onegai.supervisor.interrupts import Interrupted, first
 from onegai.supervisor.leases import Gate, Lease
 from onegai.supervisor.parking import Parking
 from onegai.supervisor.readiness import unreachable
@@ -66,6 +68,8 @@ log = logging.getLogger(__name__)
 STARTED_WITH = ("type", "port", "exec", "cwd", "env", "url", "vram", "ram", "owner_check")
 """Keys of an entry that are facts of a running process: a change of one waits for its restart."""
 
+CUT_OFF_SECONDS = 1.0
+"""How long the requests of a life that has ended under them may take to see that."""
 
 _ALIVE = frozenset({State.QUEUED, State.STARTING, State.READY, State.PARKED, State.STOPPING})
 
@@ -92,6 +96,7 @@ class Service:
         self._hooks = hooks
         self._http = http
         self._failure: OneGAIError | None = None
+        self._last_cut: tuple[Died | None, float] = (None, 0.0)
         self._start_seconds: float | None = None
         self._force = asyncio.Event()
         self._begin_again = asyncio.Event()
@@ -217,23 +222,33 @@ class Service:
         """The error for a request whose connection broke: the child's end if that is the cause.
 
         The end of a process is noticed a moment after its sockets close, so this waits for it,
-        0.5 s at most. One that lives, but has closed its port, is ended.
+        0.5 s at most. One that lives, but has closed its port, is ended. The next life may have
+        begun already.
         """
-        await self._leaves_ready()
+        await self._end_is_known()
         run = self.tenancy.run
-        if self.tenancy.state is State.READY and run is not None:
+        if self.tenancy.state is State.READY and run is not None and self._cut_off is None:
             await run.check_hearing()
             if run.over:
-                await self._leaves_ready()
+                await self._end_is_known()
         if self.tenancy.state is not State.READY and isinstance(self._failure, AppError):
             return self._failure
-        return unreachable(self.spec, reason)
+        return self._cut_off or unreachable(self.spec, reason)
 
-    async def _leaves_ready(self) -> None:
-        """Return when it is not ready any more, or in 0.5 s."""
+    @property
+    def _cut_off(self) -> Died | None:
+        """How the last life ended under its users, if it did just now."""
+        died, when = self._last_cut
+        return died if time.monotonic() - when < CUT_OFF_SECONDS else None
+
+    def _cut(self, died: Died) -> None:
+        self._last_cut = died, time.monotonic()
+
+    async def _end_is_known(self) -> None:
+        """Return when it is known how its life has ended, or in 0.5 s."""
         with suppress(TimeoutError):
             async with asyncio.timeout(0.5):
-                while self.tenancy.state is State.READY:
+                while self._cut_off is None and self.tenancy.gate is not None:
                     await asyncio.sleep(0.005)
 
     def status(
@@ -303,7 +318,7 @@ class Service:
             except OneGAIError as error:
                 if left is None:
                     self._failure = error
-                    self.tenancy.callers.fail(error)
+                    self.tenancy.callers.fail(error, self._meant_by(error))
                 else:
                     log.info("%s: it does not go on: %s", self.spec.app, error.message)
             else:
@@ -325,6 +340,11 @@ class Service:
             self._admission.changed(given_back=self.spec.vram > 0 or self.spec.ram > 0)
             self.tenancy.enter(State.FAILED if self._failure else State.STOPPED)
             self._refresh_rest()
+
+    def _meant_by(self, error: OneGAIError) -> list[Caller]:
+        """A call may have come while the refusal of a restart was on its way; it gets its turn."""
+        gentle_only = isinstance(error, RestartWithoutRoom)
+        return [one for one in self.tenancy.callers if one.gentle or not gentle_only]
 
     def _check_can_start(self) -> None:
         """Raises the reason why it cannot even be tried."""
@@ -416,11 +436,14 @@ class Service:
             self.tenancy.gate = None
             self._crashed(run, time.monotonic() - ready_since)
             return
-        with suppress(Interrupted):
-            await unless(self._force, gate.drained())
+        how = await first(drained=gate.drained(), force=self._force.wait(), ended=run.ended())
+        if how == "force":
+            self._cut(Died(app=self.spec.app, how="it was stopped by force"))
+        elif how == "ended":
+            self._cut(run.died())
         gate.end()
         self.tenancy.gate = None
-        if not (self._force.is_set() or self.tenancy.parked):
+        if not (self._force.is_set() or self.tenancy.parked or run.over):
             await hooks.say_goodbye(self.spec, run.url, self._hooks, self._force)
 
     async def _parked(self, run: Run, gate: Gate) -> bool:
@@ -442,8 +465,9 @@ class Service:
 
     def _crashed(self, run: Run, lived: float) -> None:
         spec = self.spec
-        self._failure = run.died()
-        log.warning("%s", self._failure.message)
+        self._failure = died = run.died()
+        self._cut(died)
+        log.warning("%s", died.message)
         lasting = self._by_hand or spec.keep or spec.autostart
         if not lasting or spec.restart != "on-failure" or self.tenancy.stop.is_set():
             return

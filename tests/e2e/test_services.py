@@ -369,6 +369,27 @@ def test_stop_waits_for_the_call_and_force_does_not(make_server: Make) -> None:
         until(lambda: server.service("a")["leases"] == 1)
         server.post("/service/stop", {"app": "a", "force": True})
         assert call.result().status == 502
+        assert call.result().detail["code"] == "died"
+        assert "by force" in call.result().json["result"]
+
+
+def test_an_app_that_dies_while_a_stop_waits_for_its_calls(make_server: Make) -> None:
+    server = make_server({"a": fake("ready")})
+    server.write(
+        "func/a.py",
+        "from onegai.sdk import service\nme = service('a')\n"
+        "def nap(args): return me.post('/sleep', params={'s': '50'}).json()\n",
+    )
+    server.start()
+    server.post("/service/start", {"app": "a"})
+    with ThreadPoolExecutor(2) as pool:
+        call = pool.submit(server.post, "/api/a/nap", {})
+        until(lambda: server.service("a")["leases"] == 1)
+        stop = pool.submit(server.post, "/service/stop", {"app": "a"})
+        until(lambda: server.service("a")["state"] == "stopping")
+        os.kill(server.service("a")["pid"], signal.SIGKILL)
+        assert call.result().detail["code"] == "died"
+        assert stop.result().result[0]["state"] == "stopped"
 
 
 def test_stop_during_a_start_fails_the_waiting_call(make_server: Make) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +19,8 @@ from test_sharing import RELEASE, Stage, UseProbe
 from onegai.errors import OneGAIError
 from onegai.resources import Memory
 from onegai.schema import State
+from onegai.supervisor.admission import _Ticket
+from onegai.supervisor.callers import Caller
 
 
 @pytest.fixture
@@ -99,6 +103,42 @@ async def test_a_restart_of_an_app_that_is_removed_meanwhile_ends(stage: Stage) 
         with pytest.raises(OneGAIError):
             await restart
         await busy
+
+
+async def test_a_request_learns_how_its_life_ended_though_the_next_has_begun(stage: Stage) -> None:
+    stage.app("chat", 0)
+    async with stage.open(), asyncio.timeout(60):
+        await stage.engine.start("chat")
+        pid = (await stage.status("chat")).pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        await stage.until("chat", lambda now: now.pid is None)
+        await stage.engine.start("chat", wait=False)
+        await stage.until("chat", lambda now: now.state in UP)
+        error = await stage.engine.services.why_lost("chat", "connection reset")
+        assert (error.code, "SIGKILL" in error.message) == ("died", True)
+
+
+async def test_a_call_that_comes_as_a_restart_is_refused_gets_its_room(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.app("chat", 7, autostart=1)
+    stage.app("image", 8, autostart=1)
+    refused: list[str] = []
+    fail = _Ticket.fail
+
+    def fail_and_call(ticket: _Ticket, error: OneGAIError) -> None:
+        fail(ticket, error)
+        if error.code == "restart_without_room":
+            refused.append(ticket.tenant.spec.app)
+            ticket.tenant.callers.wish(Caller())
+
+    monkeypatch.setattr(_Ticket, "fail", fail_and_call)
+    async with stage.open(), asyncio.timeout(60):
+        while not refused:
+            await asyncio.sleep(0.01)
+        await stage.until(refused[0], lambda now: now.state is State.READY)
+        assert len(refused) == 1
 
 
 UP = {State.STARTING, State.READY}

@@ -205,6 +205,12 @@ BESIDE: dict[str, tuple[Target, list[Occupant], Memory, Decision]] = {
         memory(12000),
         Refuse("kept", "VRAM", 8000, 4000, CARD, ("voice",)),
     ),
+    "what a kept one has loaded at its start, it does not need twice": (
+        target(9000),
+        [held("voice", 2000, STARTING, keep=True), held("chat", 7000)],
+        memory(3000),
+        Wait(changing=("voice",), gpu=0),
+    ),
     "what a start reserves is not free": (
         target(4000),
         [held("chat", 8000, STARTING), held("voice", 2000, keep=True)],

@@ -133,6 +133,33 @@ assert family.pids() == []
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, timeout=30)
 
 
+def test_a_subreaper_reaps_what_died_with_its_group_before_anybody_looked(tmp_path: Path) -> None:
+    code = """
+import os, signal, subprocess, sys, time
+from pathlib import Path
+from onegai.process import tree
+
+tree.become_subreaper()
+tag = tree.Tag("a", Path(sys.argv[1]))
+environment = {"PATH": "/usr/bin:/bin", **tag.environment()}
+command = ["sh", "-c", "sleep 60 & echo $!; wait"]
+leader = subprocess.Popen(
+    command, start_new_session=True, env=environment, stdout=subprocess.PIPE, text=True
+)
+family = tree.Family(tag, leader.pid)
+stat = Path(f"/proc/{int(leader.stdout.readline())}/stat")
+os.killpg(leader.pid, signal.SIGKILL)
+os.waitid(os.P_PID, leader.pid, os.WEXITED | os.WNOWAIT)
+family.reap()
+assert leader.wait() == -signal.SIGKILL
+while stat.read_text().split()[2:4] != ["Z", str(os.getpid())]:
+    time.sleep(0.01)
+family.reap()
+assert not stat.exists()
+"""
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, timeout=30)
+
+
 @pytest.mark.parametrize("free", [0, 1])
 def test_no_more_files_can_be_opened(spawn: Spawn, tmp_path: Path, free: int) -> None:
     process = spawn("sleep", "60", start_new_session=True)
