@@ -51,7 +51,6 @@ from onegai.resources import Gpu
 from onegai.schema import ServiceStatus, State
 from onegai.supervisor import hooks
 from onegai.supervisor.admission import Admission
-from onegai.supervisor.backoff import Backoff
 from onegai.supervisor.callers import Caller
 from onegai.supervisor.hooks import Hooks
 from onegai.supervisor.interrupts import Interrupted, first
@@ -59,6 +58,7 @@ from onegai.supervisor.leases import Gate, Lease
 from onegai.supervisor.parking import Parking
 from onegai.supervisor.readiness import unreachable
 from onegai.supervisor.report import Busy, report
+from onegai.supervisor.restarts import Restarts
 from onegai.supervisor.run import Run
 from onegai.supervisor.sampler import Sampler
 from onegai.supervisor.tenancy import Tenancy
@@ -106,9 +106,7 @@ class Service:
         self._closing = False
         self._hurried = False
         self._files_change = False
-        self._by_hand = False
-        self._backoff = Backoff()
-        self._restarting: asyncio.TimerHandle | None = None
+        self._restarts = Restarts(lambda: self.want(gentle=True))
 
     # --- what others ask of it -------------------------------------------------------------
 
@@ -126,7 +124,7 @@ class Service:
     @property
     def alive(self) -> bool:
         """True while there is, or is about to be, a process."""
-        return self.tenancy.state in _ALIVE or self._restarting is not None
+        return self.tenancy.state in _ALIVE or self._restarts.pending
 
     def adopt(self, spec: AppSpec) -> None:
         """Be this app from the next start on; what no process is started with, at once.
@@ -173,20 +171,20 @@ class Service:
 
         Raises why it cannot be.
         """
-        self._by_hand = True
+        self._restarts.by_hand = True
         if self.tenancy.state is not State.READY:
             (await self._wait(Caller(use=False))).release()
 
     def want(self, *, gentle: bool = False) -> None:
         """Have it started, by the user's wish, without waiting. A failure becomes its state."""
-        self._by_hand = True
+        self._restarts.by_hand = True
         if self.tenancy.state is not State.READY and not self._closing:
             self.tenancy.callers.wish(Caller(gentle=gentle, use=False))
 
     async def stop(self, force: bool = False) -> None:
         """Return once it is stopped. Waits for the leases; with ``force`` it breaks them."""
-        self._by_hand = False
-        self._forget_restart()
+        self._restarts.by_hand = False
+        self._restarts.forget()
         self.tenancy.callers.fail(Stopped(app=self.spec.app))
         if self._at_rest.is_set():
             return
@@ -305,7 +303,7 @@ class Service:
 
     async def _one_life(self, left: Left | None) -> None:
         """From the wish to have it ready, or from what is ``left``, until it is gone again."""
-        self._forget_restart()
+        self._restarts.forget()
         self._failure = None
         run = Run(self._home, lambda: self.spec, self.log, self._http)
         self.tenancy.begin(run)
@@ -464,31 +462,11 @@ class Service:
             return False
 
     def _crashed(self, run: Run, lived: float) -> None:
-        spec = self.spec
         self._failure = died = run.died()
         self._cut(died)
         log.warning("%s", died.message)
-        lasting = self._by_hand or spec.keep or spec.autostart
-        if not lasting or spec.restart != "on-failure" or self.tenancy.stop.is_set():
-            return
-        delay = self._backoff.crashed(lived)
-        if delay is None:
-            log.warning("%s: given up after several quick crashes", spec.app)
-            self._by_hand = False
-            return
-        self._by_hand = True
-        log.info("%s: restarting in %g s", spec.app, delay)
-        self._restarting = asyncio.get_running_loop().call_later(delay, self._restart)
-
-    def _restart(self) -> None:
-        """Back-off is over: start again, once what the crash has left is gone."""
-        self._restarting = None
-        self.want(gentle=True)
-
-    def _forget_restart(self) -> None:
-        if self._restarting is not None:
-            self._restarting.cancel()
-            self._restarting = None
+        if not self.tenancy.stop.is_set():
+            self._restarts.crashed(self.spec, lived)
 
     # --- small parts -----------------------------------------------------------------------
 
