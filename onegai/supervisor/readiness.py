@@ -75,9 +75,7 @@ async def wait_for_port(spec: AppSpec) -> None:
             holder = await asyncio.to_thread(sockets.port_holder, spec.port)
             raise PortTaken(app=spec.app, port=spec.port, holder=holder)
         if not told:
-            log.info(
-                "%s: waits until port %d, which a connection has, is free", spec.app, spec.port
-            )
+            log.info("%s: waits until no connection has port %d", spec.app, spec.port)
             told = True
         await asyncio.sleep(sockets.PORT_EVERY)
 

@@ -1,6 +1,7 @@
 """How long a start may take, and what a taken port says."""
 
 import asyncio
+import logging
 import os
 import socket
 from pathlib import Path
@@ -102,12 +103,17 @@ async def test_taken_port_names_its_holder(address: str) -> None:
     await wait_for_port(spec)
 
 
-async def test_port_that_a_clients_connection_has_is_waited_for() -> None:
+async def test_port_that_a_clients_connection_has_is_waited_for(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
     with socket.create_server(("127.0.0.1", 0)) as server:
         client = socket.create_connection(server.getsockname())
         accepted, _address = server.accept()
         waiting = asyncio.ensure_future(wait_for_port(on(client.getsockname()[1])))
-        await asyncio.sleep(2 * sockets.PORT_EVERY)
+        async with asyncio.timeout(5):
+            while "waits until no connection has port" not in caplog.text:
+                await asyncio.sleep(0.005)
         assert not waiting.done()
         accepted.close()  # the first to close is the one that stays in TIME_WAIT
         client.recv(1)
