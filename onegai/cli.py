@@ -38,7 +38,7 @@ def commands() -> None:
 @click.option("--port", type=click.IntRange(0, 65535), help="port to listen on; 0: any free one")
 def serve(host: str | None, port: int | None) -> None:
     """Serve until Ctrl-C."""
-    from onegai.server import serve as run_server
+    from onegai.server.serve import serve as run_server
 
     run_server(Home.find(), host=host, port=port)
 

@@ -13,7 +13,7 @@ import pytest
 from onegai import server
 from onegai.errors import ConfigError
 from onegai.schema import Problem
-from onegai.server import banner, in_words, wsl_address
+from onegai.server.serve import banner, in_words, wsl_address
 from onegai.settings import Settings
 
 LOCAL = Settings(password="correct horse battery")

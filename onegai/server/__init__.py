@@ -1,0 +1,1 @@
+"""How OneGAI is served: the process, its socket, its protocol."""
