@@ -22,8 +22,12 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import psutil
-import requests
 from seed import AUTH, ROOT, Server, ask, free_port, home
+
+try:
+    import requests
+except ModuleNotFoundError:
+    sys.exit("error: the packages of the tests are missing\n  fix: bash setup/onegai.sh --dev")
 
 FUNC = """
 from onegai.sdk import async_service, service

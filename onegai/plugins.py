@@ -68,7 +68,12 @@ class _Loader(SourceFileLoader):
     def get_code(self, _name: str) -> CodeType:
         """Always from the source: a cached one is not noticed to be old within one second."""
         linecache.checkcache(self.path)
-        return self.source_to_code(self.get_data(self.path), self.path)
+        source = self.get_data(self.path)
+        before, zero, _ = source.partition(b"\0")
+        if zero:  # a ValueError without a line before Python 3.11.4
+            place = (self.path, before.count(b"\n") + 1, None, None)
+            raise SyntaxError("source code string cannot contain null bytes", place)
+        return self.source_to_code(source, self.path)
 
     def exec_module(self, module: ModuleType) -> None:
         """Raises BadFunction, besides whatever the file raises."""

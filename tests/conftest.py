@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
 pytest.register_assert_rewrite("harness")
 ROOT = Path(__file__).resolve().parent.parent
+
+# What the caller has ignored (``nohup bash test.sh &``) stays without effect here, and is as ever
+# in what tests start: a program inherits that a signal is ignored, but no handler (signal(7)).
+for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, lambda *_: None)
 
 
 @pytest.fixture
@@ -23,3 +31,14 @@ def root() -> Path:
 @pytest.fixture(scope="session")
 def fakes() -> Path:
     return ROOT / "tests" / "fakes"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What a test has printed may be no Unicode; a worker sends its report as UTF-8."""
+    report = yield
+    report.sections = [
+        (title, text.encode("utf-8", "backslashreplace").decode())
+        for title, text in report.sections
+    ]
+    return report

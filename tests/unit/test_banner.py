@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from onegai import server
 from onegai.errors import ConfigError
 from onegai.schema import Problem
+from onegai.server import serve
 from onegai.server.serve import banner, in_words, wsl_address
 from onegai.settings import Settings
 
@@ -46,7 +46,7 @@ def test_password_is_shown_once() -> None:
 
 
 def test_banner_says_who_can_reach_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "wsl_address", lambda: None)
+    monkeypatch.setattr(serve, "wsl_address", lambda: None)
     local = banner(LOCAL, "http://127.0.0.1:5", first_start=False)
     assert "http://127.0.0.1:5/docs" in local
     assert "Only this machine" in local
@@ -64,7 +64,7 @@ def test_banner_says_what_becomes_of_the_apps() -> None:
 
 
 def test_banner_on_wsl2(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "wsl_address", lambda: "172.30.1.2")
+    monkeypatch.setattr(serve, "wsl_address", lambda: "172.30.1.2")
     opened = banner(OPEN, "http://127.0.0.1:5", first_start=False)
     assert (
         "netsh interface portproxy add v4tov4 listenport=5 listenaddress=0.0.0.0 "
@@ -109,8 +109,8 @@ def listening(host: str) -> Iterator[tuple[str, socket.socket]]:
     settings = Settings(password="correct horse battery", host=host, port=0)
     if ":" in host and not has_ipv6():
         pytest.skip("this machine has no IPv6 loopback")
-    with server._listen(settings) as listener:
-        yield server._url(settings, listener), listener
+    with serve._listen(settings) as listener:
+        yield serve._url(settings, listener), listener
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_taken_port_says_by_whom() -> None:
     with listening("127.0.0.1") as (_, listener):
         port = listener.getsockname()[1]
         with pytest.raises(ConfigError) as caught:
-            server._listen(LOCAL.model_copy(update={"port": port}))
+            serve._listen(LOCAL.model_copy(update={"port": port}))
     assert f"127.0.0.1:{port}" in caught.value.message
     assert f"pid {os.getpid()} " in caught.value.message
     assert "--port" in caught.value.advice
@@ -136,9 +136,9 @@ def test_taken_port_says_by_whom() -> None:
 
 def test_address_of_another_machine() -> None:
     with pytest.raises(ConfigError, match=r"192\.0\.2\.1:0: cannot listen there"):
-        server._listen(LOCAL.model_copy(update={"host": "192.0.2.1", "port": 0}))
+        serve._listen(LOCAL.model_copy(update={"host": "192.0.2.1", "port": 0}))
 
 
 def test_name_that_does_not_resolve_is_one_clear_line() -> None:
     with pytest.raises(ConfigError, match="cannot listen there"):
-        server._listen(LOCAL.model_copy(update={"host": "no such host", "port": 0}))
+        serve._listen(LOCAL.model_copy(update={"host": "no such host", "port": 0}))

@@ -96,7 +96,7 @@ def test_functions_are_loaded(home: Home) -> None:
         ("__all__ = 5\n", None, ""),
         ("def main(args):\n    yield 1\n", 1, "generator"),
         ("class A: pass\ndef main(args: A): ...\n", 2, "not usable"),
-        ("x = '\0'\n", None, "syntax: source code string cannot contain null bytes"),
+        ("\nx = '\0'\n", 2, "syntax: source code string cannot contain null bytes"),
         ("import asyncio\n\nasyncio.run(1)\n", 3, "a coroutine was expected"),
     ],
 )
