@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hmac
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -17,8 +16,6 @@ from onegai.settings import Settings
 
 OPEN_PATHS = frozenset({"/health"})
 """Answered without credentials."""
-_STARTS = re.compile(r"/service/[^/]+/hold")
-"""The one GET that has an effect: it starts an app."""
 
 
 @dataclass(frozen=True)
@@ -46,21 +43,26 @@ class Head:
 def foreign_origin(head: Head, settings: Settings) -> str | None:
     """The site whose page sent this, when that page must not; None when all is well.
 
-    A page must be our own or in ``cors_origins``; opening a link that leads here is allowed where
-    that has no effect.
+    A page must be our own or in ``cors_origins``. Opening a link that leads here is allowed: no GET
+    has an effect.
     """
     origin = head.headers.get("origin")
     if origin is not None:
-        host = _host_of(origin)
         # Browsers ask no preflight for a page's own origin.
-        own = host != "" and host == head.headers.get("host") and not head.is_preflight
+        own = _is_own(origin, head) and not head.is_preflight
         return None if own or origin in settings.cors_origins else origin
-    if head.headers.get("sec-fetch-site", "none") in ("same-origin", "none"):
+    referer = head.headers.get("referer", "")
+    site = head.headers.get("sec-fetch-site")
+    if site is not None:
+        own = site in ("same-origin", "none")
+        is_document = head.headers.get("sec-fetch-dest") == "document"
+    else:
+        # A program; or a browser, which says less to an http address of the network.
+        own = not referer or _is_own(referer, head) or _origin_of(referer) in settings.cors_origins
+        is_document = "text/html" in head.headers.get("accept", "")
+    if own or (is_document and head.method == "GET"):
         return None
-    is_document = head.method == "GET" and head.headers.get("sec-fetch-dest") == "document"
-    if is_document and not _STARTS.fullmatch(head.path):
-        return None
-    return head.headers.get("referer", "unknown")
+    return referer or "unknown"
 
 
 def refusal(head: Head, settings: Settings) -> str | None:
@@ -87,9 +89,16 @@ def refusal(head: Head, settings: Settings) -> str | None:
     return None if right else "wrong password"
 
 
-def _host_of(origin: str) -> str:
-    """Host and port of an origin; empty for ``null`` and for what is no origin at all."""
+def _is_own(url: str, head: Head) -> bool:
+    """Has this URL, or origin, the host and port that the request is sent to?"""
+    host = _origin_of(url).partition("://")[2]
+    return host != "" and host == head.headers.get("host")
+
+
+def _origin_of(url: str) -> str:
+    """Of a URL or an origin; without a host for ``null`` and for what is neither."""
     try:
-        return urlsplit(origin).netloc
+        parts = urlsplit(url)
     except ValueError:
         return ""
+    return f"{parts.scheme}://{parts.netloc}"

@@ -17,7 +17,7 @@ LINGER_SECONDS = 1.0
 
 
 class _Borrowed:
-    """One open ``/service/{app}/hold``: an open socket is what keeps the service."""
+    """One open ``POST /service/{app}/hold``: an open socket is what keeps the service."""
 
     def __init__(self, url: str, answer: aiohttp.ClientResponse) -> None:
         self.url = url
@@ -114,7 +114,7 @@ class BorrowedServices:
     async def _open(self, app: str) -> None:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
         try:
-            answer = await self._session.get(
+            answer = await self._session.post(
                 f"{self._url}/service/{app}/hold", headers=self._headers, timeout=timeout
             )
         except (aiohttp.ClientError, OSError) as error:

@@ -1,7 +1,7 @@
 """The engine of a Python process that is no server: made at first use, ended at exit.
 
 Beside a running server of the same home it borrows that server's services, holding each by
-``GET /service/{app}/hold``. Without one it is this home's engine for as long as the process lasts;
+``POST /service/{app}/hold``. Without one it is this home's engine for as long as the process lasts;
 a second such process waits, and says for whom.
 """
 

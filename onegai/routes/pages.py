@@ -14,7 +14,9 @@ from onegai.routes.openapi import describe
 
 _OPENAPI = "/openapi.json"
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".html": "text/html; charset=utf-8"}
-_CONSOLE_POLICY = "default-src 'self'; img-src data:"
+_NO_FRAME = "frame-ancestors 'none'"
+"""Another site's page must not lay ours, invisibly, under the visitor's clicks."""
+_CONSOLE_POLICY = f"default-src 'self'; img-src data:; {_NO_FRAME}"
 
 
 def router(app: FastAPI, engine: Engine, *, docs: bool) -> APIRouter:
@@ -57,7 +59,8 @@ def router(app: FastAPI, engine: Engine, *, docs: bool) -> APIRouter:
             # With the origin: the page's own address may have user and password in it, and a
             # browser fetches no such address.
             shown = bytes(page.body).decode()
-            return HTMLResponse(shown.replace(f"'{_OPENAPI}'", f"location.origin + '{_OPENAPI}'"))
+            shown = shown.replace(f"'{_OPENAPI}'", f"location.origin + '{_OPENAPI}'")
+            return HTMLResponse(shown, headers={"Content-Security-Policy": _NO_FRAME})
 
         @routes.get("/docs/swagger-ui.js")
         async def swagger_script() -> Response:

@@ -63,7 +63,7 @@ def router(engine: Engine) -> APIRouter:
             return event_stream(event("line", {"line": line}) async for line in lines)
         return PlainTextResponse(await engine.logs(app, tail))
 
-    @routes.get("/{app}/hold", summary="Start it and hold it for as long as this stays open")
+    @routes.post("/{app}/hold", summary="Start it and hold it for as long as this stays open")
     async def hold(app: str, request: Request) -> Response:
         return await unless_left(request, held(app))
 

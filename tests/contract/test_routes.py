@@ -143,6 +143,19 @@ async def test_a_link_from_another_site_may_be_opened(server: Server, is_error: 
             is_error(await server.send(method, path, headers=link), "forbidden_origin")
 
 
+async def test_a_link_starts_no_app(server: Server, is_error: Any) -> None:
+    link = {"sec-fetch-site": "cross-site", "sec-fetch-dest": "document"}
+    for path in ("/service/absent/hold", "/service/absent/hold%0a"):
+        is_error(await server.send("GET", path, headers=link), "method_not_allowed")
+        is_error(await server.send("POST", path, headers=link), "forbidden_origin")
+
+
+@pytest.mark.parametrize("path", ["/", "/docs"])
+async def test_our_pages_stand_in_no_frame(server: Server, path: str) -> None:
+    policy = (await server.send("GET", path)).headers["content-security-policy"]
+    assert "frame-ancestors 'none'" in policy
+
+
 async def test_right_credentials_of_every_kind(server: Server) -> None:
     for headers in ({"authorization": f"Bearer {PASSWORD}"}, {"x-api-key": PASSWORD}):
         answer = await server.stranger("GET", "/app/list", headers=headers)

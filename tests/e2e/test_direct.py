@@ -303,8 +303,9 @@ def test_handle_at_the_top_of_a_func_file_is_a_listed_problem(server: Server) ->
 def test_hold_over_http(server: Server) -> None:
     server.write("install/other.sh", "exit 1")
     server.start()
-    assert server.get("/service/nobody/hold").detail["code"] == "unknown_app"
-    assert server.get("/service/other/hold").detail["code"] == "not_installed"
+    assert server.post("/service/nobody/hold").detail["code"] == "unknown_app"
+    assert server.post("/service/other/hold").detail["code"] == "not_installed"
+    assert server.get("/service/other/hold").detail["code"] == "method_not_allowed"
 
 
 def test_example_script(shipped: Server, tmp_path: Path) -> None:

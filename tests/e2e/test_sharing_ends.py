@@ -181,7 +181,7 @@ def test_a_client_that_leaves_before_its_hold_is_there_holds_nothing(
     server = make_server({"slow": fake("slow", "--delay", "2")})
     server.start()
     server.post("/service/start", {"app": "slow", "wait": False})
-    with asked(server, "GET /service/slow/hold"):
+    with asked(server, "POST /service/slow/hold"):
         until(lambda: server.service("slow")["waiting"] == 2)
     until(lambda: server.service("slow")["waiting"] == 1)
     until(lambda: server.service("slow")["state"] == "ready")
