@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -28,7 +29,7 @@ from onegai.sdk.context import CallContext, Services, Transport
 from onegai.sources import Sources
 from onegai.stuck import CALLS
 from onegai.supervisor.readiness import CAP_FACTOR
-from onegai.turns import Turns
+from onegai.turns import Place, Turns
 
 log = logging.getLogger(__name__)
 
@@ -96,21 +97,38 @@ class Calls:
         arguments: Any,
         files: FileForm = "url",
         workspace: Workspace | None = None,
-        report: Report = lambda _line: None,
     ) -> Outcome:
         """Run a function with checked arguments, when it is its turn and its service is ready.
 
-        ``report`` is told what the call waits for.
+        Raises QueueFull, besides whatever goes wrong.
         """
+        return await self._called(self._place(spec, workspace), function, arguments, files)
+
+    def _place(self, spec: AppSpec, workspace: Workspace | None) -> _Placed:
+        """Have a call begin: with a place in its app's queue. Raises QueueFull."""
         context = self.context(spec, spec.call_timeout, workspace)
+        place = self._turns[spec.app].place(spec)
+        context.waiting = place.waiting
+        held = ExitStack()
+        held.callback(context.release)
+        held.enter_context(place)
+        return _Placed(spec, context, place, held)
+
+    async def _called(
+        self,
+        placed: _Placed,
+        function: Function,
+        arguments: Any,
+        files: FileForm,
+        report: Report = lambda _line: None,
+    ) -> Outcome:
+        """``call``, from its place on. ``report`` is told what it waits for."""
+        spec, context, place = placed.spec, placed.context, placed.place
 
         def keep(file: File) -> dict[str, Any]:
             return self._files.entry(file, files)
 
-        with ExitStack() as held:
-            held.callback(context.release)
-            place = held.enter_context(self._turns[spec.app].place(spec))
-            context.waiting = place.waiting
+        with placed.held as held:
             try:
                 async with asyncio.timeout(spec.call_timeout):
                     if function.takes_files:
@@ -263,13 +281,14 @@ class Calls:
         files: FileForm,
         workspace: Workspace,
     ) -> Job:
-        """``call``, as a job, whose end removes the workspace."""
+        """``call``, as a job, whose end removes the workspace. Raises QueueFull."""
+        placed = self._place(spec, workspace)
 
         async def work(report: Report) -> CallResult:
-            outcome = await self.call(spec, function, arguments, files, workspace, report)
+            outcome = await self._called(placed, function, arguments, files, report)
             return await asyncio.to_thread(self._kept, spec.app, function, outcome)
 
-        return self._jobs.call(spec.app, function.name, work, workspace.close)
+        return self._jobs.call(spec.app, function.name, work, placed.held.close)
 
     def _kept(self, app: str, function: Function, outcome: Outcome) -> CallResult:
         body = outcome.file or outcome.body
@@ -313,6 +332,16 @@ class Calls:
             raise BadRequest(reason=reason, do="name a job that called a function and is done")
         kept = self._files.find(answer.kept.id, answer.kept.name)
         return File(self._files.path(kept), kept.name, kept.media_type)
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """A call that has begun. The end of ``held`` ends its ``place`` and its ``context``."""
+
+    spec: AppSpec
+    context: CallContext
+    place: Place
+    held: ExitStack
 
 
 class _Thrown(Exception):

@@ -351,7 +351,7 @@ class Engine:
         files: FileForm = "url",
         workspace: Workspace | None = None,
     ) -> Job:
-        """As ``call``, as a job: only wrong arguments are raised here.
+        """As ``call``, as a job: wrong arguments and a full queue are raised here.
 
         A Path is a file of the caller's, which may be removed when this has returned.
         """

@@ -164,7 +164,7 @@ class Engine(Protocol):
     async def submit(
         self, app: str, function: str, arguments: Mapping[str, Any], *, files: FileForm = "url"
     ) -> Job:
-        """As ``answer``, as a job: only what is wrong with the arguments is raised here."""
+        """As ``answer``, as a job: wrong arguments and a full queue are raised here."""
         ...
 
     async def result(self, job: Job) -> Answer:

@@ -393,6 +393,38 @@ async def test_job_that_failed_with_text_that_is_no_unicode_is_shown(
     assert "ValueError: a ? b" in answer.json()["result"]["error"]["message"]
 
 
+async def test_a_job_is_refused_where_a_call_would_be(
+    server: Server, home: Home, is_error: Any
+) -> None:
+    home.services_local.write_text('{"echo": {"concurrency": 1, "queue": 1}}')
+    home.func_file("echo").write_text(
+        "import asyncio\nasync def main(args): await asyncio.Event().wait()\n"
+    )
+    turns = server.engine.calls.turns("echo")
+    headers = {"prefer": "respond-async"}
+
+    async def submit() -> httpx2.Response:
+        return await server.send("POST", "/api/echo/main", json={}, headers=headers)
+
+    answers = await asyncio.gather(*(submit() for _ in range(5)))
+    taken = [answer.json()["result"]["id"] for answer in answers if answer.status_code == 202]
+    refused = [answer for answer in answers if answer.status_code != 202]
+    assert (len(taken), len(refused)) == (2, 3)
+    for answer in (*refused, await server.send("POST", "/api/echo/main", json={})):
+        is_error(answer, "queue_full")
+        assert int(answer.headers["retry-after"]) >= 1
+    assert len((await server.send("GET", "/job")).json()["result"]) == 2
+    for job in taken:
+        await server.send("DELETE", f"/job/{job}")
+    assert (turns.running, turns.queued) == (0, 0)
+    # One that is cancelled before it has begun gives its place back, too.
+    job = await server.engine.submit("echo", "main", {})
+    assert turns.queued == 1
+    await server.engine.cancel(job.id)
+    assert (turns.running, turns.queued) == (0, 0)
+    assert (await submit()).status_code == 202
+
+
 async def test_failed_and_refused_installs_keep_their_own_status(
     server: Server, is_error: Any
 ) -> None:
