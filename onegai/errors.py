@@ -441,7 +441,10 @@ class NoGpu(ConflictError):
     code = "no_gpu"
     status = 503
     text = "{app} needs {need_gb:.1f} GB of VRAM, and this machine has no NVIDIA GPU"
-    hint = "set apps.{app}.vram to 0 in config.json to run it on the CPU"
+    hint = (
+        "if {app} can run on the CPU, have it do so by its own options (exec, env) and set "
+        "apps.{app}.vram to 0"
+    )
 
 
 class TooLarge(ConflictError):
