@@ -605,10 +605,10 @@ class NeverReady(AppError):
 
 
 class Died(AppError):
-    """The process ended in use, by itself or by a forced stop; or closed its port."""
+    """The process ended by itself or by a forced stop; or it closed its port."""
 
     code = "died"
-    text = "{app} ended while it was in use ({how})"
+    text = "{app} has ended ({how})"
     hint = "the next call starts it again; its last lines are in detail.log"
 
 

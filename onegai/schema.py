@@ -43,6 +43,36 @@ class Problem(BaseModel):
     remark: bool = Field(default=False, description="unusual, but it may well be meant so")
 
 
+class StopReason(StrEnum):
+    """Why a service stopped."""
+
+    MADE_ROOM = "made_room"
+    IDLE = "idle"
+    CRASHED = "crashed"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    CHANGED = "changed"
+    ABANDONED = "abandoned"
+    RESTARTED = "restarted"
+    LEFT_OVER = "left_over"
+
+
+class LastStop(BaseModel):
+    """Why and when a service last stopped, or released its memory."""
+
+    reason: StopReason = Field(
+        description="made_room: for the app in `app`; idle: for its idle_timeout; crashed: ended "
+        "by itself; failed: could not go on; stopped: by you; changed: it was updated or "
+        "uninstalled, or its entry is gone; abandoned: nobody waited for its start any more; "
+        "restarted: its released memory was not free again; left_over: could not go on when "
+        "OneGAI started again"
+    )
+    app: str = Field(default="", description="the app that it made room for")
+    text: str = Field(description="the same in words")
+    at: float = Field(description="when")
+    parked: bool = Field(default=False, description="it runs on, and has only released its memory")
+
+
 class ServiceStatus(BaseModel):
     """One service, as seen by its owner."""
 
@@ -71,6 +101,9 @@ class ServiceStatus(BaseModel):
     )
     since: float = Field(description="when the state began")
     start_seconds: float | None = Field(default=None, description="how long the last start took")
+    last_stop: LastStop | None = Field(
+        default=None, description="its last stop since OneGAI started; None: there was none"
+    )
     vram: int = Field(default=0, description="declared need, MiB")
     vram_learnt: int | None = Field(
         default=None,

@@ -122,11 +122,19 @@ def report(status: StatusReport, now: float) -> str:
     """What ``ps`` shows."""
     services = status.services
     lines = [table(_COLUMNS, [_row(item, now) for item in services]), "", *_memory(status.memory)]
-    lines += [f"{item.app}: {item.reason}" for item in services if item.reason]
+    lines += [f"{item.app}: {why}" for item in services if (why := _why_down(item, now))]
     lines += [f"{item.app}: {problem}" for item in services for problem in item.problems]
     if count := len(status.problems):
         lines.append(f"problems: {count} ({COMMAND} doctor)")
     return "\n".join(lines)
+
+
+def _why_down(service: ServiceStatus, now: float) -> str:
+    """Why it does not serve; empty where there is nothing to say."""
+    stop = service.last_stop
+    if service.reason or stop is None or service.state == "ready":
+        return service.reason
+    return f"{stop.text}, {duration(max(0.0, now - stop.at))} ago"
 
 
 def _row(service: ServiceStatus, now: float) -> tuple[str, ...]:

@@ -57,8 +57,8 @@ class Tenant(Protocol):
         """It may start. From here on it counts as starting."""
         ...
 
-    def make_way(self, *, release: bool) -> bool:
-        """Begin to stop, or to release VRAM. False: it is not idle any more."""
+    def make_way(self, app: str, *, release: bool) -> bool:
+        """Begin to stop, or to release VRAM, for that app. False: it is not idle any more."""
         ...
 
     def pause(self, empty: Callable[[], object]) -> None:
@@ -275,8 +275,8 @@ class Admission:
                 ticket.waits_for = apps
                 if self._still_comes_back(apps):
                     return
-                log.info("%s: %s makes room for it", app, " and ".join(apps))
-                if not all(self._tenants[one].make_way(release=release) for one in apps):
+                log.info("%s makes room for %s", " and ".join(apps), app)
+                if not all(self._tenants[one].make_way(app, release=release) for one in apps):
                     self._changed.set()
             case Wait(busy, changing, idle, gpu):
                 claimed |= _claim(ticket.tenant.target(), gpu)

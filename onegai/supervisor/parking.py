@@ -8,7 +8,7 @@ from collections.abc import Awaitable
 import aiohttp
 
 from onegai.errors import NotEnoughMemory, OneGAIError
-from onegai.schema import State
+from onegai.schema import StopReason
 from onegai.supervisor import hooks
 from onegai.supervisor.admission import Admission
 from onegai.supervisor.hooks import Hooks
@@ -58,8 +58,7 @@ class Parking:
         tenancy.parking.clear()
         if not released:
             return False
-        tenancy.parked = True
-        tenancy.enter(State.PARKED)
+        tenancy.park()
         self._admission.changed(given_back=True)
         while tenancy.parked:
             if not await self._wanted() or not await self._back():
@@ -69,8 +68,10 @@ class Parking:
 
     async def _wanted(self) -> bool:
         """Wait until somebody calls it; False: it must stop."""
-        wanted = self._tenancy.callers.present.wait()
-        return await self._first(wanted=wanted, idle=self._tenancy.idle(self._gate)) == "wanted"
+        at = self._tenancy
+        how = await self._first(wanted=at.callers.present.wait(), idle=at.idle(self._gate))
+        # It may have become idle in the same turn of the loop, and that is for good.
+        return how == "wanted" and not at.stop.is_set()
 
     async def _back(self) -> bool:
         """Have it loaded again, while somebody waits for that; False: it must stop.
@@ -83,6 +84,7 @@ class Parking:
             how = await self._first(work=self._loaded(), gone=tenancy.callers.gone.wait())
         except NotEnoughMemory:
             # It may have kept some of what it needs now; a start from nothing has all.
+            tenancy.end(StopReason.RESTARTED, "there was no room for it to load its model again")
             return False
         except OneGAIError as error:
             tenancy.callers.fail(error)

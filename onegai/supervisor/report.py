@@ -60,6 +60,7 @@ def report(
         since=at.since,
         idle_seconds=round(time.monotonic() - gate.last_used, 1) if gate else None,
         start_seconds=start_seconds,
+        last_stop=at.last_stop,
         vram=spec.vram_mib,
         vram_learnt=learnt,
         ram=spec.ram_mib,

@@ -24,7 +24,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import aiohttp
 
@@ -48,15 +48,15 @@ from onegai.installation import InstallState, Listing, check_installed, install_
 from onegai.process.left import Left
 from onegai.process.logfile import LogFile
 from onegai.resources import Gpu
-from onegai.schema import ServiceStatus, State
+from onegai.schema import ServiceStatus, State, StopReason
 from onegai.supervisor import hooks
 from onegai.supervisor.admission import Admission
 from onegai.supervisor.callers import Caller
 from onegai.supervisor.hooks import Hooks
 from onegai.supervisor.interrupts import Interrupted, first
+from onegai.supervisor.lastlife import LastLife
 from onegai.supervisor.leases import Gate, Lease
 from onegai.supervisor.parking import Parking
-from onegai.supervisor.readiness import unreachable
 from onegai.supervisor.report import Busy, report
 from onegai.supervisor.restarts import Restarts
 from onegai.supervisor.run import Run
@@ -68,8 +68,7 @@ log = logging.getLogger(__name__)
 STARTED_WITH = ("type", "port", "exec", "cwd", "env", "url", "vram", "ram", "owner_check")
 """Keys of an entry that are facts of a running process: a change of one waits for its restart."""
 
-CUT_OFF_SECONDS = 1.0
-"""How long the requests of a life that has ended under them may take to see that."""
+_NO_MORE = "it could not go on after the end of OneGAI"
 
 _ALIVE = frozenset({State.QUEUED, State.STARTING, State.READY, State.PARKED, State.STOPPING})
 
@@ -95,8 +94,7 @@ class Service:
         self._sampler = sampler
         self._hooks = hooks
         self._http = http
-        self._failure: OneGAIError | None = None
-        self._last_cut: tuple[Died | None, float] = (None, 0.0)
+        self._last = LastLife(self.tenancy)
         self._start_seconds: float | None = None
         self._force = asyncio.Event()
         self._begin_again = asyncio.Event()
@@ -181,14 +179,19 @@ class Service:
         if self.tenancy.state is not State.READY and not self._closing:
             self.tenancy.callers.wish(Caller(gentle=gentle, use=False))
 
-    async def stop(self, force: bool = False) -> None:
+    async def stop(
+        self,
+        force: bool = False,
+        reason: StopReason = StopReason.STOPPED,
+        text: str = "stopped by you",
+    ) -> None:
         """Return once it is stopped. Waits for the leases; with ``force`` it breaks them."""
         self._restarts.by_hand = False
         self._restarts.forget()
         self.tenancy.callers.fail(Stopped(app=self.spec.app))
         if self._at_rest.is_set():
             return
-        self.tenancy.stop.set()
+        self.tenancy.end(reason, text)
         if force:
             self._force.set()
         await self._at_rest.wait()
@@ -198,7 +201,7 @@ class Service:
         """Stopped as by ``stop``, and not to be started meanwhile: its files are being changed."""
         self._files_change = True
         try:
-            await self.stop(force)
+            await self.stop(force, StopReason.CHANGED, "it was updated or uninstalled")
             yield
         finally:
             self._files_change = False
@@ -217,37 +220,8 @@ class Service:
             run.kill()
 
     async def why_lost(self, reason: str) -> AppError:
-        """The error for a request whose connection broke: the child's end if that is the cause.
-
-        The end of a process is noticed a moment after its sockets close, so this waits for it,
-        0.5 s at most. One that lives, but has closed its port, is ended. The next life may have
-        begun already.
-        """
-        await self._end_is_known()
-        run = self.tenancy.run
-        if self.tenancy.state is State.READY and run is not None and self._cut_off is None:
-            await run.check_hearing()
-            if run.over:
-                await self._end_is_known()
-        if self.tenancy.state is not State.READY and isinstance(self._failure, AppError):
-            return self._failure
-        return self._cut_off or unreachable(self.spec, reason)
-
-    @property
-    def _cut_off(self) -> Died | None:
-        """How the last life ended under its users, if it did just now."""
-        died, when = self._last_cut
-        return died if time.monotonic() - when < CUT_OFF_SECONDS else None
-
-    def _cut(self, died: Died) -> None:
-        self._last_cut = died, time.monotonic()
-
-    async def _end_is_known(self) -> None:
-        """Return when it is known how its life has ended, or in 0.5 s."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(0.5):
-                while self._cut_off is None and self.tenancy.gate is not None:
-                    await asyncio.sleep(0.005)
+        """See ``LastLife.why_lost``."""
+        return await self._last.why_lost(reason)
 
     def status(
         self,
@@ -260,7 +234,7 @@ class Service:
         return report(
             self.tenancy,
             gpus,
-            failure=self._failure.message if self._failure else "",
+            failure=self._last.failure.message if self._last.failure else "",
             place=self._admission.place(self.spec.app),
             start_seconds=self._start_seconds,
             outdated=self.outdated,
@@ -304,29 +278,22 @@ class Service:
     async def _one_life(self, left: Left | None) -> None:
         """From the wish to have it ready, or from what is ``left``, until it is gone again."""
         self._restarts.forget()
-        self._failure = None
+        self._last.failure = None
         run = Run(self._home, lambda: self.spec, self.log, self._http)
         self.tenancy.begin(run)
         gate: Gate | None = None
         try:
-            try:
-                gate = await (self._up(run) if left is None else self._up_again(run, left))
-            except Interrupted:
-                log.info("%s: its start was abandoned", self.spec.app)
-            except OneGAIError as error:
-                if left is None:
-                    self._failure = error
-                    self.tenancy.callers.fail(error, self._meant_by(error))
-                else:
-                    log.info("%s: it does not go on: %s", self.spec.app, error.message)
-            else:
+            gate = await self._come_up(run, left)
+            if gate is not None:
                 await self._serve(run, gate)
         except Exception as error:
             log.exception("the owner of %s failed", self.spec.app)
-            self._failure = InternalError(reason=f"{type(error).__name__}: {error}")
-            self.tenancy.callers.fail(self._failure)
+            self._last.failure = InternalError(reason=f"{type(error).__name__}: {error}")
+            self.tenancy.end(StopReason.FAILED, self._last.failure.message)
+            self.tenancy.callers.fail(self._last.failure)
         finally:
-            if run.pid is not None or left is not None:
+            made = run.pid is not None or left is not None
+            if made:
                 self.tenancy.enter(State.STOPPING)
             if self._hurried:
                 run.kill()
@@ -334,10 +301,31 @@ class Service:
             if self.spec.vram:
                 await self._admission.given_back(pids)
             self._sampler.end(self.spec, used=gate is not None and gate.used)
+            if made or gate is not None:
+                self.tenancy.stopped()
             self.tenancy.begin(None)
             self._admission.changed(given_back=self.spec.vram > 0 or self.spec.ram > 0)
-            self.tenancy.enter(State.FAILED if self._failure else State.STOPPED)
+            self.tenancy.enter(State.FAILED if self._last.failure else State.STOPPED)
             self._refresh_rest()
+
+    async def _come_up(self, run: Run, left: Left | None) -> Gate | None:
+        """None: it does not, and its callers have been told why."""
+        try:
+            return await (self._up(run) if left is None else self._up_again(run, left))
+        except Interrupted:
+            log.info("%s: its start was abandoned", self.spec.app)
+            if left is None:
+                self.tenancy.end(StopReason.ABANDONED, "nobody waited for its start any more")
+            else:
+                self.tenancy.end(StopReason.LEFT_OVER, _NO_MORE)
+        except OneGAIError as error:
+            if left is None:
+                self._last.failure = error
+                self.tenancy.callers.fail(error, self._meant_by(error))
+            else:
+                log.info("%s: it does not go on: %s", self.spec.app, error.message)
+                self.tenancy.end(StopReason.LEFT_OVER, f"{_NO_MORE}: {error.message}")
+        return None
 
     def _meant_by(self, error: OneGAIError) -> list[Caller]:
         """A call may have come while the refusal of a restart was on its way; it gets its turn."""
@@ -421,7 +409,8 @@ class Service:
                 park=self.tenancy.parking.wait(),
                 idle=self.tenancy.idle(gate),
             )
-            if how != "park" or not await self._parked(run, gate):
+            # Once it is to stop, its gate is closed for good, whatever else is wished for.
+            if how != "park" or self.tenancy.stop.is_set() or not await self._parked(run, gate):
                 break
         gate.close()
         if self._live_on and not self.tenancy.parked:
@@ -436,9 +425,9 @@ class Service:
             return
         how = await first(drained=gate.drained(), force=self._force.wait(), ended=run.ended())
         if how == "force":
-            self._cut(Died(app=self.spec.app, how="it was stopped by force"))
+            self._last.cut(Died(app=self.spec.app, how="it was stopped by force"))
         elif how == "ended":
-            self._cut(run.died())
+            self._last.cut(run.died())
         gate.end()
         self.tenancy.gate = None
         if not (self._force.is_set() or self.tenancy.parked or run.over):
@@ -458,14 +447,16 @@ class Service:
         try:
             return await parking.stay()
         except OneGAIError as error:
-            self._failure = error
+            self._last.failure = error
+            self.tenancy.end(StopReason.FAILED, error.message)
             return False
 
     def _crashed(self, run: Run, lived: float) -> None:
-        self._failure = died = run.died()
-        self._cut(died)
+        self._last.failure = died = run.died()
+        self._last.cut(died)
         log.warning("%s", died.message)
         if not self.tenancy.stop.is_set():
+            self.tenancy.end(StopReason.CRASHED, f"crashed: {died.params['how']}")
             self._restarts.crashed(self.spec, lived)
 
     # --- small parts -----------------------------------------------------------------------
@@ -480,9 +471,9 @@ class Service:
             case InstallState.INSTALLING:
                 self.tenancy.enter(State.INSTALLING)
             case InstallState.BROKEN:
-                self._failure = InstallBroken(app=self.spec.app)
+                self._last.failure = InstallBroken(app=self.spec.app)
                 self.tenancy.enter(State.FAILED)
             case InstallState.INSTALLED:
-                if isinstance(self._failure, InstallBroken | NotInstalled | Installing):
-                    self._failure = None
-                self.tenancy.enter(State.FAILED if self._failure else State.STOPPED)
+                if isinstance(self._last.failure, InstallBroken | NotInstalled | Installing):
+                    self._last.failure = None
+                self.tenancy.enter(State.FAILED if self._last.failure else State.STOPPED)

@@ -17,7 +17,7 @@ from onegai.policy import Occupant
 from onegai.process import left
 from onegai.profiles import Profiles
 from onegai.resources import Gpu, Memory, Probe
-from onegai.schema import Plan, ServiceStatus
+from onegai.schema import Plan, ServiceStatus, StopReason
 from onegai.settings import Settings
 from onegai.supervisor.admission import Admission
 from onegai.supervisor.hooks import Hooks
@@ -131,7 +131,7 @@ class Supervisor:
 
     async def _see_off(self, app: str) -> None:
         """The end of a service, unless its entry has come back meanwhile."""
-        await self._services[app].stop()
+        await self._services[app].stop(reason=StopReason.CHANGED, text="its entry was removed")
         self._leaving.discard(app)
         if not self._wanted(app):
             self._tasks.pop(app).cancel()

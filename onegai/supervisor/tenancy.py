@@ -15,7 +15,7 @@ from typing import Protocol
 
 from onegai.catalog import AppSpec
 from onegai.policy import Need, Occupant, Phase, Target
-from onegai.schema import State
+from onegai.schema import LastStop, State, StopReason
 from onegai.supervisor.callers import Callers
 from onegai.supervisor.hooks import Hooks, knows_release
 from onegai.supervisor.leases import Gate
@@ -45,9 +45,11 @@ class Tenancy:
         self.state = State.STOPPED
         self.since = time.time()
         self.stop = asyncio.Event()
-        """It is to stop."""
+        """It is to stop; set by ``end``."""
         self.parking = asyncio.Event()
         """It is to release its VRAM."""
+        self.last_stop: LastStop | None = None
+        """Why it stopped, or was parked, the last time."""
         self._hooks = hooks
         self._gpus = gpus
         self._edited = asyncio.Event()
@@ -63,6 +65,8 @@ class Tenancy:
         """It may start, or has a process."""
         self.parked = False
         self.can_release = True
+        self._why: LastStop | None = None
+        self._parking_for = ""
 
     def edit(self, spec: AppSpec) -> None:
         """Be this from now on: its entry was edited while it runs."""
@@ -76,6 +80,27 @@ class Tenancy:
             self.state = state
             self.since = time.time()
             log.debug("%s: %s", self.spec.app, state)
+
+    def end(self, reason: StopReason, text: str, app: str = "") -> None:
+        """It is to stop; of several reasons the first counts. ``app``: it makes room for that."""
+        if self._why is None:
+            self._why = LastStop(reason=reason, text=text, app=app, at=time.time())
+        self.stop.set()
+
+    def stopped(self) -> None:
+        """It has, for the reason that ``end`` was given."""
+        if self._why is not None:
+            self.last_stop = self._why.model_copy(update={"at": time.time()})
+
+    def park(self) -> None:
+        """It has released its VRAM."""
+        self.parked = True
+        app, now = self._parking_for, time.time()
+        text = f"released its memory for {app}"
+        self.last_stop = LastStop(
+            reason=StopReason.MADE_ROOM, app=app, text=text, at=now, parked=True
+        )
+        self.enter(State.PARKED)
 
     @property
     def serves(self) -> bool:
@@ -91,13 +116,14 @@ class Tenancy:
         return max(learnt.values(), default=None)
 
     async def idle(self, gate: Gate) -> None:
-        """Return once nobody has been inside for ``idle_timeout``; the gate is closed then."""
+        """Return once nobody has been inside for ``idle_timeout``; it is to stop then."""
         while True:
             self._edited.clear()
             seconds = self.spec.idle_timeout
             left = gate.last_used + seconds - time.monotonic() if seconds else None
             if left is not None and left <= 0 and gate.close_if_idle():
                 log.info("%s: idle for %g s", self.spec.app, seconds)
+                self.end(StopReason.IDLE, f"idle for {seconds:g} s")
                 return
             with suppress(TimeoutError):
                 async with asyncio.timeout(None if left is None else max(left, 0.001)):
@@ -159,12 +185,16 @@ class Tenancy:
         self.parked = False
         self.enter(State.STARTING)
 
-    def make_way(self, *, release: bool) -> bool:
-        """Begin to stop, or to release VRAM. False: it is not idle any more."""
+    def make_way(self, app: str, *, release: bool) -> bool:
+        """Begin to stop, or to release VRAM, for that app. False: it is not idle any more."""
         gate = self.gate
         if gate is None or not (gate.pause_if_idle() if release else gate.close_if_idle()):
             return False
-        (self.parking if release else self.stop).set()
+        if release:
+            self._parking_for = app
+            self.parking.set()
+        else:
+            self.end(StopReason.MADE_ROOM, f"made room for {app}", app)
         return True
 
     def pause(self, empty: Callable[[], object]) -> None:

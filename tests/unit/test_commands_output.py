@@ -13,7 +13,16 @@ from onegai import cli
 from onegai.commands import output, services
 from onegai.commands.backend import Failure
 from onegai.errors import ConfigError
-from onegai.schema import GpuStatus, MemoryStatus, Problem, ServiceStatus, State, StatusReport
+from onegai.schema import (
+    GpuStatus,
+    LastStop,
+    MemoryStatus,
+    Problem,
+    ServiceStatus,
+    State,
+    StatusReport,
+    StopReason,
+)
 
 
 def run_main(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> int:
@@ -128,16 +137,21 @@ def test_report() -> None:
         rss=300,
         vram=2048,
     )
-    failed = ServiceStatus(app="b", state=State.FAILED, since=100.0, reason="it ended")
+    crashed = LastStop(reason=StopReason.CRASHED, text="crashed", at=100.0)
+    failed = ServiceStatus(
+        app="b", state=State.FAILED, since=100.0, reason="it ended", last_stop=crashed
+    )
+    made_room = LastStop(reason=StopReason.MADE_ROOM, app="a", text="made room for a", at=103.5)
+    stopped = ServiceStatus(app="c", state=State.STOPPED, since=104.0, last_stop=made_room)
     gpu = GpuStatus(index=0, name="RTX 3060", total=12288, free=2048, others=1024)
     memory = MemoryStatus(gpus=[gpu], ram_total=32768, ram_free=1024)
     problem = Problem(file="services.json", reason="it is wrong")
-    status = StatusReport(services=[ready, failed], memory=memory, problems=[problem])
+    status = StatusReport(services=[ready, failed, stopped], memory=memory, problems=[problem])
     text = services.report(status, now=105.5)
-    assert "a    ready   5.5 s  7    50000  2      3     300 MB  2.0 GB" in text
+    assert "a    ready    5.5 s  7    50000  2      3     300 MB  2.0 GB" in text
     assert "GPU 0: 2.0 GB of 12.0 GB free, 1.0 GB used by other programs (RTX 3060)" in text
     assert "FAKE" not in text
-    assert "b: it ended" in text
+    assert "b: it ended\nc: made room for a, 2.0 s ago\n" in text
     assert "problems: 1 (bash run.sh doctor)" in text
     memory.fake = True
     assert "THE GPU IS A FAKE" in services.report(status, now=105.5)

@@ -1,0 +1,92 @@
+"""Why a service stopped, as its status tells it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from harness import HANDLE_FUNC, fake
+from test_sharing import RELEASE, Stage
+
+from onegai.schema import LastStop, ServiceStatus, State, StopReason
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Stage:
+    return Stage(tmp_path)
+
+
+def at_rest(status: ServiceStatus) -> LastStop | None:
+    return status.last_stop if status.pid is None else None
+
+
+async def last_stop(stage: Stage, app: str) -> LastStop:
+    found = (await stage.until(app, at_rest)).last_stop
+    assert found is not None
+    return found
+
+
+async def test_it_made_room_by_a_stop_or_in_place(stage: Stage) -> None:
+    stage.app("chat", 7)
+    stage.app("image", 8, release=RELEASE)
+    async with stage.open():
+        await stage.call("chat")
+        assert (await stage.status("chat")).last_stop is None
+        await stage.call("image")
+        why = await last_stop(stage, "chat")
+        assert (why.reason, why.app, why.parked) == (StopReason.MADE_ROOM, "image", False)
+        assert why.text == "made room for image"
+        await stage.call("chat")
+        parked = (await stage.status("image")).last_stop
+        assert parked is not None
+        assert (parked.reason, parked.app, parked.parked) == (StopReason.MADE_ROOM, "chat", True)
+        # What was told stays, whatever it is now.
+        assert (await stage.status("chat")).last_stop == why
+
+
+async def test_it_was_idle(stage: Stage) -> None:
+    stage.app("chat", 0, idle_timeout=0.1)
+    async with stage.open():
+        await stage.call("chat")
+        why = await last_stop(stage, "chat")
+        assert (why.reason, why.text) == (StopReason.IDLE, "idle for 0.1 s")
+
+
+async def test_it_crashed(stage: Stage) -> None:
+    stage.app("chat", 0)
+    async with stage.open():
+        await stage.call("chat")
+        pid = (await stage.status("chat")).pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        why = await last_stop(stage, "chat")
+        assert (why.reason, why.text) == (StopReason.CRASHED, "crashed: killed by SIGKILL")
+        status = await stage.until("chat", lambda now: now.state is State.FAILED)
+        # Nobody used it.
+        assert status.reason == "chat has ended (killed by SIGKILL)"
+
+
+async def test_it_was_stopped(stage: Stage) -> None:
+    stage.app("chat", 0)
+    async with stage.open():
+        await stage.call("chat")
+        (status,) = await stage.engine.stop("chat")
+        assert status.last_stop is not None
+        assert (status.last_stop.reason, status.last_stop.text) == (
+            StopReason.STOPPED,
+            "stopped by you",
+        )
+
+
+async def test_nobody_waited_for_its_start_any_more(stage: Stage) -> None:
+    stage.apps["slow"] = fake("slow", "--delay", "30")
+    stage.func("slow", HANDLE_FUNC.format(app="slow"))
+    async with stage.open():
+        call = asyncio.create_task(stage.call("slow"))
+        await stage.until("slow", lambda now: now.pid is not None)
+        call.cancel()
+        await stage.until("slow", lambda now: now.state is State.STOPPED)
+        assert (await last_stop(stage, "slow")).reason is StopReason.ABANDONED
