@@ -101,7 +101,8 @@ class BorrowedServices:
             said = next(service["reason"] for service in services if service["app"] == app)
         except (aiohttp.ClientError, OSError, ValueError, KeyError, StopIteration):
             said = ""
-        return Unreachable(app=app, reason=said or reason, do=f"see /service/{app}/logs")
+        do = f"its log says more: bash run.sh logs {app}"
+        return Unreachable(app=app, reason=said or reason, do=do)
 
     async def close(self) -> None:
         """Let everything go."""

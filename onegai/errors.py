@@ -51,14 +51,16 @@ from typing import Any, ClassVar, Self
 class OneGAIError(Exception):
     """Base of all errors that reach a user.
 
-    ``params`` fill the templates ``text`` and ``hint``; ``detail`` is added to the envelope's
-    ``detail`` as it is, so it must be JSON-able and free of secrets.
+    ``params`` fill the templates ``text``, ``hint`` and ``cli_hint``; ``detail`` is added to the
+    envelope's ``detail`` as it is, so it must be JSON-able and free of secrets.
     """
 
     code: str = "error"
     status: int = 500
     text: ClassVar[str] = "something went wrong"
     hint: ClassVar[str] = ""
+    cli_hint: ClassVar[str] = ""
+    """The hint on the command line, where that has words of its own for it."""
 
     def __init__(
         self, *, src: str = "onegai", detail: Mapping[str, Any] | None = None, **params: Any
@@ -80,8 +82,11 @@ class OneGAIError(Exception):
 
     @property
     def detail(self) -> dict[str, Any]:
-        """The envelope's ``detail``: code, src, hint and whatever the error adds."""
-        return {"code": self.code, "src": self.src, "hint": self.advice, **self.extra}
+        """The envelope's ``detail``: code, src, hints and whatever the error adds."""
+        found = {"code": self.code, "src": self.src, "hint": self.advice}
+        if self.cli_hint:
+            found["cli_hint"] = self.cli_hint.format_map(self.params)
+        return {**found, **self.extra}
 
 
 class InputError(OneGAIError):
@@ -175,7 +180,14 @@ class Unauthorized(AccessError):
     code = "unauthorized"
     status = 401
     text = "{reason}"
-    hint = "use username and password of config.json (BASIC), or the password as a Bearer token"
+    hint = (
+        "use username and password of config.json (BASIC), or the password as a Bearer token; "
+        "for curl, in OneGAI's folder: -K data/curlrc"
+    )
+    cli_hint = (
+        "they are in that server's config.json; ONEGAI_PASSWORD and ONEGAI_USERNAME in the "
+        "environment win over those of this folder"
+    )
 
 
 class ForbiddenOrigin(AccessError):
@@ -263,6 +275,7 @@ class UnknownJob(NotFoundError):
     code = "unknown_job"
     text = "there is no job {job!r}"
     hint = "see GET /job for the jobs of this server's run"
+    cli_hint = "see bash run.sh jobs"
 
 
 class UnknownFile(NotFoundError):
@@ -300,7 +313,7 @@ class Inactive(ConflictError):
 
     code = "inactive"
     text = "{app} is switched off"
-    hint = "set active to 1 for {app} in services.local.json"
+    hint = "switch it on: bash run.sh config apps.{app}.active 1"
 
 
 class NoService(ConflictError):
@@ -317,6 +330,7 @@ class NotInstalled(ConflictError):
     code = "not_installed"
     text = "{app} is not installed"
     hint = 'POST /app/install {{"app": "{app}"}}'
+    cli_hint = "bash run.sh install {app}"
 
 
 class InstallBroken(ConflictError):
@@ -325,6 +339,7 @@ class InstallBroken(ConflictError):
     code = "install_broken"
     text = "the last install or uninstall of {app} did not finish"
     hint = 'POST /app/install {{"app": "{app}"}} again: it starts clean; or /app/uninstall'
+    cli_hint = "bash run.sh install {app} starts clean; or bash run.sh uninstall {app}"
 
 
 class Installing(ConflictError):
@@ -349,6 +364,7 @@ class InstalledByHand(ConflictError):
     code = "installed_by_hand"
     text = "apps/{app} was made by hand, not by install/{app}.sh"
     hint = "update it by hand; or move it away (or POST /app/uninstall), then POST /app/install"
+    cli_hint = "update it by hand; or bash run.sh uninstall {app}, then bash run.sh install {app}"
 
 
 class Busy(ConflictError):
@@ -357,6 +373,7 @@ class Busy(ConflictError):
     code = "busy"
     text = "the {kind} of {app} is under way (job {job})"
     hint = "wait for it, or end it with DELETE /job/{job}"
+    cli_hint = "wait for it, or end it: bash run.sh jobs --cancel {job}"
 
 
 class JobNotDone(ConflictError):
@@ -365,6 +382,7 @@ class JobNotDone(ConflictError):
     code = "job_not_done"
     text = "the job {job} is {state}, so it has no result yet"
     hint = "wait for its end: GET /job/{job}/events"
+    cli_hint = "wait for its end: bash run.sh jobs"
 
 
 class NotRemovable(ConflictError):
@@ -380,7 +398,7 @@ class PortTaken(ConflictError):
 
     code = "port_taken"
     text = "port {port} of {app} is taken by {holder}"
-    hint = "stop that program, or set another port for {app} in services.local.json"
+    hint = "stop that program, or choose another port: bash run.sh config apps.{app}.port PORT"
 
 
 class Stopped(ConflictError):
@@ -405,7 +423,7 @@ class UnreadableFile(ConflictError):
 
     code = "unreadable_file"
     text = "{file} can not be read: {reason}"
-    hint = "correct it by hand; its last good version stays in use"
+    hint = "correct it by hand; a server that runs goes on with its last good version"
 
 
 class LostUpdate(ConflictError):
@@ -432,7 +450,10 @@ class NotEnoughMemory(ConflictError):
     code = "not_enough_memory"
     status = 503
     text = "{app} needs {need_gb:.1f} GB of {kind}, and {free_gb:.1f} of {total_gb:.1f} GB are free"
-    hint = "stop another app or program, or correct {key} of {app} in services.local.json"
+    hint = (
+        "stop another app or program, or correct what it needs: "
+        "bash run.sh config apps.{app}.{key} GB"
+    )
 
 
 class NoGpu(ConflictError):
@@ -442,8 +463,8 @@ class NoGpu(ConflictError):
     status = 503
     text = "{app} needs {need_gb:.1f} GB of VRAM, and this machine has no NVIDIA GPU"
     hint = (
-        "if {app} can run on the CPU, have it do so by its own options (exec, env) and set "
-        "apps.{app}.vram to 0"
+        "if {app} can run on the CPU, have it do so by its own options (exec, env), then: "
+        "bash run.sh config apps.{app}.vram 0"
     )
 
 
@@ -452,7 +473,10 @@ class TooLarge(ConflictError):
 
     code = "too_large"
     text = "{app} needs {need_gb:.1f} GB of {kind}, and this machine has {total_gb:.1f} GB"
-    hint = "correct {key} of {app} in services.local.json (0 is never checked), or vram_headroom"
+    hint = (
+        "correct it: bash run.sh config apps.{app}.{key} GB (0 is never checked); "
+        "vram_headroom counts, too"
+    )
 
 
 class KeptInTheWay(ConflictError):
@@ -460,7 +484,7 @@ class KeptInTheWay(ConflictError):
 
     code = "kept_in_the_way"
     text = "{app} cannot start: {what} is held by {kept}, which is never stopped for another app"
-    hint = "stop {kept}, or set its keep to 0 in services.local.json"
+    hint = "stop {kept}, or let it be stopped for others: {do}"
 
 
 class Deadlock(ConflictError):
@@ -477,7 +501,10 @@ class NoRoomInTime(ConflictError):
     code = "no_room_in_time"
     status = 503
     text = "{app} waited {seconds:g} s for room, which {busy} did not make"
-    hint = "try again later, stop what is in the way, or raise queue_timeout of {app}"
+    hint = (
+        "try again later, stop what is in the way, or let it wait longer: "
+        "bash run.sh config apps.{app}.queue_timeout SECONDS"
+    )
 
 
 class RestartWithoutRoom(ConflictError):
@@ -495,7 +522,7 @@ class QueueFull(ConflictError):
     code = "queue_full"
     status = 429
     text = "{waiting} calls wait for {app} already"
-    hint = "try again in {retry_after} s, or raise queue of {app} in services.local.json"
+    hint = "try again in {retry_after} s, or let more wait: bash run.sh config apps.{app}.queue N"
 
     @property
     def retry_after(self) -> int:
@@ -509,7 +536,10 @@ class QueueTimeout(ConflictError):
     code = "queue_timeout"
     status = 503
     text = "the call waited {seconds:g} s for its turn, as {app} runs {running} others"
-    hint = "try again later, or raise queue_timeout or concurrency of {app}"
+    hint = (
+        "try again later, or let it wait longer: bash run.sh config apps.{app}.queue_timeout "
+        "SECONDS; concurrency is how many run at once"
+    )
 
 
 class AppError(OneGAIError):
@@ -576,7 +606,10 @@ class ExecNotFound(AppError):
     code = "exec_not_found"
     status = 500
     text = "{app} cannot be started: {reason}"
-    hint = "correct exec or cwd of {app}, or install the app again"
+    hint = (
+        "install the app again, or correct exec or cwd; "
+        "bash run.sh config apps.{app}.exec says in which file it is"
+    )
 
 
 class ExitedEarly(AppError):
@@ -585,6 +618,7 @@ class ExitedEarly(AppError):
     code = "exited_early"
     text = "{app} ended before it was ready ({how})"
     hint = "its last lines are in detail.log, the whole log at /service/{app}/logs"
+    cli_hint = "its whole log is shown by: bash run.sh logs {app}"
 
 
 class ReleaseFailed(AppError):
@@ -592,7 +626,7 @@ class ReleaseFailed(AppError):
 
     code = "release_failed"
     text = "{app} did not release its memory: {reason}"
-    hint = "correct release of {app} in services.local.json"
+    hint = "correct release; bash run.sh config apps.{app}.release says in which file it is"
 
 
 class NeverReady(AppError):
@@ -602,6 +636,9 @@ class NeverReady(AppError):
     status = 504
     text = "{app} was not ready in time: {reason}"
     hint = "see /service/{app}/logs; start_timeout and ready of {app} can be set"
+    cli_hint = (
+        "see bash run.sh logs {app}; more time: bash run.sh config apps.{app}.start_timeout SECONDS"
+    )
 
 
 class Died(AppError):
@@ -610,6 +647,7 @@ class Died(AppError):
     code = "died"
     text = "{app} has ended ({how})"
     hint = "the next call starts it again; its last lines are in detail.log"
+    cli_hint = "the next call starts it again; its log is shown by: bash run.sh logs {app}"
 
 
 class Unreachable(AppError):
@@ -626,6 +664,7 @@ class ErrorAnswer(AppError):
     code = "error_answer"
     text = "{app} answered {upstream_status}: {reason}"
     hint = "the app's own answer is in detail.answer"
+    cli_hint = "correct the input, or see its log: bash run.sh logs {app}"
 
     def __init__(self, *, upstream_status: int, **params: Any) -> None:
         super().__init__(upstream_status=upstream_status, **params)
@@ -639,7 +678,10 @@ class CallTimeout(AppError):
     code = "call_timeout"
     status = 504
     text = "{app} took longer than {seconds:g} s"
-    hint = "raise call_timeout of {app}, or ask for less at once"
+    hint = (
+        "ask for less at once, or give it longer: "
+        "bash run.sh config apps.{app}.call_timeout SECONDS"
+    )
 
 
 class ConfigError(OneGAIError):

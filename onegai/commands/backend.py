@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -32,14 +33,6 @@ _WRONG_CONFIG = frozenset(
     }
 )
 _NO_SERVER = frozenset({"server_unreachable", "no_onegai", "shutting_down"})
-_AS_COMMANDS = (
-    (re.compile(r'POST /app/(\w+) {"app": "(\w+)"}'), rf"{COMMAND} \1 \2"),
-    (re.compile(r"(?:POST )?/app/(install|update|uninstall)\b"), rf"{COMMAND} \1"),
-    (re.compile(r"DELETE /job/(\w+)"), rf"{COMMAND} jobs --cancel \1"),
-    (re.compile(r"/service/(\w+)/logs"), rf"{COMMAND} logs \1"),
-    (re.compile(r"are in detail\.log\b"), "are above"),
-    (re.compile(r"^see GET /job\b"), f"see {COMMAND} jobs"),
-)
 
 
 class Worker(Protocol):
@@ -162,13 +155,6 @@ def _credentials(server: str) -> tuple[str, str]:
     return os.environ.get("ONEGAI_USERNAME") or "onegai", password
 
 
-def as_command(hint: str) -> str:
-    """A hint that names routes, in terms of commands."""
-    for route, command in _AS_COMMANDS:
-        hint = route.sub(command, hint)
-    return hint
-
-
 def shown(error: BaseException) -> Failure | None:
     """An error as it is shown; None for one that nobody foresaw."""
     if isinstance(error, Failure):
@@ -190,9 +176,13 @@ def _failure(error: OneGAIError) -> Failure:
     else:
         status = FAILED
     detail = error.detail
-    message, lines = error.message, [f"| {line}" for line in detail.get("log", [])[-LOG_LINES:]]
+    message, said = error.message, list(detail.get("log", []))
+    if (answer := detail.get("answer")) is not None:
+        said += (answer if isinstance(answer, str) else json.dumps(answer, indent=2)).splitlines()
+    lines = [f"| {line}" for line in said[-LOG_LINES:]]
     fields = detail.get("errors", [])
     if len(fields) > 1:
         message = f"{len(fields)} arguments are wrong"
         lines += [f"{item['field'] or 'body'}: {item['message']}" for item in fields]
-    return Failure(message, as_command(error.advice), status=status, lines=lines)
+    hint = str(detail.get("cli_hint") or error.advice)
+    return Failure(message, hint, status=status, lines=lines)

@@ -152,7 +152,8 @@ async def check_remote(spec: AppSpec, session: aiohttp.ClientSession) -> None:
 def unreachable(spec: AppSpec, reason: str) -> Unreachable:
     """The error for one that does not answer, without the password that its URL may have."""
     if spec.url is None:
-        return Unreachable(app=spec.app, reason=reason, do=f"see /service/{spec.app}/logs")
+        do = f"its log says more: bash run.sh logs {spec.app}"
+        return Unreachable(app=spec.app, reason=reason, do=do)
     return Unreachable(
         app=spec.app,
         reason=f"{masked(spec.url)}: {reason}",

@@ -24,7 +24,8 @@ def refusal(spec: AppSpec, decision: Refuse) -> OneGAIError:
             return Deadlock(app=app, held=kept)
         case "kept" | "port":
             what = f"port {spec.port}" if decision.why == "port" else "the memory"
-            return KeptInTheWay(app=app, kept=kept, what=what)
+            do = "; ".join(f"bash run.sh config apps.{name}.keep 0" for name in decision.apps)
+            return KeptInTheWay(app=app, kept=kept, what=what, do=do)
         case "others":
             return NotEnoughMemory(
                 app=app,

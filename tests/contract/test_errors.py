@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from onegai import errors
+from onegai.catalog import AppSpec
+from onegai.cli import commands
 from onegai.errors import OneGAIError
 
 SENTENCE_ONLY = {"ConfigError", "HomeLocked"}
@@ -32,6 +34,26 @@ def test_says_what_and_what_to_do(error: type[OneGAIError]) -> None:
     assert vars(error)["hint"]
     assert 400 <= error.status < 600
     assert error.__doc__
+
+
+ONLY_HTTP = {"IfMatchMissing", "LostUpdate", "SignatureRefused"}
+"""What no command does."""
+
+
+@pytest.mark.parametrize("error", LEAVES, ids=lambda error: error.__name__)
+def test_hints_name_no_file_that_may_not_have_it_and_only_commands_there_are(
+    error: type[OneGAIError],
+) -> None:
+    """What is set by ``config`` counts, whichever file has had it."""
+    for hint in (error.hint, error.cli_hint):
+        assert "in services" not in hint
+        for name in re.findall(r"bash run\.sh (\w+)", hint):
+            assert name in commands.commands
+        for key in re.findall(r"config apps\.\{app\}\.(\w+)", hint):
+            assert key in AppSpec.model_fields
+    if error.__name__ not in ONLY_HTTP:
+        shown = error.cli_hint or error.hint
+        assert not re.search(r"\b(GET|POST|PUT|DELETE) |detail\.|/service/|/job/|/app/", shown)
 
 
 def test_codes_are_unique() -> None:
@@ -70,7 +92,7 @@ def test_docstring_draws_the_tree() -> None:
 
 def fields(error: type[OneGAIError]) -> set[str]:
     """The names that its text and its hint are filled from."""
-    parsed = string.Formatter().parse(error.text + error.hint)
+    parsed = string.Formatter().parse(error.text + error.hint + error.cli_hint)
     return {re.split(r"[.[]", name)[0] for _, name, _, _ in parsed if name}
 
 
@@ -106,6 +128,7 @@ def test_detail_is_code_source_hint_and_more() -> None:
         "code": "error_answer",
         "src": "voice",
         "hint": "the app's own answer is in detail.answer",
+        "cli_hint": "correct the input, or see its log: bash run.sh logs voice",
         "answer": "x",
     }
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,7 +12,7 @@ from onegai import jsonfile
 from onegai.client import Client
 from onegai.commands import backend
 from onegai.commands.backend import Failure
-from onegai.errors import Relayed
+from onegai.errors import NotInstalled, Relayed
 from onegai.home import Home
 
 
@@ -65,19 +67,22 @@ def test_exit_statuses(http: int, code: str, status: int) -> None:
     assert (failure.status, failure.message, failure.hint) == (status, "a sentence", "a hint")
 
 
+def test_hint_in_words_of_the_command_line() -> None:
+    detail = NotInstalled(app="a").detail
+    assert "POST /app/install" in detail["hint"]
+    shown = [backend.shown(error) for error in (NotInstalled(app="a"), _relayed(detail))]
+    assert [failure and failure.hint for failure in shown] == ["bash run.sh install a"] * 2
+
+
 @pytest.mark.parametrize(
-    ("hint", "command"),
-    [
-        ('POST /app/install {"app": "a"} again: it starts clean', "bash run.sh install a again"),
-        ("its last lines are in detail.log, the whole log at /service/a/logs", "run.sh logs a"),
-        (
-            "POST /app/uninstall, then POST /app/install",
-            "run.sh uninstall, then bash run.sh install",
-        ),
-        ("wait, or end it with DELETE /job/1f2", "end it with bash run.sh jobs --cancel 1f2"),
-        ("see GET /job for the jobs", "see bash run.sh jobs for the jobs"),
-    ],
+    ("answer", "lines"),
+    [("no such\nvoice", ["| no such", "| voice"]), ({"x": 1}, ["| {", '|   "x": 1', "| }"])],
 )
-def test_hints_name_commands(hint: str, command: str) -> None:
-    assert command in backend.as_command(hint)
-    assert "detail.log" not in backend.as_command(hint)
+def test_answer_of_the_app_is_shown(answer: Any, lines: list[str]) -> None:
+    failure = backend.shown(_relayed({"code": "error_answer", "answer": answer}))
+    assert failure is not None
+    assert failure.lines == lines
+
+
+def _relayed(detail: Mapping[str, Any]) -> Relayed:
+    return Relayed.of(502, "a sentence", detail)
