@@ -35,7 +35,9 @@ def commands() -> None:
 
 @commands.command()
 @click.option("--host", help="address to listen on; 0.0.0.0 opens it to the network; remembered")
-@click.option("--port", type=click.IntRange(0, 65535), help="port to listen on; 0: any free one")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), help="port to listen on; remembered; 0: any free one"
+)
 def serve(host: str | None, port: int | None) -> None:
     """Serve until Ctrl-C."""
     from onegai.server.serve import serve as run_server

@@ -119,12 +119,9 @@ def _save(path: Path, content: bytes) -> None:
 
 
 def _print_curl(home: Home, url: str | None, question: str, japanese: bool) -> None:
-    """The same with curl. The password is in a file, not on the screen or in ``ps``."""
+    """The same with curl, which has the password from a file that the server has written."""
     settings, _problems, _made = load_settings(home, {})
-    secret = home.root / "data" / "curlrc"
-    user = f"{settings.username}:{settings.password}".replace("\\", "\\\\").replace('"', '\\"')
-    _write_private(secret, f'user = "{user}"\n')
-    shown = home.relative(secret)
+    shown = home.relative(home.curlrc)
     calls = [("smollm/main", question, ""), ("hibari/raw", "Hello there.", " -o hello.wav")]
     if japanese:
         calls.append(("openjtalk/raw", JAPANESE, " -o konnichiwa.wav"))
@@ -135,12 +132,6 @@ def _print_curl(home: Home, url: str | None, question: str, japanese: bool) -> N
             f"  curl -K {shown} {url or f'http://127.0.0.1:{settings.port}'}/api/{path} "
             f"-H 'Content-Type: application/json' -d '{{\"text\": \"{text}\"}}'{more}"
         )
-
-
-def _write_private(path: Path, text: str) -> None:
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
 
 
 @contextmanager

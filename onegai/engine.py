@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
 from typing import Any, Self
 
-from onegai import editing, effects
+from onegai import curlrc, editing, effects
 from onegai.apps import Apps
 from onegai.calling import Calls
 from onegai.catalog import AppSpec, Catalog
@@ -126,8 +126,9 @@ class Engine:
 
     def refresh(self) -> None:
         """Read config.json and the entries again if one of the files has changed."""
-        if self._home_files.refresh():
-            log.info("config.json or services.json has changed: read again")
+        if changed := self._home_files.refresh():
+            log.info("read again: %s", ", ".join(changed))
+            curlrc.write(self.home, self.settings)
             self._sources = replace(self._sources, roots=roots(self.settings.file_roots))
             self._plugins.adopt(self._catalog.specs)
             self._supervisor.adopt(self._catalog, self.settings)

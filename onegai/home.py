@@ -102,6 +102,11 @@ class Home:
         """data/server.json: pid and URL of the server that runs for this home."""
         return self.root / "data" / "server.json"
 
+    @property
+    def curlrc(self) -> Path:
+        """data/curlrc: user name and password, for ``curl -K``."""
+        return self.root / "data" / "curlrc"
+
     def app_log(self, app: str) -> Path:
         """Where the service's stdout and stderr go."""
         return self.logs / f"{app}.log"

@@ -60,15 +60,15 @@ class HomeFiles:
         """Keys of config.json over which an argument or the environment wins."""
         return overridden_keys(self._arguments)
 
-    def refresh(self) -> bool:
-        """Read again if a file has changed; True: one has. Three stat calls if none has."""
+    def refresh(self) -> list[str]:
+        """Read again the files that have changed, and name them. Three stat calls if none has."""
         before, self._stamps = self._stamps, self._stamps_now()
-        if self._stamps == before:
-            return False
-        if self._stamps[self._home.config] != before[self._home.config]:
+        changed = [path for path in self._files if self._stamps[path] != before[path]]
+        if self._home.config in changed:
             self._read_config()
-        self._read_catalog()
-        return True
+        if changed:
+            self._read_catalog()
+        return [self._home.relative(path) for path in changed]
 
     def check(self, config: Mapping[str, Any]) -> Settings:
         """What a config.json with this content would mean to this process.

@@ -79,12 +79,18 @@ def parse(data: bytes) -> dict[str, Any]:
 
 
 def write(path: Path, value: Any, mode: int = 0o600, *, durable: bool = True) -> None:
+    """Replace the file by one that holds this; see ``write_text``."""
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    write_text(path, text, mode, durable=durable)
+
+
+def write_text(path: Path, text: str, mode: int = 0o600, *, durable: bool = True) -> None:
     """Replace the file in one step: a reader sees the old text or the new, never a part.
 
-    ``durable``: it outlives a power cut, which takes the disk some milliseconds. Raises OSError (a
-    full disk, say), and then the old file is as it was.
+    Of a link, the file that it leads to. ``durable``: it outlives a power cut, which takes the disk
+    some milliseconds. Raises OSError (a full disk, say), and then the old file is as it was.
     """
-    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     temporary = Path(name)

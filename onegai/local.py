@@ -27,7 +27,7 @@ from onegai.files import File, Workspace
 from onegai.home import Home
 from onegai.sdk.context import CallContext, Hold, Services, open_transport
 from onegai.sdk.handles import declares_handle
-from onegai.settings import load_settings
+from onegai.settings import read_settings
 from onegai.sources import Sources
 
 T = TypeVar("T")
@@ -47,7 +47,7 @@ class LocalEngine:
         self._closing = threading.Lock()
         self._closed = False
         self._stack = AsyncExitStack()
-        self._settings, _problems, _made = load_settings(home, {})
+        self._settings, _problems, _first = read_settings(home, {})
         self._catalog = load_catalog(home, self._settings.apps)
         self._engine: Engine | None = None
         self._borrowed: BorrowedServices | None = None

@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from unicodedata import category
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -31,7 +32,8 @@ class Settings(BaseModel):
         default="onegai", min_length=1, pattern=r"^[^:]*$", description="for BASIC; without a colon"
     )
     password: str = Field(
-        min_length=1, description="for BASIC, or alone as Bearer token or X-Api-Key"
+        min_length=1,
+        description="for BASIC, or alone as Bearer token or X-Api-Key; no blank at either end",
     )
     host: str = Field(
         default="127.0.0.1",
@@ -62,6 +64,22 @@ class Settings(BaseModel):
     apps: dict[str, dict[str, Any]] = Field(
         default={}, description="per app: any key of its entry, and settings of its own"
     )
+
+    @field_validator("username", "password")
+    @classmethod
+    def _can_be_sent(cls, text: str) -> str:
+        """RFC 7617, 2: no control characters."""
+        if any(category(sign) == "Cc" for sign in text):
+            raise ValueError("contains a control character")
+        return text
+
+    @field_validator("password")
+    @classmethod
+    def _same_in_every_header(cls, password: str) -> str:
+        """A header's value is read without the blanks around it (RFC 9110, 5.5)."""
+        if password != password.strip(" "):
+            raise ValueError("begins or ends with a blank, which Bearer and X-Api-Key cannot send")
+        return password
 
     @field_validator("file_roots")
     @classmethod
@@ -102,31 +120,49 @@ def is_loopback(host: str) -> bool:
 def load_settings(
     home: Home, arguments: Mapping[str, Any], environ: Mapping[str, str] = os.environ
 ) -> tuple[Settings, list[Problem], bool]:
-    """Read config.json, making it with a random password when there is none.
+    """As ``read_settings``, making config.json where there is none; True: it was made just now."""
+    while True:
+        settings, problems, first = read_settings(home, arguments, environ)
+        if first is None:
+            return settings, problems, False
+        if make_config(home, first):
+            return settings, problems, True
+
+
+def read_settings(
+    home: Home, arguments: Mapping[str, Any], environ: Mapping[str, str] = os.environ
+) -> tuple[Settings, list[Problem], dict[str, Any] | None]:
+    """Read config.json; where there is none, think of one with a random password.
 
     ``arguments`` with the value None are not given. Returns the settings, the problems that do not
-    stop a start (unknown keys), and whether the file was made just now. Raises ConfigError for a
-    file that does not parse (it is left as it is), a value of a wrong type, and a weak password on
-    an open host.
+    stop a start (unknown keys), and what ``make_config`` is to write, None where there is a file.
+    Raises ConfigError for a file that does not parse, a value of a wrong type, and a weak password
+    on an open host.
     """
     where = home.relative(home.config)
-    made = False
     try:
         stored = jsonfile.read(home.config)
-        if stored is None:
-            stored, made = _new_config(home)
     except jsonfile.Unreadable as error:
         raise ConfigError(
             where=where,
             reason=error.reason,
             do="correct it there; or move the file away, and a new one with a new password is made",
         ) from None
-    settings, problems = effective_settings(home, stored, arguments, environ)
-    return settings, problems, made
+    first = _first_config(home) if stored is None else None
+    settings, problems = effective_settings(home, stored or first or {}, arguments, environ)
+    return settings, problems, first
 
 
-def _new_config(home: Home) -> tuple[dict[str, Any], bool]:
-    """Make config.json, unless another program has just done that (then False)."""
+def make_config(home: Home, first: Mapping[str, Any]) -> bool:
+    """Write config.json, unless another program has just done that (then False)."""
+    with home.editing():
+        if home.config.exists():
+            return False
+        jsonfile.write(home.config, first)
+    return True
+
+
+def _first_config(home: Home) -> dict[str, Any]:
     values: dict[str, Any] = {
         "username": "onegai",
         "password": secrets.token_urlsafe(15),
@@ -136,11 +172,7 @@ def _new_config(home: Home) -> tuple[dict[str, Any], bool]:
     }
     if home.schema("config").is_file():
         values = {"$schema": home.relative(home.schema("config")), **values}
-    with home.editing():
-        if (stored := jsonfile.read(home.config)) is not None:
-            return stored, False
-        jsonfile.write(home.config, values)
-    return values, True
+    return values
 
 
 def effective_settings(

@@ -32,18 +32,21 @@ def config(key: str | None, value: str | None) -> None:
     elif value is None:
         click.echo(_text(masked(_look_up(home, key), key)))
     else:
-        value = sys.stdin.readline().rstrip("\n") if value == "-" else value
+        value = sys.stdin.readline().rstrip("\r\n") if value == "-" else value
         stored = set_key(home, key, value)
         click.echo(f"{key} = {_text(masked(stored, key))}   ({_in_effect(home, key)})")
 
 
 def _in_effect(home: Home, key: str) -> str:
     """When the change counts. A server that runs is asked, and so notices it."""
-    from onegai.settings import LATER
+    from onegai import curlrc
+    from onegai.settings import LATER, check_config, stored_config
 
     if key in LATER or re.fullmatch(r"\w+_key", key):
         return "nothing uses it yet"
     if "url" not in (home.running_server() or {}):
+        if key in ("username", "password", "host", "port"):
+            curlrc.write(home, check_config(home, stored_config(home)))
         return "from the next start on"
     try:
         with backend(home) as server:

@@ -17,19 +17,21 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import psutil
 import uvicorn
 import uvloop
 
-from onegai import jsonfile
+from onegai import curlrc, jsonfile
 from onegai.app import create_app
 from onegai.engine import Engine
 from onegai.errors import ConfigError
 from onegai.home import Home
 from onegai.process import sockets, tree
 from onegai.schema import Problem
-from onegai.settings import Settings, load_settings, remember
+from onegai.server.banner import banner
+from onegai.settings import Settings, make_config, read_settings, remember
 from onegai.stuck import leave_stuck_threads
 
 log = logging.getLogger(__name__)
@@ -45,19 +47,37 @@ def serve(home: Home, *, host: str | None, port: int | None) -> None:
     signal.signal(signal.SIGTERM, _as_ctrl_c)
     _allow_many_files()
     with home.lock():
-        arguments = {"host": host, "port": port}
-        settings, problems, made = load_settings(home, arguments)
         _log_to(home.logs / "onegai.log")
-        listener = _listen(settings)
+        arguments = {"host": host, "port": port}
+        settings, problems, listener, made = _begin(home, arguments)
         tree.become_subreaper()
         with listener:
             if host is not None:
                 remember(home, "host", host)
-            url = _url(settings, listener)
+            if port:
+                remember(home, "port", port)
+            url = curlrc.url_of(settings.host, listener.getsockname()[1])
             jsonfile.write(home.server_file, {"pid": os.getpid(), "url": url})
+            curlrc.write(home, settings)
             engine = Engine(home, settings, problems=problems, arguments=arguments)
             uvloop.run(_run(engine, settings, listener, banner(settings, url, made)))
     leave_stuck_threads()
+
+
+def _begin(
+    home: Home, arguments: dict[str, Any]
+) -> tuple[Settings, list[Problem], socket.socket, bool]:
+    """Listen, and make config.json where there is none; True: with the password in effect.
+
+    Not before: a start that fails shows no banner, and so no password.
+    """
+    while True:
+        settings, problems, first = read_settings(home, arguments)
+        listener = _listen(settings)
+        if first is None or make_config(home, first):
+            made = first is not None and first["password"] == settings.password
+            return settings, problems, listener, made
+        listener.close()
 
 
 def _allow_many_files() -> None:
@@ -140,49 +160,6 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-def banner(settings: Settings, url: str, first_start: bool) -> str:
-    """What the terminal shows at the start. The password is shown once, when it is made."""
-    lines = [
-        "",
-        f"  OneGAI is at {url}   (docs: {url}/docs)",
-        f"  User name: {settings.username}",
-    ]
-    if first_start:
-        lines.append(f"  Password:  {settings.password}   (kept in config.json; not shown again)")
-    else:
-        lines.append("  Password:  in config.json")
-    if settings.open_to_network:
-        lines.append("  Every machine that reaches this one can reach it; the password is sent")
-        lines.append("  readably over plain HTTP, so open it only to a network you trust.")
-        if (address := wsl_address()) is not None:
-            port = url.rsplit(":", 1)[1]
-            lines.append("  WSL2: for other machines, run this in an administrator PowerShell:")
-            lines.append(
-                f"    netsh interface portproxy add v4tov4 listenport={port} "
-                f"listenaddress=0.0.0.0 connectport={port} connectaddress={address}"
-            )
-    else:
-        lines.append("  Only this machine can reach it. To open it: bash run.sh --host 0.0.0.0")
-    end = "  Ctrl-C stops it, and every app it started."
-    if not settings.stop_children:
-        end = "  Ctrl-C stops it. Apps that are ready then live on (stop_children is 0)."
-    return "\n".join([*lines, end, ""])
-
-
-def wsl_address(version: Path = Path("/proc/version")) -> str | None:
-    """This machine's address inside WSL2, which changes at each Windows start; None elsewhere."""
-    try:
-        if "microsoft" not in version.read_text().lower():
-            return None
-    except OSError:
-        return None
-    for name, addresses in psutil.net_if_addrs().items():
-        for address in addresses:
-            if name.startswith("eth") and address.family == socket.AF_INET:
-                return address.address
-    return None
-
-
 def in_words(problem: Problem) -> str:
     """A problem as one line for the log."""
     place = f"{problem.file}:{problem.line}" if problem.line else problem.file
@@ -240,13 +217,6 @@ def _who(port: int) -> str:
         except psutil.Error:
             continue
     return sockets.port_holder(port)
-
-
-def _url(settings: Settings, listener: socket.socket) -> str:
-    host = settings.host.strip("[]")
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - nothing is bound
-    host = f"[{host}]" if ":" in host else host
-    return f"http://{host}:{listener.getsockname()[1]}"
 
 
 def _log_to(path: Path) -> None:

@@ -249,3 +249,65 @@ async def test_the_async_client_replaces_both(make_server: Make) -> None:
         config = await client.config_document()
         applied = await client.replace_config({**config.content, "vram_headroom": 1}, config.etag)
         assert applied.now == ["vram_headroom"]
+
+
+def curled(server: Server) -> int:
+    """The HTTP status for curl with data/curlrc."""
+    path = server.home / "data" / "curlrc"
+    assert path.stat().st_mode & 0o777 == 0o600
+    asked = ["curl", "-sS", "-K", str(path), "-o", os.devnull, "-w", "%{http_code}"]
+    shown = subprocess.run(
+        [*asked, f"{server.url}/app/list"], capture_output=True, text=True, timeout=20, check=True
+    )
+    return int(shown.stdout)
+
+
+def test_curlrc_has_what_is_in_effect(make_server: Make) -> None:
+    server = make_server()
+    path = server.home / "data" / "curlrc"
+
+    def command(*words: str, stdin: str = "") -> None:
+        subprocess.run(
+            [sys.executable, "-m", "onegai", "config", *words],
+            cwd=ROOT,
+            env={**os.environ, "ONEGAI_HOME": str(server.home)},
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+
+    server.start()
+    assert curled(server) == 200
+    assert server.url in path.read_text()
+    hint = server.request("GET", "/app/list", auth=False).detail["hint"]
+    assert "data/curlrc" in hint
+    content, etag = read(server, "/config/get_json")
+    odd = 'quo"te \\back\\slash パス'
+    assert send(server, "/config/set_json", {**content, "password": odd}, etag).status == 200
+    assert curled(server) == 200
+    command("password", "-", stdin="from the command line\r\n")
+    assert curled(server) == 200
+    command("username", "somebody")
+    assert curled(server) == 200
+    server.stop()
+    command("password", "while nothing serves")
+    assert "while nothing serves" in path.read_text()
+    path.write_text("")
+    server.environment = {"ONEGAI_PASSWORD": "given by the environment"}
+    server.start()
+    assert curled(server) == 200
+
+
+def test_a_config_that_is_a_link_stays_one(make_server: Make, tmp_path: Path) -> None:
+    server = make_server()
+    kept = tmp_path / "dotfiles.json"
+    (server.home / "config.json").rename(kept)
+    (server.home / "config.json").symlink_to(kept)
+    server.start()
+    content, etag = read(server, "/config/get_json")
+    assert send(server, "/config/set_json", {**content, "vram_headroom": 1}, etag).status == 200
+    assert (server.home / "config.json").is_symlink()
+    assert json.loads(kept.read_text())["vram_headroom"] == 1
+    assert read(server, "/config/get_json")[0]["vram_headroom"] == 1

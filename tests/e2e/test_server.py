@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from harness import PASSWORD, Server, fake, until
+from harness import PASSWORD, Server, fake, free_port, until
 
 Make = Callable[..., Server]
 
@@ -55,6 +55,18 @@ def test_first_start_makes_a_config_and_shows_the_password_once(make_server: Mak
     server.start()
     assert config["password"] not in server.output.read_text()
     assert config["password"] not in server.log()
+
+
+def test_first_start_that_works_shows_the_password(make_server: Make) -> None:
+    server = make_server()
+    (server.home / "config.json").unlink()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        status, output = end(server, "--port", str(taken.getsockname()[1]))
+    assert (status, "is taken by" in output) == (2, True)
+    assert not (server.home / "config.json").exists()
+    server.start()
+    password = json.loads((server.home / "config.json").read_text())["password"]
+    assert password in server.output.read_text()
 
 
 def test_file_of_the_original_project_loads(make_server: Make) -> None:
@@ -141,6 +153,20 @@ def test_host_is_remembered_and_the_banner_says_who_can_reach_it(make_server: Ma
     assert config == {"username": "onegai", "password": PASSWORD, "host": "0.0.0.0"}
     server.start()
     assert "Every machine" in server.output.read_text()
+
+
+def test_port_is_remembered_once_it_works(make_server: Make) -> None:
+    server = make_server()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        end(server, "--port", str(taken.getsockname()[1]))
+    assert "port" not in json.loads((server.home / "config.json").read_text())
+    port = free_port()
+    server.start("--port", str(port))
+    assert server.port == port
+    server.stop()
+    assert json.loads((server.home / "config.json").read_text())["port"] == port
+    server.start()  # on any free one, with --port 0
+    assert json.loads((server.home / "config.json").read_text())["port"] == port
 
 
 def test_host_that_cannot_be_listened_on_is_not_remembered(make_server: Make) -> None:

@@ -80,14 +80,13 @@ def test_none() -> None:
     assert refusal(head(authorization="Digest x"), SETTINGS) == reason
 
 
-@pytest.mark.parametrize("password", ["パスワード", "naïve café", "🎤🎤🎤", "a:b:c", "with:colon "])
+@pytest.mark.parametrize("password", ["パスワード", "naïve café", "voilà", "🎤🎤🎤", "a:b:c"])
 def test_any_password(password: str) -> None:
     settings = Settings(username="ユーザー", password=password)
     assert refusal(head(authorization=basic(f"ユーザー:{password}")), settings) is None
     assert refusal(head(authorization=basic(f"ユーザー:{password}x")), settings) is not None
-    if password == password.strip():
-        assert refusal(head(authorization=f"Bearer {password}"), settings) is None
-        assert refusal(head(x_api_key=password), settings) is None
+    assert refusal(head(authorization=f"Bearer {password}"), settings) is None
+    assert refusal(head(x_api_key=password), settings) is None
 
 
 def test_only_health_is_open() -> None:

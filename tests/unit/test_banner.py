@@ -10,10 +10,13 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
+from onegai.curlrc import url_of
 from onegai.errors import ConfigError
 from onegai.schema import Problem
+from onegai.server import banner as banners
 from onegai.server import serve
-from onegai.server.serve import banner, in_words, wsl_address
+from onegai.server.banner import banner, lan_addresses, wsl_address
+from onegai.server.serve import in_words
 from onegai.settings import Settings
 
 LOCAL = Settings(password="correct horse battery")
@@ -46,7 +49,7 @@ def test_password_is_shown_once() -> None:
 
 
 def test_banner_says_who_can_reach_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serve, "wsl_address", lambda: None)
+    monkeypatch.setattr(banners, "wsl_address", lambda: None)
     local = banner(LOCAL, "http://127.0.0.1:5", first_start=False)
     assert "http://127.0.0.1:5/docs" in local
     assert "Only this machine" in local
@@ -64,7 +67,7 @@ def test_banner_says_what_becomes_of_the_apps() -> None:
 
 
 def test_banner_on_wsl2(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serve, "wsl_address", lambda: "172.30.1.2")
+    monkeypatch.setattr(banners, "wsl_address", lambda: "172.30.1.2")
     opened = banner(OPEN, "http://127.0.0.1:5", first_start=False)
     assert (
         "netsh interface portproxy add v4tov4 listenport=5 listenaddress=0.0.0.0 "
@@ -75,6 +78,20 @@ def test_banner_on_wsl2(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_wsl_address(wsl: Path) -> None:
     assert wsl_address(wsl) == "172.30.1.2"
+
+
+def test_banner_shows_where_other_machines_find_it(
+    wsl: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert lan_addresses() == ["172.30.1.2"]
+    monkeypatch.setattr(banners, "wsl_address", lambda: None)
+    url, shown = "http://127.0.0.1:5", "http://172.30.1.2:5"
+    assert shown in banner(OPEN, url, first_start=False)
+    for host in ("127.0.0.1", "192.168.1.5"):  # only this machine; one address, which url says
+        settings = OPEN.model_copy(update={"host": host})
+        assert shown not in banner(settings, url, first_start=False)
+    monkeypatch.setattr(banners, "wsl_address", lambda: "172.30.1.2")  # Windows has another
+    assert shown not in banner(OPEN, url, first_start=False)
 
 
 def test_no_wsl_no_address(wsl: Path, tmp_path: Path) -> None:
@@ -110,7 +127,7 @@ def listening(host: str) -> Iterator[tuple[str, socket.socket]]:
     if ":" in host and not has_ipv6():
         pytest.skip("this machine has no IPv6 loopback")
     with serve._listen(settings) as listener:
-        yield serve._url(settings, listener), listener
+        yield url_of(host, listener.getsockname()[1]), listener
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def test_nothing_is_read_again_without_a_change(home: Home) -> None:
     assert not found.refresh()
     assert found.catalog is catalog
     jsonfile.write(home.services_local, {"b": INLINE})
-    assert found.refresh()
+    assert found.refresh() == ["services.local.json"]
     assert list(found.catalog.specs) == ["a", "b"]
     assert not found.refresh()
 

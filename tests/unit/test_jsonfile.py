@@ -22,6 +22,18 @@ def test_reads_what_it_wrote(tmp_path: Path) -> None:
     assert "こんにちは" in path.read_text("utf-8")
 
 
+def test_a_link_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "dotfiles").mkdir()
+    (tmp_path / "home").mkdir()
+    link, file = tmp_path / "home" / "a.json", tmp_path / "dotfiles" / "b.json"
+    link.symlink_to("../dotfiles/b.json")
+    for value in ({"made": 1}, {"changed": 2}):
+        jsonfile.write(link, value)
+        assert link.is_symlink()
+        assert jsonfile.read(file) == value
+    assert [path.name for path in tmp_path.glob("*/.*")] == []
+
+
 def test_byte_order_mark_is_allowed(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_bytes(b'\xef\xbb\xbf{"a": 1}')

@@ -35,6 +35,19 @@ def test_first_start_makes_a_private_file_with_a_password(home: Home) -> None:
     assert (settings.host, settings.port) == ("127.0.0.1", 58080)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "environ"),
+    [({"port": -1}, {}), ({"host": "0.0.0.0"}, {"ONEGAI_PASSWORD": "short"})],
+)
+def test_first_start_that_fails_makes_no_file(
+    home: Home, arguments: dict[str, Any], environ: dict[str, str]
+) -> None:
+    """Else its password would never be shown."""
+    with pytest.raises(ConfigError):
+        load_settings(home, arguments, environ)
+    assert not home.config.exists()
+
+
 def test_second_start_keeps_the_password_and_two_homes_differ(home: Home, tmp_path: Path) -> None:
     first, _, _ = load_settings(home, {}, {})
     again, _, made = load_settings(home, {}, {})
@@ -98,6 +111,10 @@ def test_unknown_keys_are_listed_and_contract_keys_are_not(home: Home) -> None:
         ({"username": ""}, "username"),
         ({"max_json": 0}, "max_json"),
         ({"vram_headroom": -1}, "vram_headroom"),
+        ({"password": f"{LONG} "}, "password"),
+        ({"password": f" {LONG}"}, "password"),
+        ({"password": f"{LONG}\n"}, "password"),
+        ({"username": "two\nlines"}, "username"),
         ({"vram_headroom": float("inf")}, "vram_headroom"),
         ({"vram_headroom": 1e308}, "vram_headroom"),
         ({"file_roots": ["~nobody-is-called-so/x"]}, "file_roots"),
