@@ -28,12 +28,22 @@ shell_files() {
         find . \( -path ./venv -o -path ./apps -o -path ./data \) -prune -o \( -name '*.sh' -o -path ./.ci/run \) -print0
 }
 
+# The tests of / and /docs want a browser. Without root they are skipped where there is none.
+have_chromium() {
+    command -v chromium >/dev/null && return
+    if ((EUID != 0)) || ! command -v apt-get >/dev/null; then return; fi
+    echo "Installing chromium for the tests in a browser"
+    apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends chromium ||
+        echo "No chromium: the tests in a browser are skipped."
+} >&2
+
 check_shell() {
     local -a files
     mapfile -d '' -t files < <(shell_files)
     shellcheck -x -- "${files[@]}"
 }
 
+have_chromium
 step "ruff format" ruff format --check .
 step "ruff check" ruff check .
 step "mypy" mypy

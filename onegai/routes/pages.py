@@ -5,18 +5,20 @@ from __future__ import annotations
 from importlib.resources import files
 
 from fastapi import APIRouter, FastAPI, Response
-from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import HTMLResponse
 
 from onegai.engine import Engine
 from onegai.routes.envelope import envelope
 from onegai.routes.openapi import describe
 
-_OPENAPI = "/openapi.json"
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".html": "text/html; charset=utf-8"}
 _NO_FRAME = "frame-ancestors 'none'"
 """Another site's page must not lay ours, invisibly, under the visitor's clicks."""
 _CONSOLE_POLICY = f"default-src 'self'; img-src data:; {_NO_FRAME}"
+_DOCS_POLICY = (
+    "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+    f"media-src blob:; {_NO_FRAME}"
+)
+"""What a blob holds (an app's answer) runs no scripts, wherever it is opened."""
 
 
 def router(app: FastAPI, engine: Engine, *, docs: bool) -> APIRouter:
@@ -27,54 +29,34 @@ def router(app: FastAPI, engine: Engine, *, docs: bool) -> APIRouter:
     async def health() -> Response:
         return envelope("alive")
 
-    @routes.api_route("/", methods=["GET", "HEAD"])
-    async def console() -> Response:
-        page = _asset("onegai", "console/index.html")
-        page.headers["Content-Security-Policy"] = _CONSOLE_POLICY
-        return page
+    def asset(path: str, name: str, package: str = "onegai", policy: str = "") -> None:
+        async def sent() -> Response:
+            return _asset(package, name, policy)
 
-    @routes.get("/console/console.js")
-    async def console_script() -> Response:
-        return _asset("onegai", "console/console.js")
+        routes.add_api_route(path, sent, methods=["GET", "HEAD"])
 
-    @routes.get("/console/console.css")
-    async def console_style() -> Response:
-        return _asset("onegai", "console/console.css")
-
+    asset("/", "console/index.html", policy=_CONSOLE_POLICY)
+    asset("/console/console.js", "console/console.js")
+    asset("/console/console.css", "console/console.css")
     if docs:
 
-        @routes.get(_OPENAPI)
+        @routes.get("/openapi.json")
         async def openapi() -> dict[str, object]:
             return describe(app, engine)
 
-        @routes.get("/docs")
-        async def swagger() -> HTMLResponse:
-            page = get_swagger_ui_html(
-                openapi_url=_OPENAPI,
-                title="OneGAI",
-                swagger_js_url="/docs/swagger-ui.js",
-                swagger_css_url="/docs/swagger-ui.css",
-                swagger_favicon_url="data:,",
-            )
-            # With the origin: the page's own address may have user and password in it, and a
-            # browser fetches no such address.
-            shown = bytes(page.body).decode()
-            shown = shown.replace(f"'{_OPENAPI}'", f"location.origin + '{_OPENAPI}'")
-            return HTMLResponse(shown, headers={"Content-Security-Policy": _NO_FRAME})
-
-        @routes.get("/docs/swagger-ui.js")
-        async def swagger_script() -> Response:
-            return _asset("fastapi_swagger", "resources/swagger-ui-bundle.js")
-
-        @routes.get("/docs/swagger-ui.css")
-        async def swagger_style() -> Response:
-            return _asset("fastapi_swagger", "resources/swagger-ui.css")
+        asset("/docs", "console/docs.html", policy=_DOCS_POLICY)
+        asset("/docs/docs.js", "console/docs.js")
+        asset("/docs/swagger-ui.js", "resources/swagger-ui-bundle.js", "fastapi_swagger")
+        asset("/docs/swagger-ui.css", "resources/swagger-ui.css", "fastapi_swagger")
 
     return routes
 
 
-def _asset(package: str, name: str) -> Response:
-    """A file that a package carries."""
+def _asset(package: str, name: str, policy: str) -> Response:
+    """A file that a package carries; ``policy`` is its Content-Security-Policy."""
     content = files(package).joinpath(name).read_bytes()
     kind = _TYPES[name[name.rindex(".") :]]
-    return Response(content, media_type=kind, headers={"Cache-Control": "no-cache"})
+    headers = {"Cache-Control": "no-cache"}
+    if policy:
+        headers["Content-Security-Policy"] = policy
+    return Response(content, media_type=kind, headers=headers)

@@ -316,10 +316,7 @@ def test_functions_are_in_the_openapi_document(server: Server) -> None:
     assert operation["summary"] == "Repeat a text."
     assert operation["requestBody"]["content"]["application/json"]["schema"]["required"] == ["text"]
     page = server.get("/docs").body.decode()
-    # A page whose address has user and password in it can fetch no relative one.
-    assert "url: location.origin + '/openapi.json'" in page
-    assert "//" not in page.replace("http://www.w3.org", "").split("<script>")[0]
-    assert server.get("/docs/swagger-ui.js").body.count(b"\n") >= 0
+    assert "//" not in page, "everything is served from here"
     assert len(server.get("/docs/swagger-ui.js").body) > 1_000_000
 
 
