@@ -124,7 +124,6 @@ class Calls:
     ) -> Outcome:
         """``call``, from its place on. ``report`` is told what it waits for."""
         spec, context, place = placed.spec, placed.context, placed.place
-        problem = self._plugins.problem(spec.app)
 
         def keep(file: File) -> dict[str, Any]:
             return self._files.entry(file, files)
@@ -142,8 +141,7 @@ class Calls:
                     if spec.has_service and not (context.offered or context.pinned):
                         with place.waiting():
                             await self._lease_for(context, report)
-                    outcome = await self._run(function, arguments, context, held, keep)
-                    return outcome if problem is None else outcome.despite(problem)
+                    return await self._run(function, arguments, context, held, keep)
             except TimeoutError:
                 raise CallTimeout(app=spec.app, seconds=spec.call_timeout) from None
 
@@ -254,11 +252,11 @@ class Calls:
 
     def can_unload(self, app: str) -> bool:
         """Has the app's func file an ``unload``?"""
-        return "unload" in self._plugins.last(app).functions
+        return "unload" in self._plugins[app].functions
 
     async def _hook(self, name: str, spec: AppSpec, url: str) -> None:
         """Run a function against the service without a lease, in the time that a start may take."""
-        function = (await self._plugins.refresh(spec.app)).functions.get(name)
+        function = self._plugins[spec.app].functions.get(name)
         if function is None:
             return
         seconds = spec.start_timeout * CAP_FACTOR

@@ -26,7 +26,7 @@ from pydantic import (
     model_validator,
 )
 
-from onegai import jsonfile
+from onegai import jsonfile, patterns
 from onegai.errors import BrokenEntry, Inactive, UnknownApp
 from onegai.home import Home
 from onegai.schema import MOST_GB, Problem, Switch
@@ -94,7 +94,9 @@ class Ready(BaseModel):
         default=None, pattern=r"^/", description="path that answers with a status below 500"
     )
     tcp: Switch | None = Field(default=None, description="true: when the port listens")
-    log: str | None = Field(default=None, description="regular expression of a line of its log")
+    log: str | None = Field(
+        default=None, max_length=1000, description="regular expression of a line of its log"
+    )
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Ready:
@@ -102,9 +104,9 @@ class Ready(BaseModel):
             raise ValueError('give exactly one of "http", "tcp": true, "log"')
         if self.log is not None:
             try:
-                re.compile(self.log)
-            except (re.error, OverflowError, RecursionError) as error:
-                raise ValueError(f"log is no regular expression: {error}") from None
+                patterns.check(self.log)
+            except ValueError as error:
+                raise ValueError(f"log is {error}") from None
         return self
 
 

@@ -142,7 +142,7 @@ class Installer:
         home, app = self._home, spec.app
         home.apps.mkdir(exist_ok=True)
         log = LogFile(home.install_log(app))
-        log.path.unlink(missing_ok=True)
+        log.clear()
         tag = tree.Tag(app, home.root, role="install")
         environment = {
             **inherited_environment(),
@@ -153,14 +153,14 @@ class Installer:
             **extra,
         }
         begun = time.monotonic()
-        child = await Child.spawn(
-            ["bash", f"../install/{app}.sh"], home.apps, environment, log, tag
-        )
-        try:
-            async for line in log.follow(_FROM_THE_START, until=child.ended):
-                report(line)
-        finally:
-            await child.stop(STOP_TIMEOUT)
+        script = ["bash", f"../install/{app}.sh"]
+        with log.kept_small():
+            child = await Child.spawn(script, home.apps, environment, log, tag)
+            try:
+                async for line in log.follow(_FROM_THE_START, until=child.ended):
+                    report(line)
+            finally:
+                await child.stop(STOP_TIMEOUT)
         if child.exit_status == LOCKED:
             raise Installing(app=app)
         if child.exit_status != 0:

@@ -6,7 +6,6 @@ import re
 from collections.abc import Awaitable, Callable, Collection, Coroutine
 from contextlib import ExitStack
 from typing import Any, get_args
-from urllib.parse import quote
 
 from fastapi import Request, Response
 from pydantic import TypeAdapter, ValidationError
@@ -24,7 +23,6 @@ from onegai.routes.forms import as_arguments, decoded, read_parts
 from onegai.routes.jobs import with_links
 from onegai.routes.leaving import unless_left
 from onegai.schema import FileForm
-from onegai.wire import PROBLEM
 
 
 def routes(engine: Engine, *, max_text: int) -> tuple[Route, Route]:
@@ -58,16 +56,12 @@ def routes(engine: Engine, *, max_text: int) -> tuple[Route, Route]:
     async def answered(calling: Coroutine[Any, Any, Outcome]) -> Response:
         outcome = await calling
         if outcome.envelope:
-            answer = encoded_envelope(outcome.body.content, outcome.detail_json)
-        else:
-            answer = Response(outcome.body.content, media_type=outcome.body.media_type)
-        if outcome.problem is not None:
-            answer.headers[PROBLEM] = quote(outcome.problem.in_words(), safe=" /:(),'")
-        return answer
+            return encoded_envelope(outcome.body.content, outcome.detail_json)
+        return Response(outcome.body.content, media_type=outcome.body.media_type)
 
     async def describe(request: Request) -> Response:
         app, function = request.path_params["app"], request.path_params["function"]
-        found = await engine.described(app, function)
+        found = engine.described(app, function)
         schema = found.schema()
         return envelope({"name": function, "about": found.doc, "schema": schema})
 
@@ -75,7 +69,7 @@ def routes(engine: Engine, *, max_text: int) -> tuple[Route, Route]:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "multipart/form-data":
             return parse_object(await request.body())
-        schema = (await engine.function(app, function)).schema()
+        schema = engine.function(app, function).schema()
         parts = await read_parts(request, workspace, max_text)
         return as_arguments(parts, schema)
 

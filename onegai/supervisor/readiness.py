@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 import aiohttp
 
-from onegai import wire
+from onegai import patterns, wire
 from onegai.catalog import AppSpec
 from onegai.errors import NeverReady, PortTaken, Unreachable
 from onegai.masking import masked
 from onegai.process import sockets
 from onegai.process.child import Child
-from onegai.process.logfile import LogFile
+from onegai.process.logfile import LogFile, Reader
 
 log = logging.getLogger(__name__)
 
@@ -45,13 +44,13 @@ class Patience:
         self.log = log
         self._clock = clock
         self._started = self._grew = clock()
-        self._size = log.size
+        self._end = log.end
 
     def used_up(self) -> str | None:
         """Why the waiting is over; None while it is not."""
-        now, size, seconds = self._clock(), self.log.size, self._seconds()
-        if size != self._size:
-            self._size, self._grew = size, now
+        now, end, seconds = self._clock(), self.log.end, self._seconds()
+        if end != self._end:
+            self._end, self._grew = end, now
         if now - self._started > CAP_FACTOR * seconds:
             return f"{CAP_FACTOR * seconds:g} s in all"
         if now - self._grew > seconds:
@@ -94,35 +93,35 @@ async def wait_until_ready(
     entry: Callable[[], AppSpec],
     child: Child,
     log: LogFile,
-    offset: int | None,
+    since: int | None,
     session: aiohttp.ClientSession,
 ) -> None:
     """Return once the child's own listener answers as ``ready`` asks in its entry, as that is now.
 
-    ``offset`` is the log's size before the start; None: it has been ready before, and need not say
-    so in its log once more. Raises NeverReady or PortTaken; the child's end
+    ``since`` is where the log ended before the start; None: it has been ready before, and need not
+    say so in its log once more. Raises NeverReady or PortTaken; the child's end
     is watched by the caller. The port is tried every 10 ms, HTTP at once and then ever slower
     (20 → 250 ms), so that a quick app is noticed quickly and a slow one costs nothing.
     """
     patience = Patience(lambda: entry().start_timeout, log)
     await _listening(entry(), child, patience)
+    announcement = Announcement(log, since or 0)
     pause = HTTP_FIRST
     while True:
         spec = entry()
-        if spec.ready.tcp or (offset is None and spec.ready.log is not None):
+        if spec.ready.tcp or (since is None and spec.ready.log is not None):
             return
-        answer = (
-            _logged(spec.ready.log, log, offset)
-            if spec.ready.log is not None and offset is not None
-            else await _http_answer(spec, session)
-        )
+        if spec.ready.log is None:
+            answer = await _http_answer(spec, session)
+        else:
+            answer = await asyncio.to_thread(announcement.missing, spec)
         if answer is None:
             return
         if (over := patience.used_up()) is not None:
             raise NeverReady(
                 app=spec.app,
                 reason=f"it listens, but {answer} ({over})",
-                detail={"log": log.tail(20, offset or 0)},
+                detail={"log": log.tail(20, since)},
             )
         await asyncio.sleep(pause)
         pause = min(pause * 1.5, HTTP_LAST)
@@ -218,7 +217,29 @@ async def _http_answer(spec: AppSpec, session: aiohttp.ClientSession) -> str | N
         return f"GET {path} fails ({type(error).__name__})"
 
 
-def _logged(pattern: str, log: LogFile, offset: int) -> str | None:
-    if re.search(pattern, log.read_from(offset), re.MULTILINE):
-        return None
-    return f"no line of its log matches {pattern!r}"
+class Announcement:
+    """Looks through a log for the line by which an app says that it is ready."""
+
+    def __init__(self, log: LogFile, since: int) -> None:
+        self._log = log
+        self._since = since
+        self._pattern = ""
+        self._reader = Reader(log, since)
+
+    def missing(self, spec: AppSpec) -> str | None:
+        """None: it is there. Else that it is not, in words. For a thread. Raises NeverReady."""
+        pattern = spec.ready.log or ""
+        if pattern != self._pattern:
+            self._pattern, self._reader = pattern, Reader(self._log, self._since)
+        try:
+            if patterns.found(pattern, self._new_lines()):
+                return None
+        except patterns.TooSlow:
+            reason = f"ready.log, {pattern!r}, takes too long to match: write a simpler one"
+            raise NeverReady(app=spec.app, reason=reason) from None
+        return f"no line of its log matches {pattern!r}"
+
+    def _new_lines(self) -> Iterator[str]:
+        yield from self._reader.lines(self._log.end)
+        if self._reader.rest:
+            yield self._reader.rest

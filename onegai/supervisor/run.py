@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import aiohttp
 
@@ -40,7 +40,8 @@ class Run:
         self._home = home
         self._entry = spec
         self._log = log_file
-        self._log_start = log_file.size
+        self._log_start = log_file.end
+        self._small = ExitStack()
         self._http = http
         self._child: Child | None = None
         self._spawning: asyncio.Future[Child] | None = None
@@ -75,6 +76,7 @@ class Run:
 
     def take(self, left: Left) -> None:
         """Go on with what an earlier OneGAI has left, or (without a note) only ``end`` it."""
+        self._small.enter_context(self._log.kept_small())
         tag = tree.Tag(self._spec.app, self._home.root)
         try:
             self._child = Child.adopted(left.note.pid if left.note else None, tag)
@@ -99,6 +101,7 @@ class Run:
             chosen = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": str(gpu)}
             environment |= {key: value for key, value in chosen.items() if key not in spec.env}
         tag = tree.Tag(spec.app, self._home.root)
+        self._small.enter_context(self._log.kept_small())
         self._spawning = asyncio.ensure_future(
             Child.spawn(arguments, folder, environment, self._log, tag)
         )
@@ -139,6 +142,7 @@ class Run:
             log.info("%s: lives on, pid %s", self._spec.app, self.pid)
             self._child.leave()
             self._child = self._spawning = None
+            self._small.close()
 
     async def watched(self, work: Awaitable[None]) -> None:
         """Await work on a starting process; its end is noticed at once and is a failed start."""
@@ -156,7 +160,7 @@ class Run:
             raise ExitedEarly(app=self._spec.app, how=child.how_it_ended, detail={"log": lines})
 
     async def ended(self) -> None:
-        """Wait for its end, meanwhile watching what it listens on and how large its log is."""
+        """Wait for its end, meanwhile watching what it listens on."""
         if self._child is None:
             await asyncio.Event().wait()
             return
@@ -204,14 +208,13 @@ class Run:
             self.unnote()
             await self._child.stop(self._spec.stop_timeout)
             log.info("%s: stopped (%s)", self._spec.app, self._child.how_it_ended)
+        self._small.close()
         pids = self.seen
         self._child = None
         return pids
 
     def _look_after(self, child: Child) -> None:
         """Some milliseconds, once a minute."""
-        if self._log.is_large:
-            self._log.rotate()
         child.reap()
         found = sockets.listeners(child.pids())
         self.problems = [

@@ -20,8 +20,6 @@ import psutil
 import pytest
 from harness import FAKES, Server, alive, fake, strays, until, with_handles
 
-from onegai.process.logfile import ROTATE_AT
-
 Make = Callable[..., Server]
 
 
@@ -323,18 +321,6 @@ def test_stop_all_ends_the_waiting_for_a_restart(make_server: Make) -> None:
     until(lambda: server.service("b")["pid"] not in (None, first))
     assert server.service("a")["state"] == "failed"
     assert server.log().count("a: started") == 1
-
-
-def test_a_log_that_cannot_be_rotated_stops_nothing(make_server: Make) -> None:
-    server = make_server({"a": fake("ready")}).start()
-    log = server.write("data/logs/a.log", "")
-    os.truncate(log, ROTATE_AT + 1)
-    server.write("data/logs/a.log.1/in_the_way", "")
-    pid = server.post("/service/start", {"app": "a"}).result["pid"]
-    # At its start, and while it is watched.
-    until(lambda: server.log().count("a.log is large and cannot be rotated") == 2)
-    assert server.service("a")["pid"] == pid
-    assert server.service("a")["state"] == "ready"
 
 
 def test_restart_and_stop_are_idempotent(make_server: Make) -> None:

@@ -191,6 +191,7 @@ def test_what_is_wrong_already_and_not_touched_does_not_block(home: Home) -> Non
         ({"cors_origins": ["http://evil"]}, "cors_origins"),
         ({"apps": {"fn": {"exec": "sh -c x"}}}, "apps.fn.exec"),
         ({"apps": {"fn": {"env": {"LD_PRELOAD": "x"}}}}, "apps.fn.env"),
+        ({"apps": {"fn": {"ready": {"log": "(a+)+b"}}}}, "apps.fn.ready"),
     ],
 )
 def test_read_only_keys_of_config(home: Home, change: dict[str, Any], key: str) -> None:

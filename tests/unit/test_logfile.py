@@ -5,13 +5,15 @@ import os
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from onegai.escapes import clean
 from onegai.process import logfile
-from onegai.process.logfile import LogFile, clean
+from onegai.process.logfile import LINE, LogFile, Reader
 
 
 @pytest.fixture
@@ -28,7 +30,7 @@ def write(log: LogFile) -> Iterator[Callable[[bytes], object]]:
 
 
 def test_no_file_is_an_empty_log(log: LogFile) -> None:
-    assert (log.size, log.tail(10), log.read_from(0)) == (0, [], "")
+    assert (log.end, log.tail(10), log.read(0, 10)) == (0, [], (0, b""))
 
 
 def test_file_is_private_and_appended_to(log: LogFile) -> None:
@@ -51,7 +53,7 @@ def test_tail(log: LogFile, write: Callable[[bytes], object]) -> None:
 
 def test_tail_after_an_offset(log: LogFile, write: Callable[[bytes], object]) -> None:
     write(b"old\n")
-    offset = log.size
+    offset = log.end
     assert log.tail(10, offset) == []
     write(b"new\n")
     assert log.tail(10, offset) == ["new"]
@@ -62,7 +64,13 @@ def test_tail_after_an_offset(log: LogFile, write: Callable[[bytes], object]) ->
 def test_tail_of_a_large_file_reads_its_end(log: LogFile, write: Callable[[bytes], object]) -> None:
     write(b"x" * (5 << 20) + "\nあ\n".encode())
     assert log.tail(1) == ["あ"]
-    assert len(log.read_from(0)) < 1 << 20
+    assert sum(map(len, log.tail(1000))) <= 256 << 10
+
+
+def rotate(log: LogFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as small:
+        small.setattr(logfile, "ROTATE_AT", 0)
+        log.rotate()
 
 
 def test_rotation_does_not_disturb_the_writer(
@@ -70,16 +78,17 @@ def test_rotation_does_not_disturb_the_writer(
 ) -> None:
     """A real child goes on writing through its own descriptor while its log is rotated."""
     monkeypatch.setattr(logfile, "ROTATE_AT", 50_000)
+    monkeypatch.setattr(logfile, "KEPT", 40_000)
     script = "import sys\nfor n in range(20000): print('line', n, flush=n % 50 == 0)"
     output = log.open_for_child()
     child = subprocess.Popen([sys.executable, "-c", script], stdout=output)
     largest = 0
     while child.poll() is None:
         log.rotate()
-        largest = max(largest, log.size)
+        largest = max(largest, log.path.stat().st_size)
     assert child.returncode == 0
-    old = log.path.with_name("a.log.1")
-    assert old.stat().st_size > 50_000
+    assert 40_000 <= log.old.stat().st_size <= 80_000
+    assert stat.S_IMODE(log.old.stat().st_mode) == 0o600
     # A rotation may have come after the child's last line.
     os.write(output, b"last\n")
     os.close(output)
@@ -93,7 +102,72 @@ def test_small_file_is_not_rotated(log: LogFile, write: Callable[[bytes], object
     write(b"line\n")
     log.rotate()
     assert log.tail(1) == ["line"]
-    assert not log.path.with_name("a.log.1").exists()
+    assert not log.old.exists()
+
+
+def test_what_was_moved_is_still_the_log(
+    log: LogFile, write: Callable[[bytes], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(b"of an earlier run\n")
+    since = log.end
+    write(b"one\ntwo\n")
+    rotate(log, monkeypatch)
+    assert log.path.read_bytes() == b""
+    assert log.end == since + len("one\ntwo\n")
+    write(b"three\n")
+    assert log.tail(10, since) == ["one", "two", "three"]
+    assert log.tail(10) == LogFile(log.path).tail(10) == [
+        "of an earlier run", "one", "two", "three",
+    ]  # fmt: skip
+    rotate(log, monkeypatch)
+    # The first of the two is gone.
+    assert log.tail(10, since) == ["three"]
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_file_that_cannot_be_copied_is_truncated_all_the_same(
+    log: LogFile, write: Callable[[bytes], object], monkeypatch: pytest.MonkeyPatch, moved: bool
+) -> None:
+    in_the_way = log.old if moved else log.path.with_name("a.log.part")
+    in_the_way.mkdir()
+    write(b"line\n")
+    with pytest.raises(OSError, match="directory"):
+        rotate(log, monkeypatch)
+    assert log.path.stat().st_size == 0
+    write(b"more\n")
+    assert log.tail(10) == ["more"]
+
+
+async def test_a_flood_takes_up_little_disk_and_no_time_of_the_loop(log: LogFile) -> None:
+    """500 MB/s for 0.8 s."""
+    megabytes = 400
+    script = f"import os, time\nline = b'x' * 99 + b'\\n'\nfor _ in range({megabytes}):"
+    script += " os.write(1, line * 10486); time.sleep(0.002)"
+    output = log.open_for_child()
+    largest, slowest = 0, 0.0
+    seen: list[str] = []
+
+    async def follow() -> None:
+        async for line in log.follow(0):
+            seen.append(line)
+
+    with log.kept_small():
+        child = await asyncio.to_thread(
+            subprocess.Popen, [sys.executable, "-c", script], stdout=output
+        )
+        os.close(output)
+        following = asyncio.create_task(follow())
+        while child.poll() is None:
+            begun = time.monotonic()
+            await asyncio.sleep(0.001)
+            slowest = max(slowest, time.monotonic() - begun)
+            used = sum(path.stat().st_blocks for path in (log.path, log.old) if path.exists())
+            largest = max(largest, used * 512)
+        following.cancel()
+    assert log.end > 0.9 * megabytes * (1 << 20)
+    assert largest < 200 << 20
+    assert slowest < 0.5
+    assert any("bytes of this log are left out here" in line for line in seen)
 
 
 @pytest.mark.parametrize(
@@ -168,14 +242,20 @@ async def test_follow_ends_with_all_that_was_written(
 async def test_follow_goes_on_after_a_rotation(
     log: LogFile, write: Callable[[bytes], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logfile, "ROTATE_AT", 100)
-    write(b"x" * 200 + b"\n")
+    write(b"before\n")
     lines = log.follow(1)
     await take(lines, 1)
-    log.rotate()
-    assert log.size == 0
+    write(b"moved before it was read\n")
+    rotate(log, monkeypatch)
     write(b"after\n")
-    assert await take(lines, 1) == ["after"]
+    assert await take(lines, 2) == ["moved before it was read", "after"]
+    for name in (b"a", b"b"):
+        write(name * 50 + b"\n")
+        rotate(log, monkeypatch)
+    assert await take(lines, 2) == ["[51 bytes of this log are left out here]", "b" * 50]
+    os.truncate(log.path, 0)  # by somebody else
+    write(b"anew\n")
+    assert await take(lines, 1) == ["anew"]
 
 
 async def test_follow_waits_for_a_file_that_is_not_there_yet(log: LogFile) -> None:
@@ -186,3 +266,58 @@ async def test_follow_waits_for_a_file_that_is_not_there_yet(log: LogFile) -> No
     os.write(descriptor, b"hello\n")
     os.close(descriptor)
     assert await following == ["hello"]
+
+
+def read(log: LogFile) -> tuple[list[str], str]:
+    reader = Reader(log, 0)
+    return list(reader.lines(log.end)), reader.rest
+
+
+def test_a_line_longer_than_the_limit_comes_in_parts(
+    log: LogFile, write: Callable[[bytes], object]
+) -> None:
+    text = "あいう" * 50_000
+    write(f"{text}\n{text}".encode())
+    lines, rest = read(log)
+    assert max(map(len, lines)) == LINE
+    assert "".join([*lines, rest]) == text * 2
+
+
+def test_carriage_returns_alone_end_lines_in_one_pass(
+    log: LogFile, write: Callable[[bytes], object]
+) -> None:
+    write(b"".join(b"\r%d %%" % number for number in range(400_000)))
+    begun = time.process_time()
+    lines, rest = read(log)
+    # Of each piece the last one, and what has no end yet.
+    assert len(lines) < 100
+    assert lines[-1].endswith(" %")
+    assert rest == "399999 %"
+    assert time.process_time() - begun < 1
+
+
+@pytest.mark.parametrize(
+    "sign", ["\r", "\n", "\x1b", "\x1b]", "\x1b[", "\x1b[0 ", "\x1b(", "\x07", "x"]
+)
+def test_no_text_takes_longer_than_its_length(sign: str) -> None:
+    def seconds(text: str) -> float:
+        begun = time.process_time()
+        clean(text)
+        return time.process_time() - begun
+
+    times = 1 << 17
+    assert seconds(sign + " " * times) < 0.5
+    assert seconds(sign * times) < 0.5
+
+
+async def test_a_bar_is_followed_while_it_is_rewritten(
+    log: LogFile, write: Callable[[bytes], object]
+) -> None:
+    lines = log.follow(0)
+    following = asyncio.create_task(anext(lines))
+    await asyncio.sleep(0)
+    write(b" 10%\r 20%\r 30%\r")
+    async with asyncio.timeout(10):
+        assert await following == " 20%"
+    write(b"\ndone\r\n")
+    assert await take(lines, 2) == [" 30%", "done"]

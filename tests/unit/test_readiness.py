@@ -1,4 +1,4 @@
-"""How long a start may take, and what a taken port says."""
+"""How long a start may take, what a log announces, and what a taken port says."""
 
 import asyncio
 import logging
@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from onegai.catalog import AppSpec
-from onegai.errors import PortTaken
+from onegai.errors import NeverReady, PortTaken
 from onegai.process import sockets
 from onegai.process.logfile import LogFile
-from onegai.supervisor.readiness import Patience, wait_for_port
+from onegai.supervisor.readiness import Announcement, Patience, wait_for_port
 
 
 class Clock:
@@ -87,6 +87,33 @@ def test_a_rotated_log_counts_as_news(log: LogFile) -> None:
     assert patience.used_up() is None
     clock.now += 9
     assert patience.used_up() is None
+
+
+def announcing(pattern: str) -> AppSpec:
+    return AppSpec.model_validate(
+        {"app": "a", "type": "webapi", "port": 1, "exec": "run", "ready": {"log": pattern}}
+    )
+
+
+def test_a_line_is_announced_since_the_start_only_and_in_any_colour(log: LogFile) -> None:
+    announcement = Announcement(log, log.end)
+    loaded = announcing("^Model loaded$")
+    assert announcement.missing(announcing("earlier")) is not None
+    for part, there in (("\x1b[32mMod", False), ("el loa", False), ("ded\x1b[0m", True)):
+        with log.path.open("a") as file:
+            file.write(part)
+        assert (announcement.missing(loaded) is None) is there
+    # Another pattern is looked for from the start on, too.
+    grow(log)
+    assert announcement.missing(announcing("^loading")) is not None
+    assert announcement.missing(announcing("loading$")) is None
+
+
+def test_a_pattern_that_takes_for_ever_fails_the_start(log: LogFile) -> None:
+    announcement = Announcement(log, log.end)
+    log.path.write_text("x" * 5000)
+    with pytest.raises(NeverReady, match=r"ready\.log"):
+        announcement.missing(announcing("(x+x+)+y"))
 
 
 def on(port: int) -> AppSpec:
