@@ -78,7 +78,7 @@ class Apps:
 
     async def _info(self, catalog: Catalog, spec: AppSpec) -> AppInfo:
         app = spec.app
-        plugin = self._plugins[app]
+        plugin = self._plugins.last(app)
         installed = install_state(self._home, spec)
         usage = await self._usage(app)
         state = self._supervisor[app].state if app in self._supervisor else _STATES[installed]

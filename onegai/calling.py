@@ -252,11 +252,11 @@ class Calls:
 
     def can_unload(self, app: str) -> bool:
         """Has the app's func file an ``unload``?"""
-        return "unload" in self._plugins[app].functions
+        return "unload" in self._plugins.last(app).functions
 
     async def _hook(self, name: str, spec: AppSpec, url: str) -> None:
         """Run a function against the service without a lease, in the time that a start may take."""
-        function = self._plugins[spec.app].functions.get(name)
+        function = (await self._plugins.refresh(spec.app)).functions.get(name)
         if function is None:
             return
         seconds = spec.start_timeout * CAP_FACTOR

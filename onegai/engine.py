@@ -13,7 +13,7 @@ from onegai import curlrc, editing, effects
 from onegai.apps import Apps
 from onegai.calling import Calls
 from onegai.catalog import AppSpec, Catalog
-from onegai.errors import NoService
+from onegai.errors import NoService, OneGAIError
 from onegai.fetch import AddressRule, refuse_this_machine
 from onegai.files import Workspace, sweep
 from onegai.filestore import FileStore
@@ -99,6 +99,7 @@ class Engine:
         await self._apps.open(self._plugins)
         await asyncio.to_thread(sweep, self.home.uploads)
         async with AsyncExitStack() as opened:
+            await opened.enter_async_context(self._plugins)
             await opened.enter_async_context(self.files)
             opened.callback(self.calls.close)
             self.transport = await opened.enter_async_context(open_transport())
@@ -312,17 +313,17 @@ class Engine:
     # --- calls -----------------------------------------------------------------------------
 
     def functions(self) -> dict[str, Mapping[str, Function]]:
-        """Per app that is active: what can be called."""
+        """Per app that is active: what could be called when its func file was looked at last."""
         return {
             app: plugin.functions
             for app, plugin in self._plugins.all().items()
             if self._catalog.specs[app].active and plugin.functions
         }
 
-    def function(self, app: str, name: str) -> Function:
+    async def function(self, app: str, name: str) -> Function:
         """One function. Raises what is wrong with its app, or that there is no such function."""
         spec = self._catalog.active(app)
-        found = self._plugins.function(app, name)
+        found = await self._plugins.function(app, name)
         check_installed(self.home, spec)
         return found
 
@@ -340,7 +341,7 @@ class Engine:
         ``files``: how the files of its result stand in the JSON. ``workspace`` has the files that
         came with the call, and is gone at its end.
         """
-        called = self.function(app, function)
+        called = await self.function(app, function)
         arguments = called.arguments(app, given)
         return await self.calls.call(self._catalog.active(app), called, arguments, files, workspace)
 
@@ -361,21 +362,23 @@ class Engine:
         with ExitStack() as until_submitted:
             until_submitted.callback(place.close)
             given = await self._with_files(arguments, place)
-            called = self.function(app, function)
+            called = await self.function(app, function)
             checked = called.arguments(app, given)
             job = self.calls.submit(self._catalog.active(app), called, checked, files, place)
             until_submitted.pop_all()  # now the job's end removes the workspace
         return job
 
-    def described(self, app: str, function: str) -> Function:
+    async def described(self, app: str, function: str) -> Function:
         """One function, whether its app is installed or not. Raises that there is none."""
         self._catalog.active(app)
-        return self._plugins.function(app, function)
+        return await self._plugins.function(app, function)
 
     async def schema(self, app: str, function: str) -> dict[str, Any] | None:
         """JSON Schema of a function's arguments; None where there is no such function."""
-        called = self.functions().get(app, {}).get(function)
-        return None if called is None else called.schema()
+        try:
+            return (await self.described(app, function)).schema()
+        except OneGAIError:
+            return None
 
     async def answer(
         self, app: str, function: str, arguments: Mapping[str, Any], *, files: FileForm = "url"

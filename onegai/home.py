@@ -21,19 +21,13 @@ EDIT_SECONDS = 10.0
 Stamp = tuple[int, int, int]
 
 
-def stamp(path: Path | os.DirEntry[str]) -> Stamp | None:
+def stamp(path: Path) -> Stamp | None:
     """Tells one state of a file from another; None: there is no file."""
     try:
         facts = path.stat()
     except OSError:
         return None
     return facts.st_mtime_ns, facts.st_size, facts.st_ino
-
-
-def stamps(folder: Path) -> dict[str, Stamp | None]:
-    """Those of all that the folder has, by name: quicker than one by one. Raises OSError."""
-    with os.scandir(folder) as entries:
-        return {entry.name: stamp(entry) for entry in entries}
 
 
 @dataclass(frozen=True)

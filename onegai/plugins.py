@@ -6,27 +6,43 @@ A broken file is a listed problem with file and line; it stops nothing.
 from __future__ import annotations
 
 import ast
+import asyncio
 import functools
 import importlib
 import importlib.util
 import linecache
+import logging
 import sys
+import threading
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
+from typing import Self
 
 from onegai.errors import BrokenPlugin, UnknownFunction
 from onegai.functions import BadFunction, Function, public_functions
-from onegai.home import Home, Stamp, stamp, stamps
+from onegai.home import Home, Stamp, stamp
 from onegai.schema import Problem
 from onegai.sdk.direct import DirectFunction
 from onegai.sdk.handles import declares_handle
+from onegai.stuck import CALLS
+
+log = logging.getLogger(__name__)
 
 PACKAGE = "func"
+START_SECONDS = 1.0
+"""How long a start waits for the imports of all func files."""
+IMPORT_SECONDS = 60.0
+"""How long a call waits for imports."""
+LOOK_SECONDS = 0.5
+"""Between two looks for edits."""
 _FUNCTIONS = "__onegai_functions__"
+_STAMP = "__onegai_stamp__"
 
 
 @dataclass(frozen=True)
@@ -77,6 +93,7 @@ class _Loader(SourceFileLoader):
 
     def exec_module(self, module: ModuleType) -> None:
         """Raises BadFunction, besides whatever the file raises."""
+        setattr(module, _STAMP, stamp(Path(self.path)))
         super().exec_module(module)
         functions = public_functions(module)
         setattr(module, _FUNCTIONS, functions)
@@ -91,30 +108,151 @@ def install_finder() -> None:
         sys.meta_path.insert(0, _Finder)
 
 
-class Plugins:
+@dataclass(frozen=True)
+class _Loaded:
+    """A plugin, and what it was built on: the state of its own file and of those it imports."""
+
+    plugin: Plugin
+    built_on: Mapping[str, Stamp | None]
+
+
+class FuncFiles:
     """The func files of a home's apps, loaded again whenever one has changed on disk.
 
-    A file that breaks keeps its last good functions, and says so. Belongs to one thread.
+    A file that breaks keeps its last good functions, and says so. Only one thread may load;
+    ``last``, ``problem`` and ``is_current`` may be asked from any other.
+    """
+
+    def __init__(self, home: Home) -> None:
+        self.tells = False
+        """Is each problem that comes up from now on written to the log?"""
+        self.loading = ""
+        """The app whose file is being imported."""
+        self._home = home
+        self._loaded: dict[str, _Loaded] = {}
+        _mount(home)
+
+    def load(self, app: str) -> Plugin:
+        """The app's file as it is now; an app without one has a plugin without functions."""
+        if not self.is_current(app):
+            self._refresh(app, set())
+        return self._loaded[app].plugin
+
+    def last(self, app: str) -> Plugin:
+        """The app's file as it was when it was loaded last."""
+        if (loaded := self._loaded.get(app)) is not None:
+            return loaded.plugin
+        path = self._home.func_file(app)
+        if not path.is_file():
+            return Plugin(app)
+        reason = "is being imported; calls wait for it"
+        return Plugin(app, problem=Problem(app=app, file=self._home.relative(path), reason=reason))
+
+    def problem(self, app: str) -> Problem | None:
+        """Why a function of the app may not be what its files say: one of them is broken."""
+        loaded = self._loaded.get(app)
+        names = (app, *loaded.built_on) if loaded is not None else ()
+        found = (self._loaded[name].plugin.problem for name in names if name in self._loaded)
+        return next((problem for problem in found if problem is not None), None)
+
+    def is_current(self, app: str) -> bool:
+        """Are all files that it was built on as they were then?"""
+        loaded = self._loaded.get(app)
+        return loaded is not None and self._stamps(loaded.built_on) == loaded.built_on
+
+    def _stamps(self, names: Iterable[str]) -> dict[str, Stamp | None]:
+        return {name: stamp(self._home.func_file(name)) for name in names}
+
+    def _refresh(self, app: str, seen: set[str]) -> None:
+        """Load the file again if it, or one that it imports, has changed."""
+        seen.add(app)
+        if (loaded := self._loaded.get(app)) is not None:
+            stamps = self._stamps(loaded.built_on)
+            if stamps == loaded.built_on:
+                return
+            for other in stamps.keys() - seen:
+                if other in self._loaded:
+                    self._refresh(other, seen)
+                elif stamps[other] != loaded.built_on[other]:
+                    sys.modules.pop(f"{PACKAGE}.{other}", None)
+        self._load(app)
+
+    def _load(self, app: str) -> None:
+        last = self._loaded.get(app)
+        # Before the import, so that an edit in the middle of it is seen.
+        built_on = self._stamps({app, *_imports(self._home, app)})
+        self.loading = app
+        fresh = _import(self._home, app, again=last is not None)
+        self.loading = ""
+        if fresh.problem is not None and last is not None and last.plugin.functions:
+            reason = f"{fresh.problem.reason} (its last good version stays in use)"
+            problem = fresh.problem.model_copy(update={"reason": reason})
+            fresh = replace(last.plugin, problem=problem)
+            if fresh.module is not None:
+                sys.modules[f"{PACKAGE}.{app}"] = fresh.module
+        self._loaded[app] = _Loaded(fresh, built_on)
+        if self.tells and fresh.problem is not None:
+            log.warning("%s", fresh.problem.in_words())
+
+
+class Plugins:
+    """The func files of a home's apps, as everybody on the event loop asks for them.
+
+    They import each other into one ``sys.modules``, so one thread imports all of them, one by one:
+    ``last`` and ``all`` give what is known, at once; ``refresh`` waits for what has changed. Edits
+    are looked for in the background, too. An async context manager.
     """
 
     def __init__(self, home: Home, apps: Iterable[str]) -> None:
         self._home = home
         self._apps = tuple(apps)
-        self._loaded: dict[str, Plugin] = {}
-        self._built_on: dict[str, dict[str, Stamp | None]] = {}
-        """Per app: the state of its own file, and of those it imports, when it was loaded."""
-        _mount(home)
-        for app in self._apps:
-            self._load(app)
+        self._files = FuncFiles(home)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"{CALLS} import")
+        self._seen = asyncio.Event()
 
-    def __getitem__(self, app: str) -> Plugin:
-        """The app's file as it is now; an app without one has a plugin without functions."""
-        self._refresh(app, set())
-        return self._loaded[app]
+    async def __aenter__(self) -> Self:
+        """Files that take over a second to import are waited for by their own calls only."""
+        self._looking = asyncio.create_task(self._look())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(START_SECONDS):
+                await self._seen.wait()
+        self._files.tells = True
+        return self
 
-    def function(self, app: str, name: str) -> Function:
-        """One function of the app's file. Raises UnknownFunction, BrokenPlugin."""
-        plugin = self[app]
+    async def __aexit__(self, *error: object) -> None:
+        self._looking.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._looking
+        # What a file does at its import cannot be ended.
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def last(self, app: str) -> Plugin:
+        """The app's file as it was when it was looked at last."""
+        return self._files.last(app)
+
+    def all(self) -> dict[str, Plugin]:
+        """Every app's, as it was when it was looked at last."""
+        return {app: self._files.last(app) for app in self._apps}
+
+    def problem(self, app: str) -> Problem | None:
+        """See FuncFiles."""
+        return self._files.problem(app)
+
+    async def refresh(self, app: str) -> Plugin:
+        """The app's file as it is now. Raises BrokenPlugin while an import does not end."""
+        if not self._files.is_current(app):
+            try:
+                async with asyncio.timeout(IMPORT_SECONDS):
+                    await self._load(app)
+            except TimeoutError:
+                place = self._home.relative(self._home.func_file(self._files.loading or app))
+                reason = f"its import has not ended within {IMPORT_SECONDS:g} s"
+                raise BrokenPlugin(place=place, reason=reason) from None
+        return self._files.last(app)
+
+    async def function(self, app: str, name: str) -> Function:
+        """One function of the app's file as it is now. Raises UnknownFunction, BrokenPlugin."""
+        plugin = await self.refresh(app)
         function = plugin.functions.get(name)
         if function is None:
             if (problem := plugin.problem) is not None:
@@ -125,60 +263,22 @@ class Plugins:
             raise UnknownFunction(app=app, function=name, do=do)
         return function
 
-    def last(self, app: str) -> Plugin:
-        """The app's file as it was when somebody asked for it last."""
-        return self._loaded[app]
-
-    def all(self) -> dict[str, Plugin]:
-        """Every app's."""
-        try:
-            now = stamps(self._home.root / PACKAGE)
-        except FileNotFoundError:
-            now = {}
-        except OSError:
-            return {app: self[app] for app in self._apps}
-        return {
-            app: self._loaded[app] if self._is_current(app, now) else self[app]
-            for app in self._apps
-        }
-
     def adopt(self, apps: Iterable[str]) -> None:
         """From now on these are the apps."""
         self._apps = tuple(apps)
-        for app in self._apps:
-            if app not in self._loaded:
-                self._load(app)
 
-    def _is_current(self, app: str, now: Mapping[str, Stamp | None]) -> bool:
-        """Are all files that it was built on as they were then?"""
-        built_on = self._built_on[app].items()
-        return all(now.get(f"{name}.py") == was for name, was in built_on)
+    async def _load(self, app: str) -> None:
+        """Until what is known is what lies there: an edit may come in the middle of an import."""
+        while not self._files.is_current(app):
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._files.load, app)
 
-    def _refresh(self, app: str, seen: set[str]) -> None:
-        """Load the file again if it, or one that it imports, has changed."""
-        seen.add(app)
-        stamps = {other: stamp(self._home.func_file(other)) for other in self._built_on[app]}
-        if stamps == self._built_on[app]:
-            return
-        for other in stamps.keys() - seen:
-            if other in self._loaded:
-                self._refresh(other, seen)
-            elif stamps[other] != self._built_on[app][other]:
-                sys.modules.pop(f"{PACKAGE}.{other}", None)
-        self._load(app)
-
-    def _load(self, app: str) -> None:
-        last = self._loaded.get(app)
-        fresh = _import(self._home, app, again=last is not None)
-        reached = {app, *_imports(self._home, app)}
-        self._built_on[app] = {other: stamp(self._home.func_file(other)) for other in reached}
-        if fresh.problem is not None and last is not None and last.functions:
-            reason = f"{fresh.problem.reason} (its last good version stays in use)"
-            problem = fresh.problem.model_copy(update={"reason": reason})
-            fresh = replace(last, problem=problem)
-            if last.module is not None:
-                sys.modules[f"{PACKAGE}.{app}"] = last.module
-        self._loaded[app] = fresh
+    async def _look(self) -> None:
+        """One file at a time, so that a call waits for one import besides its own at most."""
+        while True:
+            for app in self._apps:
+                await self._load(app)
+            self._seen.set()
+            await asyncio.sleep(LOOK_SECONDS)
 
 
 def _imports(home: Home, app: str) -> set[str]:
@@ -188,7 +288,7 @@ def _imports(home: Home, app: str) -> set[str]:
     while pending:
         try:
             tree = ast.parse(home.func_file(pending.pop()).read_bytes())
-        except (OSError, SyntaxError, ValueError):
+        except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
             continue
         fresh = {name for node in ast.walk(tree) for name in _named(node)} - found - {app}
         found |= fresh
@@ -223,10 +323,10 @@ def _mount(home: Home) -> None:
 def _import(home: Home, app: str, *, again: bool) -> Plugin:
     """Import one func file as it is now. Whatever it raises becomes the problem.
 
-    Not ``again``: one that somebody has imported before, plain Python say, is taken as it is.
+    Not ``again``: what somebody has imported before, plain Python say, is taken if it is current.
     """
     name, path = f"{PACKAGE}.{app}", home.func_file(app)
-    if again or not path.is_file():
+    if again or getattr(sys.modules.get(name), _STAMP, None) != stamp(path):
         sys.modules.pop(name, None)
     if not path.is_file():
         return Plugin(app)
@@ -236,9 +336,10 @@ def _import(home: Home, app: str, *, again: bool) -> Plugin:
         return Plugin(app, getattr(module, _FUNCTIONS), module=module)
     except BadFunction as error:
         problem = Problem(app=app, file=shown, line=error.line, reason=error.reason)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # noqa: BLE001 - what Rust panics with is no Exception
+    except BaseException as error:  # what Rust panics with is no Exception
+        ctrl_c = isinstance(error, KeyboardInterrupt)
+        if ctrl_c and threading.current_thread() is threading.main_thread():
+            raise
         reason, line = describe_failure(path, error)
         problem = Problem(app=app, file=shown, line=line, reason=reason)
     sys.modules.pop(name, None)

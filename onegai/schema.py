@@ -42,6 +42,12 @@ class Problem(BaseModel):
     reason: str
     remark: bool = Field(default=False, description="unusual, but it may well be meant so")
 
+    def in_words(self) -> str:
+        """As one line, for logs and terminals."""
+        place = f"{self.file}:{self.line}" if self.line else self.file
+        what = " ".join(part for part in (self.app, self.key) if part)
+        return f"{place}: {what + ': ' if what else ''}{self.reason}"
+
 
 class StopReason(StrEnum):
     """Why a service stopped."""

@@ -193,14 +193,15 @@ def entries(catalog: Catalog) -> Iterator[Finding]:
 
 def func_files(home: Home, catalog: Catalog) -> Iterator[Finding]:
     """Loads every one."""
-    from onegai.plugins import Plugins
+    from onegai.plugins import FuncFiles
 
-    plugins = Plugins(home, catalog.specs).all()
-    problems = [plugin.problem for plugin in plugins.values() if plugin.problem]
+    files = FuncFiles(home)
+    plugins = [files.load(app) for app in catalog.specs]
+    problems = [plugin.problem for plugin in plugins if plugin.problem]
     for problem in problems:
         yield Finding("fail", in_words(problem), "correct the file; the other apps go on")
     if not problems:
-        count = sum(1 for plugin in plugins.values() if plugin.functions)
+        count = sum(1 for plugin in plugins if plugin.functions)
         yield Finding("ok", f"{count} func files")
 
 

@@ -61,7 +61,7 @@ def routes(engine: Engine, *, max_text: int) -> tuple[Route, Route]:
 
     async def describe(request: Request) -> Response:
         app, function = request.path_params["app"], request.path_params["function"]
-        found = engine.described(app, function)
+        found = await engine.described(app, function)
         schema = found.schema()
         return envelope({"name": function, "about": found.doc, "schema": schema})
 
@@ -69,7 +69,7 @@ def routes(engine: Engine, *, max_text: int) -> tuple[Route, Route]:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "multipart/form-data":
             return parse_object(await request.body())
-        schema = engine.function(app, function).schema()
+        schema = (await engine.function(app, function)).schema()
         parts = await read_parts(request, workspace, max_text)
         return as_arguments(parts, schema)
 

@@ -29,7 +29,6 @@ from onegai.engine import Engine
 from onegai.errors import ConfigError
 from onegai.home import Home
 from onegai.process import sockets, tree
-from onegai.schema import Problem
 from onegai.server.banner import banner
 from onegai.settings import Settings, make_config, read_settings, remember
 from onegai.stuck import leave_stuck_threads
@@ -117,7 +116,7 @@ async def _run(
         server.handle_signals()
         print(greeting, flush=True)  # noqa: T201 - the banner is for the terminal
         for problem in engine.problems():
-            log.warning("%s", in_words(problem))
+            log.warning("%s", problem.in_words())
         # What is there by now stays. To look through all of it takes the collector over 40 ms.
         gc.collect()
         gc.freeze()
@@ -158,13 +157,6 @@ class _Server(uvicorn.Server):
         else:
             log.info("stopping")
         self.should_exit = True
-
-
-def in_words(problem: Problem) -> str:
-    """A problem as one line for the log."""
-    place = f"{problem.file}:{problem.line}" if problem.line else problem.file
-    what = " ".join(part for part in (problem.app, problem.key) if part)
-    return f"{place}: {what + ': ' if what else ''}{problem.reason}"
 
 
 def _listen(settings: Settings) -> socket.socket:

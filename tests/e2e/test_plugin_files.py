@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from harness import ROOT, Server, until
 
@@ -59,6 +61,38 @@ def test_edited_func_file_is_used_at_the_next_call(make_server: Make) -> None:
     assert server.post("/api/b/main").detail["code"] == "unknown_function"
     server.write("func/b.py", "def main(args): return 'new file'")
     assert server.post("/api/b/main").result == "new file"
+
+
+def test_a_slow_import_holds_up_its_own_app_only(make_server: Make) -> None:
+    """As one that imports torch."""
+    server = make_server({"a": {"type": "inline"}, "slow": {"type": "inline"}})
+    server.write("func/a.py", "def main(args): return 'a'")
+    server.write("func/slow.py", SLOW.format(1))
+    begun = time.monotonic()
+    server.start()
+    for _ in range(2):
+        assert server.get("/health").status == 200
+    with ThreadPoolExecutor() as threads:
+        assert threads.submit(server.post, "/api/slow/main").result().result == 1
+        assert time.monotonic() - begun > 2
+        server.write("func/slow.py", SLOW.format(2))
+        called = [threads.submit(server.post, "/api/slow/main") for _ in range(3)]
+        quick = 0
+        while not any(one.done() for one in called):
+            begun = time.monotonic()
+            assert server.post("/api/a/main").result == "a"
+            for path in ("/health", "/openapi.json", "/service/status", "/app/list"):
+                assert server.get(path).status == 200
+            quick += time.monotonic() - begun < 1
+        assert quick > 2
+        assert [one.result().result for one in called] == [2, 2, 2]
+
+
+SLOW = """
+import time
+time.sleep(2)
+def main(args): return {}
+"""
 
 
 def test_api_file_adds_routes_and_wins_over_functions(make_server: Make) -> None:

@@ -16,7 +16,6 @@ from onegai.schema import Problem
 from onegai.server import banner as banners
 from onegai.server import serve
 from onegai.server.banner import banner, lan_addresses, wsl_address
-from onegai.server.serve import in_words
 from onegai.settings import Settings
 
 LOCAL = Settings(password="correct horse battery")
@@ -109,7 +108,7 @@ def test_no_wsl_no_address(wsl: Path, tmp_path: Path) -> None:
     ],
 )
 def test_problem_in_words(problem: Problem, words: str) -> None:
-    assert in_words(problem) == words
+    assert problem.in_words() == words
 
 
 def has_ipv6() -> bool:

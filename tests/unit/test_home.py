@@ -14,7 +14,7 @@ import pytest
 import onegai
 from onegai import jsonfile
 from onegai.errors import EditLocked, HomeLocked, NotWritten
-from onegai.home import Home, stamp, stamps
+from onegai.home import Home
 
 HOLDER = textwrap.dedent(
     """
@@ -159,16 +159,3 @@ def test_editing_says_why_it_cannot_be_had(tmp_path: Path) -> None:
     (tmp_path / "data").touch()
     with pytest.raises(NotWritten, match=r"data/edit\.lock could not be written: File exists"):
         Home(tmp_path).editing().__enter__()
-
-
-def test_stamps_of_a_folder_are_those_of_its_files(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("x")
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "link").symlink_to("file")
-    (tmp_path / "nowhere").symlink_to("missing")
-    found = stamps(tmp_path)
-    assert found == {path.name: stamp(path) for path in tmp_path.iterdir()}
-    assert found["nowhere"] is None
-    assert found["link"] == found["file"] is not None
-    (tmp_path / "file").write_text("more")
-    assert stamps(tmp_path)["link"] != found["link"]

@@ -1,20 +1,23 @@
 """Loading func files: a broken one is a problem with file and line, and hides no other."""
 
 import asyncio
+import importlib
 import math
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from onegai import plugins as plugins_module
 from onegai.errors import BrokenPlugin, UnknownFunction
 from onegai.files import File, Workspace
 from onegai.home import Home
-from onegai.plugins import Plugin, Plugins
+from onegai.plugins import FuncFiles, Plugin, Plugins
 from onegai.sdk.connections import Connections
 from onegai.sdk.context import CallContext, Transport
 from onegai.sources import Sources
@@ -37,7 +40,16 @@ def home(tmp_path: Path) -> Iterator[Home]:
 
 
 def load_plugins(home: Home, apps: Iterable[str]) -> dict[str, Plugin]:
-    return Plugins(home, apps).all()
+    files = loaded(home, *apps)
+    return {app: files.last(app) for app in apps}
+
+
+def loaded(home: Home, *apps: str) -> FuncFiles:
+    """The func files, those of these apps loaded."""
+    files = FuncFiles(home)
+    for app in apps:
+        files.load(app)
+    return files
 
 
 @contextmanager
@@ -116,26 +128,27 @@ def test_broken_file_is_a_problem_and_hides_no_other(
     assert broken.problem.line == line
     assert says in broken.problem.reason
     assert "None" not in broken.problem.reason
-    with pytest.raises(BrokenPlugin) as error:
-        Plugins(home, ["broken"]).function("broken", "main")
-    assert ("line" in error.value.message.partition(":")[0]) is (line is not None)
     assert "func.broken" not in sys.modules
 
 
-def test_a_function_is_looked_up(home: Home) -> None:
+async def test_a_function_is_looked_up(home: Home) -> None:
     home.func_file("a").write_text("def main(args): ...\ndef sing(args): ...\n")
     home.func_file("b").write_text("\n1 / 0\n")
-    plugins = Plugins(home, ["a", "b", "c"])
-    assert plugins.function("a", "sing") is plugins["a"].functions["sing"]
-    with pytest.raises(UnknownFunction) as unknown:
-        plugins.function("a", "dance")
-    assert unknown.value.advice == "it has: main, sing, raw"
-    with pytest.raises(UnknownFunction) as unwritten:
-        plugins.function("c", "main")
-    assert unwritten.value.advice == "write it in func/c.py"
-    with pytest.raises(BrokenPlugin) as broken:
-        plugins.function("b", "main")
-    assert broken.value.message.startswith("func/b.py, line 2: ")
+    home.func_file("d").write_text("x = '\0'\n")
+    async with Plugins(home, ["a", "b", "c"]) as plugins:
+        assert await plugins.function("a", "sing") is plugins.last("a").functions["sing"]
+        with pytest.raises(UnknownFunction) as unknown:
+            await plugins.function("a", "dance")
+        assert unknown.value.advice == "it has: main, sing, raw"
+        with pytest.raises(UnknownFunction) as unwritten:
+            await plugins.function("c", "main")
+        assert unwritten.value.advice == "write it in func/c.py"
+        with pytest.raises(BrokenPlugin) as broken:
+            await plugins.function("b", "main")
+        assert broken.value.message.startswith("func/b.py, line 2: ")
+        with pytest.raises(BrokenPlugin) as broken:
+            await plugins.function("d", "main")
+        assert "line" not in broken.value.message.partition(":")[0]
 
 
 def test_not_utf8(home: Home) -> None:
@@ -214,54 +227,173 @@ def test_changed_file_is_loaded_again_and_its_users_too(home: Home) -> None:
         b="def word(): return 'w'\ndef main(args): return 'old'",
         c="def main(args): return 'alone'",
     )
-    plugins = Plugins(home, ["a", "b", "c", "later"])
-    alone = plugins["c"].module
+    files = loaded(home, "a", "b", "c", "later")
+    alone = files.load("c").module
     with call_of("a"):
-        assert plugins["a"].functions["main"].call({}) == "oldw"
+        assert files.load("a").functions["main"].call({}) == "oldw"
         write(home, b="def word(): return 'W'\ndef main(args): return 'new'")
-        assert plugins["b"].functions["main"].call({}) == "new"
-        assert plugins["a"].functions["main"].call({}) == "newW"
-    assert plugins["c"].module is alone
+        assert files.load("b").functions["main"].call({}) == "new"
+        assert files.load("a").functions["main"].call({}) == "newW"
+    assert files.load("c").module is alone
     write(home, later="def main(args): return 1")
-    assert set(plugins["later"].functions) == {"main", "raw"}
+    assert set(files.load("later").functions) == {"main", "raw"}
     home.func_file("later").unlink()
-    assert plugins["later"].functions == {}
+    assert files.load("later").functions == {}
 
 
-def test_a_look_at_all_sees_every_change_and_loads_nothing_else(home: Home) -> None:
+async def test_edits_are_seen_in_the_background_and_nothing_else_is_loaded(home: Home) -> None:
     write(
         home,
         a="from func import b\ndef main(args): return b.main()",
         b="def main(args): return 'old'",
         c="def main(args): return 'alone'",
     )
-    plugins = Plugins(home, ["a", "b", "c", "later"])
-    first = plugins.all()
-    assert all(plugins.all()[app] is plugin for app, plugin in first.items())
-    write(home, b="def main(args): return 'changed'")
-    second = plugins.all()
-    assert (second["c"], second["later"]) == (first["c"], first["later"])
-    with call_of("a"):
-        assert second["a"].functions["main"].call({}) == "changed"
-    write(home, later="def main(args): return 1")
-    assert set(plugins.all()["later"].functions) == {"main", "raw"}
-    shutil.rmtree(home.root / "func")
-    assert all(plugin.functions == {} for plugin in plugins.all().values())
+    async with Plugins(home, ["a", "b", "c", "later"]) as plugins:
+        first = plugins.all()
+        for app, plugin in first.items():
+            assert await plugins.refresh(app) is plugin
+        write(home, b="def main(args): return 'changed'", later="def main(args): return 1")
+        await seen(lambda: plugins.last("a") is not first["a"] and plugins.last("later").functions)
+        second = plugins.all()
+        assert second["c"] is first["c"]
+        assert set(second["later"].functions) == {"main", "raw"}
+        with call_of("a"):
+            assert second["a"].functions["main"].call({}) == "changed"
+        shutil.rmtree(home.root / "func")
+        await seen(lambda: all(plugin.functions == {} for plugin in plugins.all().values()))
+
+
+async def seen(look: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not look():
+            await asyncio.sleep(0.01)
+
+
+SLOW = """
+import threading, time
+import func
+func.threads = [*getattr(func, "threads", ()), threading.current_thread().name]
+while not (WAIT).exists():
+    time.sleep(0.01)
+def main(args): return VALUE
+"""
+
+
+def write_slow(home: Home, app: str, value: object) -> Path:
+    """A file whose import waits until the path that this gives is there."""
+    go = home.root / f"go-{app}-{value}"
+    source = SLOW.replace("VALUE", repr(value)).replace(
+        "(WAIT)", f"__import__('pathlib').Path({str(go)!r})"
+    )
+    home.func_file(app).write_text(source)
+    return go
+
+
+async def test_a_slow_import_holds_up_its_own_callers_only(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plugins_module, "START_SECONDS", 0.1)
+    write(home, a="def main(args): return 'a'", z="def main(args): return 'z'")
+    go = write_slow(home, "slow", 1)
+    async with Plugins(home, ["a", "slow", "z"]) as plugins:
+        waiting = asyncio.create_task(plugins.refresh("slow"))
+        assert (await plugins.refresh("a")).functions["main"].call({}) == "a"
+        assert plugins.last("slow").functions == {}
+        problem = plugins.last("slow").problem
+        assert problem is not None
+        assert "is being imported" in problem.reason
+        assert set(plugins.all()) == {"a", "slow", "z"}
+        assert not waiting.done()
+        go.touch()
+        assert (await waiting).functions["main"].call({}) == 1
+        assert (await plugins.refresh("z")).functions["main"].call({}) == "z"
+
+        go = write_slow(home, "slow", 2)
+        callers = [asyncio.create_task(plugins.refresh("slow")) for _ in range(3)]
+        await seen(lambda: len(sys.modules["func"].threads) == 2)
+        assert plugins.last("slow").functions["main"].call({}) == 1
+        # Edited again, in the middle of its import.
+        write(home, slow="def main(args): return 3")
+        go.touch()
+        assert [(await one).functions["main"].call({}) for one in callers] == [3, 3, 3]
+        names = sys.modules["func"].threads
+        assert threading.current_thread().name not in names
+        assert len(set(names)) == 1
+
+
+async def test_an_import_that_does_not_end_is_told_to_who_waits(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plugins_module, "START_SECONDS", 0.05)
+    monkeypatch.setattr(plugins_module, "IMPORT_SECONDS", 0.05)
+    go = write_slow(home, "slow", 1)
+    write(home, z="def main(args): return 'z'")
+    async with Plugins(home, ["slow", "z"]) as plugins:
+        for app in ("slow", "z"):
+            with pytest.raises(BrokenPlugin) as stuck:
+                await plugins.function(app, "main")
+            assert stuck.value.message.startswith("func/slow.py: ")
+        go.touch()
+        await seen(lambda: plugins.last("z").functions)
+        assert (await plugins.function("z", "main")).call({}) == "z"
+
+
+async def test_a_broken_edit_is_told_once_in_the_log(
+    home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(home, a="from func import b\ndef main(args): return 1", b="def main(args): return 1")
+    async with Plugins(home, ["a", "b"]) as plugins:
+        assert (plugins.problem("a"), caplog.messages) == (None, [])
+        write(home, b="def main(args: return 2")
+        for _ in range(3):
+            await plugins.refresh("a")
+        told = [message for message in caplog.messages if message.startswith("func/b.py:1: ")]
+        assert len(told) == 1
+        # What it imports is what is old.
+        assert plugins.problem("a") == plugins.problem("b") == plugins.last("b").problem
+        write(home, b="def main(args): return 3")
+        await plugins.refresh("a")
+        assert plugins.problem("a") is None
+
+
+def test_what_was_imported_before_is_taken_if_it_is_current(home: Home) -> None:
+    write(home, a="def main(args): return 1", b="def main(args): return 1")
+    FuncFiles(home)
+    before = {app: importlib.import_module(f"func.{app}") for app in ("a", "b")}
+    write(home, b="def main(args): return 22")
+    files = loaded(home, "a", "b")
+    assert files.last("a").module is before["a"]
+    assert files.last("b").functions["main"].call({}) == 22
+
+
+def test_an_edit_while_a_file_is_imported_is_seen(home: Home) -> None:
+    """The file edits itself."""
+    write(
+        home,
+        a="""
+        from pathlib import Path
+        Path(__file__).write_text("def main(args): return 'edited'")
+        def main(args): return 'old'
+        """,
+    )
+    files = loaded(home, "a")
+    assert files.last("a").functions["main"].call({}) == "old"
+    assert files.load("a").functions["main"].call({}) == "edited"
 
 
 def test_broken_edit_keeps_the_last_good_version_and_says_so(home: Home) -> None:
     write(home, a="def main(args): return 1")
-    plugins = Plugins(home, ["a"])
+    files = loaded(home, "a")
     for broken, line in (("def main(args)\n    return 2", 1), ("x = 1\ny = 1 / 0\n", 2)):
         write(home, a=broken)
-        assert plugins["a"].functions["main"].call({}) == 1
-        problem = plugins["a"].problem
+        assert files.load("a").functions["main"].call({}) == 1
+        problem = files.load("a").problem
         assert problem is not None
         assert problem.line == line
         assert "its last good version stays in use" in problem.reason
     write(home, a="def main(args): return 3")
-    assert plugins["a"].functions["main"].call({}) == 3
-    assert plugins["a"].problem is None
+    assert files.load("a").functions["main"].call({}) == 3
+    assert files.load("a").problem is None
 
 
 def test_files_that_import_each_other_are_not_loaded_again_and_again(home: Home) -> None:
@@ -270,13 +402,13 @@ def test_files_that_import_each_other_are_not_loaded_again_and_again(home: Home)
         a="from func import b\ndef main(args): return 'a'",
         b="import func.a\ndef main(args): return 'b'",
     )
-    plugins = Plugins(home, ["a", "b"])
+    files = loaded(home, "a", "b")
     write(home, a="from func import b\ndef main(args): return 'A'")
     for _ in range(3):
-        assert plugins["a"].functions["main"].call({}) == "A"
-        assert plugins["b"].functions["main"].call({}) == "b"
-    modules = plugins["a"].module, plugins["b"].module
-    assert (plugins["a"].module, plugins["b"].module) == modules
+        assert files.load("a").functions["main"].call({}) == "A"
+        assert files.load("b").functions["main"].call({}) == "b"
+    modules = files.load("a").module, files.load("b").module
+    assert (files.load("a").module, files.load("b").module) == modules
 
 
 def test_change_two_files_away_is_seen(home: Home) -> None:
@@ -286,24 +418,24 @@ def test_change_two_files_away_is_seen(home: Home) -> None:
         b="from func.c import word as inner\ndef word(): return inner()",
         c="def word(): return 'old'",
     )
-    plugins = Plugins(home, ["a", "b", "c"])
+    files = loaded(home, "a", "b", "c")
     write(home, c="def word(): return 'new'")
-    assert plugins["a"].functions["main"].call({}) == "new"
+    assert files.load("a").functions["main"].call({}) == "new"
     write(home, c="def word() return 'broken'")
-    assert plugins["a"].functions["main"].call({}) == "new"
+    assert files.load("a").functions["main"].call({}) == "new"
 
 
 def test_changed_helper_that_is_no_app_is_seen(home: Home) -> None:
     write(home, a="from func.words import word\ndef main(args): return word", words="word = 'old'")
-    plugins = Plugins(home, ["a"])
-    assert plugins["a"].functions["main"].call({}) == "old"
+    files = loaded(home, "a")
+    assert files.load("a").functions["main"].call({}) == "old"
     write(home, words="word = 'new!'")
-    assert plugins["a"].functions["main"].call({}) == "new!"
+    assert files.load("a").functions["main"].call({}) == "new!"
 
 
 def test_two_edits_within_one_second_are_both_seen(home: Home) -> None:
     write(home, a="def main(args): return 0")
-    plugins = Plugins(home, ["a"])
+    files = loaded(home, "a")
     for number in range(1, 6):
         write(home, a=f"def main(args): return {number}")
-        assert plugins["a"].functions["main"].call({}) == number
+        assert files.load("a").functions["main"].call({}) == number
