@@ -124,6 +124,7 @@ class Calls:
     ) -> Outcome:
         """``call``, from its place on. ``report`` is told what it waits for."""
         spec, context, place = placed.spec, placed.context, placed.place
+        problem = self._plugins.problem(spec.app)
 
         def keep(file: File) -> dict[str, Any]:
             return self._files.entry(file, files)
@@ -141,7 +142,8 @@ class Calls:
                     if spec.has_service and not (context.offered or context.pinned):
                         with place.waiting():
                             await self._lease_for(context, report)
-                    return await self._run(function, arguments, context, held, keep)
+                    outcome = await self._run(function, arguments, context, held, keep)
+                    return outcome if problem is None else outcome.despite(problem)
             except TimeoutError:
                 raise CallTimeout(app=spec.app, seconds=spec.call_timeout) from None
 

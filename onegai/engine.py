@@ -389,7 +389,8 @@ class Engine:
         content = outcome.body.content
         if outcome.envelope:
             content = enveloped(content, outcome.detail_json)
-        return Answer.of(function, content, outcome.body.media_type)
+        problem = outcome.problem.in_words() if outcome.problem else ""
+        return Answer.of(function, content, outcome.body.media_type, problem)
 
     async def _with_files(self, arguments: Any, workspace: Workspace | None = None) -> Any:
         """``as_files`` for arguments that have a Path."""

@@ -26,6 +26,7 @@ from pydantic_core import to_json, to_jsonable_python
 
 from onegai.errors import BadArguments
 from onegai.files import MARK, File, as_argument, find, is_media_type
+from onegai.schema import Problem
 
 Form = Literal["main", "raw", "other"]
 """How the result leaves: main in an envelope, raw bare; others by what they return."""
@@ -74,6 +75,22 @@ class Outcome:
     body: Binary
     detail_json: bytes = b"{}"
     file: Binary | None = None
+    problem: Problem | None = None
+    """Why this is not what the func file says now."""
+
+    def despite(self, problem: Problem) -> Outcome:
+        """The same, beside the problem: in ``detail``, unless the function has one of that name."""
+        if "problem" in self.detail:
+            return replace(self, problem=problem)
+        told = problem.model_dump(exclude_defaults=True)
+        rest = self.detail_json[1:]
+        parts = (b'{"problem":', json_bytes(told), b"" if rest == b"}" else b",", rest)
+        return replace(
+            self,
+            detail={"problem": told} | {**self.detail},
+            detail_json=b"".join(parts),
+            problem=problem,
+        )
 
 
 @dataclass(frozen=True)

@@ -31,15 +31,17 @@ class Answer:
     content: bytes
     media_type: str
     envelope: dict[str, Any] | None = None
+    problem: str = ""
+    """Why the function may not be what its file says; empty: it is."""
 
     @classmethod
-    def of(cls, function: str, content: bytes, media_type: str) -> Answer:
+    def of(cls, function: str, content: bytes, media_type: str, problem: str = "") -> Answer:
         """Tell an envelope from a bare result. Raises ValueError for JSON that is none."""
         if function != "raw" and media_type == "application/json":
             value = json.loads(content)
             if isinstance(value, dict) and value.keys() == Envelope.model_fields.keys():
-                return cls(content, media_type, value)
-        return cls(content, media_type)
+                return cls(content, media_type, value, problem)
+        return cls(content, media_type, problem=problem)
 
     @property
     def result(self) -> Any:

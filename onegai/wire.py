@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from pydantic import BaseModel
 
@@ -39,6 +39,8 @@ READ_SECONDS = 3600.0
 """How long a server may be silent while it answers; it shows life on streams all the time."""
 CONNECT_SECONDS = 10.0
 HEALTH_SECONDS = 2.0
+PROBLEM = "OneGAI-Problem"
+"""Header of an answer: why the function may not be what its file says, percent-encoded."""
 _JSON = "application/json"
 _BINARY = "application/octet-stream"
 
@@ -370,7 +372,11 @@ def _document(reply: Reply) -> Document:
 
 
 def _answer_of(function: str) -> Callable[[Reply], Answer]:
-    return lambda reply: Answer.of(function, reply.content, reply.headers.get("Content-Type", ""))
+    def read(reply: Reply) -> Answer:
+        problem = unquote(reply.headers.get(PROBLEM, ""))
+        return Answer.of(function, reply.content, reply.headers.get("Content-Type", ""), problem)
+
+    return read
 
 
 def _call_path(app: str, function: str, files: FileForm) -> str:

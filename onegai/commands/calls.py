@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from onegai.commands.backend import WRONG, Failure, server_option, worker
-from onegai.commands.output import Progress
+from onegai.commands.output import Progress, coloured
 from onegai.home import Home
 
 if TYPE_CHECKING:
@@ -67,6 +67,8 @@ def call(
             _check_names(f"{app}/{function}", arguments, schema)
         files = None if schema is None else file_fields(schema)
         answer = onegai.answer(app, function, sent(arguments, files))
+    if answer.problem:
+        click.echo(f"{coloured('warn')} {answer.problem}", err=True)
     if output is not None:
         content = _bytes(answer)
         _write(output, content)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Awaitable, Callable, Collection, Coroutine
 from contextlib import ExitStack
 from typing import Any, get_args
+from urllib.parse import quote
 
 from fastapi import Request, Response
 from pydantic import TypeAdapter, ValidationError
@@ -23,6 +24,7 @@ from onegai.routes.forms import as_arguments, decoded, read_parts
 from onegai.routes.jobs import with_links
 from onegai.routes.leaving import unless_left
 from onegai.schema import FileForm
+from onegai.wire import PROBLEM
 
 
 def routes(engine: Engine, *, max_text: int) -> tuple[Route, Route]:
@@ -56,8 +58,12 @@ def routes(engine: Engine, *, max_text: int) -> tuple[Route, Route]:
     async def answered(calling: Coroutine[Any, Any, Outcome]) -> Response:
         outcome = await calling
         if outcome.envelope:
-            return encoded_envelope(outcome.body.content, outcome.detail_json)
-        return Response(outcome.body.content, media_type=outcome.body.media_type)
+            answer = encoded_envelope(outcome.body.content, outcome.detail_json)
+        else:
+            answer = Response(outcome.body.content, media_type=outcome.body.media_type)
+        if outcome.problem is not None:
+            answer.headers[PROBLEM] = quote(outcome.problem.in_words(), safe=" /:(),'")
+        return answer
 
     async def describe(request: Request) -> Response:
         app, function = request.path_params["app"], request.path_params["function"]

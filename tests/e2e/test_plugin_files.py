@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import unquote
 
 from harness import ROOT, Server, until
 
@@ -50,13 +54,31 @@ def test_edited_func_file_is_used_at_the_next_call(make_server: Make) -> None:
     assert "/api/a/more" in server.get("/openapi.json").json["paths"]
 
     server.write("func/a.py", "def main(args: return 3")
-    assert server.post("/api/a/main").result == 2
+    old = server.post("/api/a/main")
+    assert old.result == 2
+    assert (old.detail["problem"]["file"], old.detail["problem"]["line"]) == ("func/a.py", 1)
+    told = server.post("/api/a/raw").headers["onegai-problem"]
+    assert unquote(told).startswith("func/a.py:1: a: syntax")
+    assert server.output.read_text().count("func/a.py:1: a: syntax") == 1
+    assert server.log().count("func/a.py:1: a: syntax") == 1
+    for words in (["main"], ["-o", str(server.home / "out")]):
+        called = subprocess.run(
+            [sys.executable, "-m", "onegai", "call", "a", *words],
+            cwd=ROOT,
+            env={**os.environ, "ONEGAI_HOME": str(server.home)},
+            capture_output=True,
+            text=True,
+        )
+        assert called.returncode == 0
+        assert "func/a.py:1: a: syntax" in called.stderr
     [problem] = server.get("/service/status").result["problems"]
     assert (problem["file"], problem["line"]) == ("func/a.py", 1)
     assert "last good version" in problem["reason"]
 
     server.write("func/a.py", "def main(args): return 4")
-    assert server.post("/api/a/main").result == 4
+    new = server.post("/api/a/main")
+    assert (new.result, new.detail) == (4, {})
+    assert "onegai-problem" not in {name.lower() for name in new.headers}
     assert server.get("/service/status").result["problems"] == []
     assert server.post("/api/b/main").detail["code"] == "unknown_function"
     server.write("func/b.py", "def main(args): return 'new file'")
@@ -89,6 +111,9 @@ def test_a_slow_import_holds_up_its_own_app_only(make_server: Make) -> None:
 
 
 SLOW = """
+import os
+import subprocess
+import sys
 import time
 time.sleep(2)
 def main(args): return {}

@@ -134,7 +134,7 @@ def test_broken_file_is_a_problem_and_hides_no_other(
 async def test_a_function_is_looked_up(home: Home) -> None:
     home.func_file("a").write_text("def main(args): ...\ndef sing(args): ...\n")
     home.func_file("b").write_text("\n1 / 0\n")
-    home.func_file("d").write_text("x = '\0'\n")
+    home.func_file("d").write_text("__all__ = ['nothing']\n")
     async with Plugins(home, ["a", "b", "c"]) as plugins:
         assert await plugins.function("a", "sing") is plugins.last("a").functions["sing"]
         with pytest.raises(UnknownFunction) as unknown:
