@@ -29,6 +29,7 @@ from onegai.engine import Engine
 from onegai.errors import ConfigError
 from onegai.home import Home
 from onegai.process import sockets, tree
+from onegai.schema import Problem
 from onegai.server.banner import banner
 from onegai.settings import Settings, make_config, read_settings, remember
 from onegai.stuck import leave_stuck_threads
