@@ -255,7 +255,7 @@ class Engine:
     async def status(self) -> StatusReport:
         """All services, the machine's memory, and everything that is wrong."""
         memory = await self._supervisor.memory()
-        services = self._supervisor.statuses(memory, self.calls.turns)
+        services = await self._supervisor.statuses(memory, self.calls.turns)
         gpus = None
         if memory.gpus is not None:
             gpus = [

@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,8 @@ _EXACT = frozenset(
 )
 _PREFIXES = ("LC_", "XDG_", "CUDA", "NVIDIA_", "SSL_", "GIT_SSL_", "HF_", "UV_", "PIP_", "WSL_")
 _POLL_SECONDS = 0.02
+_NO_FILES_SECONDS = 0.25
+"""Between two tries to watch a process while this one can open no more files."""
 KILL_SECONDS = 30.0
 
 
@@ -91,15 +93,25 @@ class Child:
     """A running child. ``ended`` is set once the child and all it started are gone."""
 
     def __init__(
-        self, pid: int | None, tag: tree.Tag, end: Coroutine[Any, Any, int | None]
+        self,
+        pid: int | None,
+        tag: tree.Tag,
+        end: Coroutine[Any, Any, int | None],
+        *,
+        handed_over: bool = False,
     ) -> None:
         """``end`` gives the exit status of the process that leads; None: nobody knows it."""
         self.pid = pid
-        """Of the process that was started; also its group and session. None: it is gone."""
+        """Of the process that was started, or what goes on for it. None: it is gone."""
+        self.handed_over = handed_over
+        """The process that was started has ended, and has left others that go on for it."""
+        self.moved: Callable[[], None] = lambda: None
+        """Called when ``pid`` has changed."""
         self.exit_status: int | None = None
         """None while it runs, or if it is not known; negative: killed by that signal."""
         self._tag = tag
-        self._family = tree.Family(tag, pid)
+        self._group = None if handed_over else pid
+        self._family = tree.Family(tag, self._group)
         self.ended = asyncio.Event()
         self._leader_ended = asyncio.Event()
         self._watcher = asyncio.create_task(self._watch(end))
@@ -146,20 +158,22 @@ class Child:
         return cls(process.pid, tag, _end_of_child(process))
 
     @classmethod
-    def adopted(cls, pid: int | None, tag: tree.Tag) -> Child:
+    def adopted(cls, pid: int | None, tag: tree.Tag, *, handed_over: bool = False) -> Child:
         """One that an earlier OneGAI has started. Of ``pid`` None only tagged processes are left.
 
         Raises ProcessLookupError when it has ended by now.
         """
-        return cls(pid, tag, _nothing() if pid is None else _end_of(os.pidfd_open(pid)))
+        if pid is None:
+            return cls(pid, tag, _nothing())
+        return cls(pid, tag, _end_of(pid, _pidfd(pid)), handed_over=handed_over)
 
     def leave(self) -> None:
         """Watch it no more."""
         self._watcher.cancel()
 
-    def pids(self) -> list[int]:
-        """Everything alive that belongs to this child. Takes some milliseconds."""
-        return self._family.pids()
+    def pids(self, census: tree.Census | None = None) -> list[int]:
+        """Everything alive that belongs to this child. Some milliseconds without a ``census``."""
+        return self._family.pids(census)
 
     @property
     def seen(self) -> list[int]:
@@ -170,6 +184,10 @@ class Child:
     def how_it_ended(self) -> str:
         """The exit status in words."""
         code = self.exit_status
+        if self.handed_over:
+            return (
+                "what its launcher had left has ended" if self.ended.is_set() else "still running"
+            )
         if code is None:
             over = self._leader_ended.is_set()
             return "an earlier OneGAI had started it" if over else "still running"
@@ -201,12 +219,12 @@ class Child:
     def _signal(self, number: signal.Signals) -> None:
         # Before the first of them ends: who its children are can only be seen while it lives.
         family = self.pids()
-        if self.pid is not None:
+        if self._group is not None:
             with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, number)
+                os.killpg(self._group, number)
         for pid in family:
             with suppress(ProcessLookupError, PermissionError):
-                if os.getpgid(pid) != self.pid:
+                if os.getpgid(pid) != self._group:
                     os.kill(pid, number)
 
     async def _all_gone(self, seconds: float, again: signal.Signals | None = None) -> bool:
@@ -242,20 +260,24 @@ class Child:
         self.exit_status = await end
         self._leader_ended.set()
         # A launcher that succeeded may have left the real service behind it.
-        while (self.exit_status == 0 or self.pid is None) and await self._left_any():
-            await asyncio.sleep(0.25)
+        if self.exit_status == 0 or self.pid is None or self.handed_over:
+            while (pid := await asyncio.to_thread(self._oldest_left)) is not None:
+                if self.pid is not None:
+                    self.pid, self.handed_over = pid, True
+                    self.moved()
+                await _end_of(pid)
         self.ended.set()
 
-    async def _left_any(self) -> bool:
+    def _oldest_left(self) -> int | None:
         """Is anything left? Asked twice: one look can miss a process that is just forking."""
-        if self.pids():
-            return True
-        await asyncio.sleep(_POLL_SECONDS)
-        return bool(self.pids())
+        if (pid := self._family.oldest()) is None:
+            time.sleep(_POLL_SECONDS)
+            pid = self._family.oldest()
+        return pid
 
 
 async def _end_of_child(process: subprocess.Popen[bytes]) -> int:
-    await _end_of(os.pidfd_open(process.pid))
+    await _end_of(process.pid)
     return process.wait()
 
 
@@ -263,8 +285,36 @@ async def _nothing() -> None:
     """The end of a process that is gone already."""
 
 
-async def _end_of(descriptor: int) -> None:
+def _pidfd(pid: int) -> int | None:
+    """A descriptor by which its end is noticed; None: this process can open no more.
+
+    Raises ProcessLookupError when it is gone.
+    """
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError:
+        raise
+    except OSError:
+        return None
+
+
+def _has_ended(pid: int) -> bool:
+    """Asked of the kernel without opening a file."""
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return not tree.is_there(pid)
+
+
+async def _end_of(pid: int, descriptor: int | None = None) -> None:
     """Return once the process has ended (pidfd_open(2), Linux 5.3)."""
+    while descriptor is None:
+        if _has_ended(pid):
+            return
+        with suppress(ProcessLookupError):
+            descriptor = _pidfd(pid)
+        if descriptor is None:
+            await asyncio.sleep(_NO_FILES_SECONDS)
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
     loop.add_reader(descriptor, ended.set)

@@ -37,6 +37,8 @@ class Note(BaseModel):
     gpu: int | None
     started_as: str
     """See ``AppSpec.started_as``."""
+    handed_over: bool = False
+    """See ``Child.handed_over``."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +49,17 @@ class Left:
     note: Note | None
 
 
-def write(home: Home, spec: AppSpec, pid: int, gpu: int | None) -> None:
+def write(home: Home, spec: AppSpec, child: Child, gpu: int | None) -> None:
     """Note that a service is ready. Raises OSError; its process may be gone by now."""
-    started = tree.started(pid)
-    note = Note(pid=pid, started=started, boot=_boot(), gpu=gpu, started_as=spec.started_as)
+    pid = child.pid or 0
+    note = Note(
+        pid=pid,
+        started=tree.started(pid),
+        boot=_boot(),
+        gpu=gpu,
+        started_as=spec.started_as,
+        handed_over=child.handed_over,
+    )
     jsonfile.write(home.process_note(spec.app), note.model_dump(), durable=False)
 
 

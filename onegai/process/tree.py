@@ -16,6 +16,7 @@ from typing import Literal
 import psutil
 
 _PR_SET_CHILD_SUBREAPER = 36
+_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,28 @@ class _Process:
     started: int
 
 
+class Census:
+    """Every process of the machine but this one, at one moment. Some milliseconds, in any thread.
+
+    Raises OSError when no more files can be opened.
+    """
+
+    def __init__(self) -> None:
+        self.processes = _processes()
+        self._variables: dict[int, frozenset[bytes]] = {}
+
+    def carries(self, pid: int, wanted: frozenset[bytes]) -> bool:
+        """Does it have all of these in its environment?"""
+        if pid not in self._variables:
+            try:
+                variables = _content(f"/proc/{pid}/environ").split(b"\0")
+            except OSError:
+                variables = []
+            mine = (one for one in variables if one.startswith(b"ONEGAI_"))
+            self._variables[pid] = frozenset(mine)
+        return wanted <= self._variables[pid]
+
+
 class Family:
     """The processes of one service: its group, what is tagged, and the descendants of these.
 
@@ -55,7 +78,8 @@ class Family:
 
     def __init__(self, tag: Tag, group: int | None) -> None:
         """``group`` is the pid of its leader; None: only what is tagged belongs to it."""
-        self._wanted = {f"{key}={value}".encode() for key, value in tag.environment().items()}
+        tagged = (f"{key}={value}".encode() for key, value in tag.environment().items())
+        self._wanted = frozenset(tagged)
         self._group = group
         self._since = 0
         self._seen: dict[int, int] = {}
@@ -63,20 +87,28 @@ class Family:
             with suppress(OSError, ValueError, IndexError):
                 self._since = self._seen[group] = _read(group).started
 
-    def pids(self) -> list[int]:
-        """All that are alive, zombies left out. Some milliseconds.
+    def pids(self, census: Census | None = None) -> list[int]:
+        """All that are alive, zombies left out. Some milliseconds, unless there is a ``census``.
 
         Where this process can open no more files, those seen before that are still there.
         """
         try:
-            return self._look(_processes())
+            return self._look(census or Census())
         except OSError:
-            return [pid for pid in self.seen if _is_there(pid)]
+            return [pid for pid in self.seen if is_there(pid)]
 
-    def _look(self, everybody: list[_Process]) -> list[int]:
+    def oldest(self) -> int | None:
+        """The one of ``pids`` that was made first; None: none is left."""
+        return min(self.pids(), key=lambda pid: self._seen[pid], default=None)
+
+    def _look(self, census: Census) -> list[int]:
         # Whoever was there before the first of them cannot be one of them.
-        alive = {one.pid: one for one in everybody if not one.zombie and one.started >= self._since}
-        found = {pid for pid, one in alive.items() if self._is_member(one)}
+        alive = {
+            one.pid: one
+            for one in census.processes
+            if not one.zombie and one.started >= self._since
+        }
+        found = {pid for pid, one in alive.items() if self._is_member(one, census)}
         children: dict[int, list[int]] = {}
         for one in alive.values():
             children.setdefault(one.parent, []).append(one.pid)
@@ -119,10 +151,10 @@ class Family:
                     return
                 os.waitpid(ended.si_pid, os.WNOHANG)
 
-    def _is_member(self, one: _Process) -> bool:
+    def _is_member(self, one: _Process, census: Census) -> bool:
         if one.group == self._group or self._seen.get(one.pid) == one.started:
             return True
-        return _is_tagged(one.pid, self._wanted)
+        return census.carries(one.pid, self._wanted)
 
 
 def started(pid: int) -> int:
@@ -196,7 +228,8 @@ def _processes() -> list[_Process]:
     return found
 
 
-def _is_there(pid: int) -> bool:
+def is_there(pid: int) -> bool:
+    """There is such a process, or a zombie of it. Opens no file."""
     try:
         os.kill(pid, 0)
     except OSError as error:
@@ -223,19 +256,10 @@ def _content(path: str) -> bytes:
         os.close(descriptor)
 
 
-def _is_tagged(pid: int, wanted: set[bytes]) -> bool:
-    try:
-        return wanted <= set(_content(f"/proc/{pid}/environ").split(b"\0"))
-    except OSError:
-        return False
-
-
 def rss_mib(pids: list[int]) -> int:
     """Resident memory of these processes, MiB; shared pages count once per process."""
-    total = 0
+    pages = 0
     for pid in pids:
-        try:
-            total += psutil.Process(pid).memory_info().rss
-        except psutil.Error:
-            continue
-    return total >> 20
+        with suppress(OSError, ValueError, IndexError):
+            pages += int(_content(f"/proc/{pid}/statm").split()[1])
+    return pages * _PAGE >> 20

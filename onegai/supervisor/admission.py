@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -109,11 +110,16 @@ class Admission:
         probe: Probe,
         tenants: Mapping[str, Tenant],
         observe: Callable[[float, Memory], None] = lambda _begun, _memory: None,
+        thread: Executor | None = None,
     ) -> None:
-        """``observe`` is told of every reading: when it began (``time.monotonic``), and what."""
+        """``observe`` is told of every reading: when it began (``time.monotonic``), and what.
+
+        The probe reads in ``thread``.
+        """
         self.headroom = 0
         """MiB that stay free on each GPU."""
         self._probe = probe
+        self._thread = thread
         self._observe = observe
         self._tenants = tenants
         self._tickets: list[_Ticket] = []
@@ -154,7 +160,8 @@ class Admission:
     async def memory(self) -> Memory:
         """One reading of the machine, off the event loop."""
         begun = time.monotonic()
-        memory = await asyncio.to_thread(self._probe.read, self.declared())
+        loop = asyncio.get_running_loop()
+        memory = await loop.run_in_executor(self._thread, self._probe.read, self.declared())
         self._tells = any(gpu.by_pid is not None for gpu in memory.gpus or ())
         self._observe(begun, memory)
         return memory

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 from onegai.masking import masked
 from onegai.process import tree
 from onegai.resources import Gpu, vram_of
 from onegai.schema import ServiceStatus, State
+from onegai.supervisor.run import Run
 from onegai.supervisor.tenancy import Tenancy
 
 WORTH_TELLING_MIB = 256
@@ -30,9 +32,30 @@ class Busy(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Footprint:
+    """What one life's processes have of the memory, MiB; ``vram`` None: the driver does not say."""
+
+    rss: int
+    vram: int | None
+
+
+def footprints(runs: Iterable[Run], gpus: Collection[Gpu]) -> dict[Run, Footprint]:
+    """Of those that have processes. Some milliseconds of /proc, in any thread."""
+    found: dict[Run, Footprint] = {}
+    try:
+        census = tree.Census()
+    except OSError:
+        return found
+    for run in runs:
+        if pids := run.pids(census):
+            found[run] = Footprint(tree.rss_mib(pids), vram_of(pids, gpus) if gpus else None)
+    return found
+
+
 def report(
     at: Tenancy,
-    gpus: Collection[Gpu],
+    footprint: Footprint | None = None,
     *,
     failure: str,
     place: int,
@@ -40,9 +63,8 @@ def report(
     outdated: list[str],
     turns: Busy | None,
 ) -> ServiceStatus:
-    """A snapshot, with the memory that it has on these GPUs. Some milliseconds of /proc."""
+    """A snapshot."""
     spec, run, gate, learnt = at.spec, at.run, at.gate, at.learnt
-    pids = run.pids() if run else []
     return ServiceStatus(
         app=spec.app,
         state=at.state,
@@ -64,8 +86,8 @@ def report(
         vram=spec.vram_mib,
         vram_learnt=learnt,
         ram=spec.ram_mib,
-        vram_used=vram_of(pids, gpus) if pids and gpus else None,
-        rss=tree.rss_mib(pids) if pids else None,
+        vram_used=footprint.vram if footprint else None,
+        rss=footprint.rss if footprint else None,
         outdated=outdated,
         problems=[*(run.problems if run else ()), *_remarks(spec.vram_mib, learnt or 0, outdated)],
     )

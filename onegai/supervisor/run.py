@@ -46,6 +46,8 @@ class Run:
         self._child: Child | None = None
         self._spawning: asyncio.Future[Child] | None = None
         self._deaf = asyncio.Event()
+        self._noted: tuple[int | None, bool] = (None, False)
+        """The GPU that it was noted with, and whether it is."""
         self.problems: list[str] = []
 
     @property
@@ -64,10 +66,10 @@ class Run:
         """Pid of the process that was started."""
         return self._child.pid if self._child else None
 
-    def pids(self) -> list[int]:
-        """All its processes. Some milliseconds of /proc. From any thread."""
+    def pids(self, census: tree.Census | None = None) -> list[int]:
+        """All its processes. Some milliseconds without a ``census``. From any thread."""
         child = self._child
-        return child.pids() if child else []
+        return child.pids(census) if child else []
 
     @property
     def seen(self) -> list[int]:
@@ -77,11 +79,14 @@ class Run:
     def take(self, left: Left) -> None:
         """Go on with what an earlier OneGAI has left, or (without a note) only ``end`` it."""
         self._small.enter_context(self._log.kept_small())
-        tag = tree.Tag(self._spec.app, self._home.root)
+        tag, note = tree.Tag(self._spec.app, self._home.root), left.note
         try:
-            self._child = Child.adopted(left.note.pid if left.note else None, tag)
+            if note is None:
+                raise ProcessLookupError
+            self._child = Child.adopted(note.pid, tag, handed_over=note.handed_over)
         except ProcessLookupError:
             self._child = Child.adopted(None, tag)
+        self._child.moved = self._note_again
 
     @property
     def over(self) -> bool:
@@ -107,6 +112,7 @@ class Run:
         )
         # A stop in this very moment must not lose the process that is being made.
         self._child = child = await asyncio.shield(self._spawning)
+        child.moved = self._note_again
         log.info("%s: started, pid %d", spec.app, child.pid)
         await self.watched(
             readiness.wait_until_ready(self._entry, child, self._log, self._log_start, self._http)
@@ -123,15 +129,22 @@ class Run:
 
     def note(self, gpu: int | None) -> None:
         """Write down that it is ready, so that it can go on if this process is killed."""
-        if self.pid is None:
+        self._noted = gpu, True
+        self._note_again()
+
+    def _note_again(self) -> None:
+        """Its pid may be another one now: a launcher has left the real service behind."""
+        gpu, noted = self._noted
+        if not noted or self._child is None:
             return
         try:
-            left.write(self._home, self._spec, self.pid, gpu)
+            left.write(self._home, self._spec, self._child, gpu)
         except OSError as error:
             log.warning("%s: it could not go on without this server: %s", self._spec.app, error)
 
     def unnote(self) -> None:
         """It is not ready any more."""
+        self._noted = None, False
         if self.pid is not None:
             with suppress(OSError):
                 left.forget(self._home, self._spec.app)

@@ -6,12 +6,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import Executor
 from contextlib import suppress
 from typing import Any
 
 from onegai.catalog import AppSpec
 from onegai.learning import Learning, Reading
 from onegai.policy import Occupant, Phase
+from onegai.process import tree
 from onegai.profiles import Profiles
 from onegai.resources import Gpu, Memory, vram_of
 from onegai.supervisor.run import Run
@@ -36,10 +38,13 @@ class Sampler:
         profiles: Profiles,
         occupants: Callable[[], Mapping[str, Occupant]],
         run_of: Callable[[str], Run | None],
+        thread: Executor | None = None,
     ) -> None:
+        """It looks for processes in ``thread``."""
         self._profiles = profiles
         self._occupants = occupants
         self._run_of = run_of
+        self._thread = thread
         self._learning = Learning()
         self._gpus: tuple[Gpu, ...] = ()
         self._pids: dict[Run, list[int]] = {}
@@ -183,4 +188,10 @@ class Sampler:
         """Have the runs know their processes. Some milliseconds of /proc, in a thread."""
         if any(gpu.by_pid is not None for gpu in self._gpus):
             runs = [run for app in self._occupants() if (run := self._run_of(app)) is not None]
-            self._pids = await asyncio.to_thread(lambda: {run: run.pids() for run in runs})
+            loop = asyncio.get_running_loop()
+            self._pids = await loop.run_in_executor(self._thread, _pids_of, runs)
+
+
+def _pids_of(runs: list[Run]) -> dict[Run, list[int]]:
+    census = tree.Census()
+    return {run: run.pids(census) for run in runs}

@@ -23,7 +23,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -47,7 +47,6 @@ from onegai.home import Home
 from onegai.installation import InstallState, Listing, check_installed, install_state
 from onegai.process.left import Left
 from onegai.process.logfile import LogFile
-from onegai.resources import Gpu
 from onegai.schema import ServiceStatus, State, StopReason
 from onegai.supervisor import hooks
 from onegai.supervisor.admission import Admission
@@ -57,7 +56,7 @@ from onegai.supervisor.interrupts import Interrupted, first
 from onegai.supervisor.lastlife import LastLife
 from onegai.supervisor.leases import Gate, Lease
 from onegai.supervisor.parking import Parking
-from onegai.supervisor.report import Busy, report
+from onegai.supervisor.report import Busy, Footprint, report
 from onegai.supervisor.restarts import Restarts
 from onegai.supervisor.run import Run
 from onegai.supervisor.sampler import Sampler
@@ -68,6 +67,7 @@ log = logging.getLogger(__name__)
 STARTED_WITH = ("type", "port", "exec", "cwd", "env", "url", "vram", "ram", "owner_check")
 """Keys of an entry that are facts of a running process: a change of one waits for its restart."""
 
+_NOTHING: Mapping[Run, Footprint] = {}
 _NO_MORE = "it could not go on after the end of OneGAI"
 
 _ALIVE = frozenset({State.QUEUED, State.STARTING, State.READY, State.PARKED, State.STOPPING})
@@ -225,15 +225,16 @@ class Service:
 
     def status(
         self,
-        gpus: Collection[Gpu] = (),
+        footprints: Mapping[Run, Footprint] = _NOTHING,
         listing: Listing | None = None,
         turns: Busy | None = None,
     ) -> ServiceStatus:
-        """A snapshot, with the memory that it has on these. Some milliseconds of /proc."""
+        """A snapshot, with the memory that it has by ``footprints``."""
         self._refresh_rest(listing)
+        run = self.tenancy.run
         return report(
             self.tenancy,
-            gpus,
+            footprints.get(run) if run else None,
             failure=self._last.failure.message if self._last.failure else "",
             place=self._admission.place(self.spec.app),
             start_seconds=self._start_seconds,

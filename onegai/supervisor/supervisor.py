@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from typing import Self
 
@@ -23,7 +24,7 @@ from onegai.supervisor.admission import Admission
 from onegai.supervisor.hooks import Hooks
 from onegai.supervisor.leases import Lease
 from onegai.supervisor.plan import plan_for
-from onegai.supervisor.report import Busy
+from onegai.supervisor.report import Busy, footprints
 from onegai.supervisor.sampler import Sampler
 from onegai.supervisor.service import Service
 from onegai.supervisor.tenancy import Tenancy
@@ -48,10 +49,16 @@ class Supervisor:
         self._tenancies: dict[str, Tenancy] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._leaving: set[str] = set()
+        # Memory and processes are looked at in a thread of their own: neither a status nor a start
+        # waits until one of the common threads is free.
+        self._looking = ThreadPoolExecutor(1, "look")
         self._sampler = Sampler(
-            Profiles(home.profiles), self._occupants, lambda app: self._tenancies[app].run
+            Profiles(home.profiles),
+            self._occupants,
+            lambda app: self._tenancies[app].run,
+            self._looking,
         )
-        self._admission = Admission(probe, self._tenancies, self._sampler.observe)
+        self._admission = Admission(probe, self._tenancies, self._sampler.observe, self._looking)
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -61,6 +68,7 @@ class Supervisor:
         return self
 
     async def _open(self, stack: AsyncExitStack) -> None:
+        stack.callback(self._looking.shutdown, wait=False)
         # Readiness probes follow no proxy and keep no connection: a child may be gone at any time.
         self._http = await stack.enter_async_context(
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True))
@@ -147,11 +155,14 @@ class Supervisor:
     def __getitem__(self, app: str) -> Service:
         return self._services[app]
 
-    def statuses(self, memory: Memory, turns: Callable[[str], Busy]) -> list[ServiceStatus]:
-        """A snapshot of every service, by name, with what each has of it. Some ms of /proc."""
-        gpus, listing = memory.gpus or (), Listing.of(self._home)
+    async def statuses(self, memory: Memory, turns: Callable[[str], Busy]) -> list[ServiceStatus]:
+        """A snapshot of every service, by name, with what each has of it."""
+        runs = [at.run for at in self._tenancies.values() if at.run is not None]
+        loop = asyncio.get_running_loop()
+        found = await loop.run_in_executor(self._looking, footprints, runs, memory.gpus or ())
+        listing = Listing.of(self._home)
         named = sorted(self._services.items())
-        return [service.status(gpus, listing, turns(app)) for app, service in named]
+        return [service.status(found, listing, turns(app)) for app, service in named]
 
     def used_by_others(self, gpu: Gpu, statuses: Iterable[ServiceStatus]) -> int:
         """What programs that are no services have of it, MiB; see GpuStatus.others."""

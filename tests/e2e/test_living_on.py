@@ -96,6 +96,25 @@ def test_its_memory_counts(make_server: MakeServer) -> None:
     server.stop()
 
 
+@pytest.mark.parametrize("mode", ["same", "session"])
+def test_what_a_launcher_has_left_goes_on_with_the_next(make_server: MakeServer, mode: str) -> None:
+    server = started(make_server, {"voice": fake("fork", "--mode", mode)})
+    first = pid_of(server, "voice")
+    real = ask(server.service("voice")["port"], "/pid", "GET")["pid"]
+    until(lambda: server.service("voice")["pid"] == real)
+    assert "could not go on" not in server.log()
+    killed(server)
+    server.start()
+    until(lambda: server.service("voice")["state"] == "ready")
+    assert pid_of(server, "voice") == real
+    # Its end is noticed, and it is stopped like any other.
+    os.kill(real, signal.SIGKILL)
+    until(lambda: server.service("voice")["state"] == "failed")
+    assert pid_of(server, "voice") not in (first, real)
+    server.post("/service/stop", {"app": "voice"})
+    server.stop()
+
+
 def change_exec(server: Server) -> None:
     services = json.loads((server.home / "services.json").read_text())
     services["voice"]["env"] = {"MODEL": "another"}
@@ -170,10 +189,10 @@ def test_what_a_dead_service_has_left_is_ended(make_server: MakeServer) -> None:
     server.stop()
 
 
-def ask(port: int, path: str) -> dict[str, Any]:
+def ask(port: int, path: str, method: str = "POST") -> dict[str, Any]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     try:
-        connection.request("POST", path)
+        connection.request(method, path)
         answer: dict[str, Any] = json.loads(connection.getresponse().read())
         return answer
     finally:

@@ -1,6 +1,7 @@
 """Real children: what they see, and that nothing of them is left after a stop."""
 
 import asyncio
+import errno
 import json
 import os
 import shutil
@@ -288,6 +289,10 @@ async def test_a_launcher_s_service_is_still_the_child(
     assert not child.ended.is_set()
     pid = (await ask(url + "/pid"))["pid"]
     assert child.pids() == [pid]
+    # From now on the child is what is left of it.
+    await until(lambda: child.handed_over)
+    assert child.pid == pid
+    assert child.how_it_ended == "still running"
     assert sockets.listeners(child.pids())
     await child.stop(5)
     assert child.ended.is_set()
@@ -298,6 +303,40 @@ async def test_end_of_what_a_launcher_left_is_noticed(start: Start, log: LogFile
     child = await start("fork.py", "--mode", "session")
     pid = (await ask(await address(log) + "/pid"))["pid"]
     os.kill(pid, signal.SIGKILL)
+    async with asyncio.timeout(10):
+        await child.ended.wait()
+
+
+async def test_the_end_of_the_last_that_a_launcher_left_counts(
+    tmp_path: Path, log: LogFile, tag: Tag
+) -> None:
+    command = ["sh", "-c", "sleep 60 & sleep 61 & sleep 62 & exit 0"]
+    environment = {**inherited_environment(), **tag.environment()}
+    child = await Child.spawn(command, tmp_path, environment, log, tag)
+    moves: list[int | None] = []
+    child.moved = lambda: moves.append(child.pid)
+    for number in range(1, 4):
+        await until(lambda number=number: len(moves) == number)
+        assert not child.ended.is_set()
+        assert child.pid is not None
+        os.kill(child.pid, signal.SIGKILL)
+    async with asyncio.timeout(10):
+        await child.ended.wait()
+    assert len(set(moves)) == 3
+    await child.stop(5)
+
+
+@pytest.mark.parametrize("fake", ["crash.py", "fork.py"])
+async def test_an_end_is_noticed_where_no_file_can_be_opened_for_it(
+    start: Start, log: LogFile, fake: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_more(_pid: int) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(os, "pidfd_open", no_more)
+    child = await start(fake)
+    if fake == "fork.py":
+        os.kill((await ask(await address(log) + "/pid"))["pid"], signal.SIGKILL)
     async with asyncio.timeout(10):
         await child.ended.wait()
 

@@ -29,7 +29,7 @@ class FakeRun:
     pid = 10
     seen = (10, 11)
 
-    def pids(self) -> list[int]:
+    def pids(self, _census: object = None) -> list[int]:
         return [10]
 
 

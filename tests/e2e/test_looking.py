@@ -1,0 +1,81 @@
+"""What a status and an admission look at: once for all services, and never behind others' work."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_sharing import Stage
+
+from onegai.process import tree
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Stage:
+    return Stage(tmp_path)
+
+
+@contextmanager
+def busy_threads() -> Iterator[None]:
+    """The event loop has one common thread, which does something that takes long."""
+    over, begun = threading.Event(), threading.Event()
+    with ThreadPoolExecutor(1) as common:
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(common)
+        common.submit(lambda: (begun.set(), over.wait(60)))
+        assert begun.wait(10)
+        try:
+            yield
+        finally:
+            over.set()
+            loop.set_default_executor(ThreadPoolExecutor())
+
+
+async def test_a_status_looks_once_for_all_services_and_off_the_loop(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for app in ("chat", "voice", "ears"):
+        stage.app(app, 1)
+    async with stage.open():
+        for app in stage.apps:
+            await stage.call(app)
+        looks: list[int] = []
+        look = tree._processes
+
+        def seen() -> list[Any]:
+            looks.append(threading.get_ident())
+            return look()
+
+        # The sampler and the services' own housekeeping look now and then, too.
+        monkeypatch.setattr("onegai.supervisor.sampler.Sampler._look_for_processes", idle)
+        monkeypatch.setattr("onegai.supervisor.run.Run._look_after", lambda *_: None)
+        monkeypatch.setattr(tree, "_processes", seen)
+        services = (await stage.engine.status()).services
+        assert all(one.rss for one in services)
+        assert len(looks) == 1
+        assert threading.get_ident() not in looks
+
+
+async def idle(_sampler: object) -> None:
+    """Nothing to look for."""
+
+
+async def test_status_and_plan_wait_for_no_other_work(stage: Stage) -> None:
+    stage.app("chat", 7)
+    stage.app("image", 8)
+    async with stage.open():
+        await stage.call("chat")
+        with busy_threads():
+            async with asyncio.timeout(20):
+                status = await stage.status("chat")
+                assert status.rss
+                assert (await stage.engine.plan("image")).stop == ["chat"]
+                # Admission goes on, too: chat makes way.
+                await stage.engine.start("image", wait=False)
+                await stage.until("chat", lambda now: now.pid is None)
