@@ -51,6 +51,7 @@ class Apps:
         self._plugins: Plugins
         self._installer = Installer(home)
         self._sizes: dict[str, tuple[float, DiskUsage]] = {}
+        self._walking = asyncio.Lock()
 
     async def open(self, plugins: Plugins) -> None:
         """Undo the updates that were cut off when the last engine ended."""
@@ -106,12 +107,16 @@ class Apps:
         )
 
     async def _usage(self, app: str) -> DiskUsage:
-        """As it was at most a minute ago: a walk through a large app takes a while."""
-        measured, usage = self._sizes.get(app, (float("-inf"), DiskUsage(0, 0)))
-        if time.monotonic() - measured > SIZE_SECONDS or usage.size == 0:
-            usage = await asyncio.to_thread(disk_usage, self._home, app)
-            self._sizes[app] = (time.monotonic(), usage)
-        return usage
+        """As it was at most a minute ago: a walk through a large app takes a while.
+
+        One walk at a time, whoever asks, so that walks do not take all of the common threads.
+        """
+        async with self._walking:
+            measured, usage = self._sizes.get(app, (float("-inf"), DiskUsage(0, 0)))
+            if time.monotonic() - measured > SIZE_SECONDS or usage.size == 0:
+                usage = await asyncio.to_thread(disk_usage, self._home, app)
+                self._sizes[app] = (time.monotonic(), usage)
+            return usage
 
     # --- install life ----------------------------------------------------------------------
 

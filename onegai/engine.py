@@ -48,6 +48,7 @@ from onegai.supervisor.service import Service
 from onegai.supervisor.supervisor import Supervisor
 from onegai.upload import as_files
 from onegai.wire import has_paths
+from onegai.writing import in_writer
 
 log = logging.getLogger(__name__)
 
@@ -396,7 +397,7 @@ class Engine:
         """``as_files`` for arguments that have a Path."""
         if not isinstance(arguments, Mapping) or not has_paths(arguments):
             return arguments
-        return await asyncio.to_thread(as_files, arguments, self._sources.limit, workspace)
+        return await in_writer(as_files, arguments, self._sources.limit, workspace)
 
     async def result(self, job: Job) -> Answer:
         """What a job has answered, for an hour after its end. Raises its error, and JobNotDone."""

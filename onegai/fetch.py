@@ -24,6 +24,7 @@ from yarl import URL
 
 from onegai.errors import AddressRefused, FileTooLarge
 from onegai.files import full_disk
+from onegai.writing import in_writer
 
 MIB = 1 << 20
 REDIRECTS = 5
@@ -210,7 +211,7 @@ async def _written(answer: aiohttp.ClientResponse, target: Path, field: str, lim
             size += len(piece)
             if size > limit:
                 raise too_large
-            await asyncio.to_thread(file.write, piece)
+            await in_writer(file.write, piece)
     return Fetched(_name(answer), answer.content_type if "Content-Type" in answer.headers else "")
 
 

@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
@@ -187,9 +188,15 @@ def _recover(folder: AppFolder, _stop: Callable[[], bool]) -> str | None:
 
 
 async def _in_thread(work: Callable[[Callable[[], bool]], T]) -> T:
-    """Run it off the loop; when cancelled, have it stop, and wait until it has."""
+    """Run it off the loop; when cancelled, have it stop, and wait until it has.
+
+    In a thread of its own: it may take minutes, and what needs one of the common threads for a
+    moment, such as the start of a service, must not wait for that.
+    """
     stop = threading.Event()
-    running = asyncio.ensure_future(asyncio.to_thread(work, stop.is_set))
+    thread = ThreadPoolExecutor(1, "removal")
+    running = asyncio.get_running_loop().run_in_executor(thread, work, stop.is_set)
+    thread.shutdown(wait=False)
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from starlette.requests import Request
 
 from onegai.errors import BadMultipart, BodyTooLarge
 from onegai.files import MARK, File, Workspace, full_disk
+from onegai.writing import in_writer
 
 MIB = 1 << 20
 MAX_PARTS = 1000
@@ -46,9 +46,9 @@ async def read_parts(request: Request, workspace: Workspace, max_text: int) -> l
         async for piece in request.stream():
             pieces += piece
             if len(pieces) >= _PIECE:
-                await asyncio.to_thread(parser.write, bytes(pieces))
+                await in_writer(parser.write, bytes(pieces))
                 pieces.clear()
-        await asyncio.to_thread(parser.write, bytes(pieces))
+        await in_writer(parser.write, bytes(pieces))
         parser.finalize()
     except FormParserError as error:
         raise BadMultipart(reason=str(error)) from None

@@ -11,9 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harness import fake
 from test_sharing import Stage
 
+from onegai.home import Home
+from onegai.installation import DiskUsage
 from onegai.process import tree
+from onegai.schema import JobState
+from onegai.writing import in_writer
 
 
 @pytest.fixture
@@ -64,6 +69,39 @@ async def test_a_status_looks_once_for_all_services_and_off_the_loop(
 
 async def idle(_sampler: object) -> None:
     """Nothing to look for."""
+
+
+async def test_what_takes_long_takes_no_common_thread(stage: Stage) -> None:
+    """Removals have threads of their own, files that come in have theirs, and one walks."""
+    stage.app("chat", 0)
+    (stage.home.root / "install").mkdir()
+    for name in ("one", "two"):
+        stage.apps[name] = fake("ready")
+        (stage.home.root / "install" / f"{name}.sh").touch()
+        (stage.home.apps / name / "venv").mkdir(parents=True)
+    async with stage.open():
+        with busy_threads():
+            async with asyncio.timeout(20):
+                for name in ("one", "two"):
+                    job = await stage.engine.uninstall(name, wait=True)
+                    assert job.state is JobState.DONE
+                assert await in_writer(lambda number: number + 1, 1) == 2
+
+
+async def test_two_who_ask_for_all_apps_share_their_walks(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    walks: list[str] = []
+
+    def walk(_home: Home, app: str) -> DiskUsage:
+        walks.append(app)
+        return DiskUsage(1, 0)
+
+    monkeypatch.setattr("onegai.apps.disk_usage", walk)
+    stage.app("chat", 0)
+    async with stage.open():
+        await asyncio.gather(stage.engine.apps(), stage.engine.apps())
+        assert walks == ["chat"]
 
 
 async def test_status_and_plan_wait_for_no_other_work(stage: Stage) -> None:

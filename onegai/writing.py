@@ -1,0 +1,18 @@
+"""Threads for files that come in: however slow the disk is, it keeps nothing else waiting."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar, TypeVarTuple
+
+A = TypeVarTuple("A")
+T = TypeVar("T")
+
+_WRITERS = ThreadPoolExecutor(4, "write")
+
+
+async def in_writer(work: Callable[[*A], T], *args: *A) -> T:
+    """As ``asyncio.to_thread``, in a thread that writes files and nothing else."""
+    return await asyncio.get_running_loop().run_in_executor(_WRITERS, work, *args)
