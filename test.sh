@@ -28,13 +28,15 @@ shell_files() {
         find . \( -path ./venv -o -path ./apps -o -path ./data \) -prune -o \( -name '*.sh' -o -path ./.ci/run \) -print0
 }
 
-# The tests of / and /docs want a browser. Without root they are skipped where there is none.
-have_chromium() {
-    command -v chromium >/dev/null && return
-    if ((EUID != 0)) || ! command -v apt-get >/dev/null; then return; fi
-    echo "Installing chromium for the tests in a browser"
-    apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends chromium ||
-        echo "No chromium: the tests in a browser are skipped."
+# What only tests want: a browser, and (for tests/newest.sh) a way to make a chroot. Where they are missing and this is not root, what
+# needs them is skipped.
+have() {
+    local program=$1 path=$PATH:/usr/sbin:/sbin
+    if PATH=$path command -v "$program" >/dev/null || ((EUID != 0)) || ! command -v apt-get >/dev/null; then return; fi
+    echo "Installing $program for the tests"
+    PATH=$path apt-get -qq update &&
+        PATH=$path DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "$program" >/dev/null ||
+        echo "No $program: what needs it is skipped."
 } >&2
 
 check_shell() {
@@ -43,13 +45,20 @@ check_shell() {
     shellcheck -x -- "${files[@]}"
 }
 
-have_chromium
+have chromium
+have debootstrap
 step "ruff format" ruff format --check .
 step "ruff check" ruff check .
 step "mypy" mypy
 step "import layers" lint-imports
 step "shellcheck" check_shell
-step "pytest" python -m pytest "$@"
+if (($#)); then
+    step "pytest" python -m pytest "$@"
+else
+    # most of a test's time is spent on waiting for processes
+    step "pytest" python -m pytest -n 4 --dist loadgroup
+    step "newest Python" bash tests/newest.sh
+fi
 
 printf '\n==> %d steps passed, %d failed%s\n' "$passed" "${#failed[@]}" "${failed[*]:+: }$(
     IFS=,

@@ -44,10 +44,14 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whichever test is the first to need the shipped apps waits until 500 MB are downloaded."""
+    """Whichever test is the first to need the shipped apps waits until 500 MB are downloaded.
+
+    One worker runs all of these, so that they are installed once.
+    """
     for item in items:
         if "shipped" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.timeout(900))
+            item.add_marker(pytest.mark.xdist_group("shipped"))
 
 
 _REPORT: list[str] = []

@@ -40,10 +40,16 @@ def main(args: dict) -> dict:
 """
 
 
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+
+
 def free_port() -> int:
-    """Below the range from which the kernel takes clients' ports, so that none gets in between."""
+    """One that no other test worker gives out.
+
+    Below the range from which the kernel takes clients' ports, so that none gets in between.
+    """
     while True:
-        port = random.randrange(20_000, 28_000)
+        port = 20_000 + 1000 * (WORKER % 8) + random.randrange(1000)
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) != 0:
                 return port

@@ -67,7 +67,7 @@ def test_entries_and_func_files(home: Home) -> None:
         {"bad": {"type": "sever"}, "torn": {"type": "inline"}, "a": twins, "b": twins},
     )
     home.func_file("torn").write_text("def main(args):\n    return (\n")
-    home.services_local.write_text('{\n "x": 1,\n}\n')
+    home.services_local.write_text('{\n "x": 1\n;}\n')
     assert mark_of(home, "services.json: bad: type: ") == "fail"
     assert mark_of(home, "services.json: a: port: 50000 is also") == "warn"
     assert mark_of(home, "services.local.json:3: ") == "fail"

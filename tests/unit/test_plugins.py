@@ -109,7 +109,7 @@ def test_functions_are_loaded(home: Home) -> None:
         ("def main(args):\n    yield 1\n", 1, "generator"),
         ("class A: pass\ndef main(args: A): ...\n", 2, "not usable"),
         ("\nx = '\0'\n", 2, "syntax: source code string cannot contain null bytes"),
-        ("import asyncio\n\nasyncio.run(1)\n", 3, "a coroutine was expected"),
+        ("import asyncio\n\nasyncio.run(1)\n", 3, "coroutine"),
     ],
 )
 def test_broken_file_is_a_problem_and_hides_no_other(
@@ -155,7 +155,8 @@ def test_not_utf8(home: Home) -> None:
     home.func_file("a").write_bytes(b"x = '\xff'\n")
     problem = load_plugin(home, "a").problem
     assert problem is not None
-    assert "utf-8" in problem.reason
+    assert "utf-8" in problem.reason.lower()
+    assert problem.line == 1
 
 
 def test_files_may_import_each_other(home: Home) -> None:

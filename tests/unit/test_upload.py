@@ -150,7 +150,7 @@ def bad_files(folder: Path) -> dict[str, Path]:
         "No such file": folder / "none",
         "is a folder": folder / "folder",
         "no ordinary file": folder / "pipe",
-        "null byte": Path("a\0b"),
+        "embedded null": Path("a\0b"),
         "home directory": Path("~nobody-has-this-name/x"),
     }
 
