@@ -27,7 +27,7 @@ from pydantic import (
 )
 
 from onegai import jsonfile, patterns
-from onegai.errors import BrokenEntry, Inactive, UnknownApp
+from onegai.errors import BrokenEntry, Inactive, UnknownApp, UnreadableFile
 from onegai.home import Home
 from onegai.schema import MOST_GB, Problem, Switch
 
@@ -264,6 +264,9 @@ class AppSpec(BaseModel):
         return round(self.ram * 1024)
 
 
+ENTRY_KEYS = AppSpec.model_fields.keys() - {"app"}
+
+
 @dataclass(frozen=True)
 class Catalog:
     """All entries that are good, and what is wrong with the others."""
@@ -275,13 +278,16 @@ class Catalog:
     """Per app: the keys of config.json's ``apps`` that are the app's own settings."""
 
     def spec(self, app: str) -> AppSpec:
-        """The app's entry. Raises UnknownApp, BrokenEntry."""
+        """The app's entry. Raises UnknownApp, BrokenEntry, UnreadableFile."""
         spec = self.specs.get(app)
         if spec is not None:
             return spec
         if (problem := self.broken.get(app)) is not None:
             reason = f"{problem.key}: {problem.reason}" if problem.key else problem.reason
             raise BrokenEntry(app=app, reason=reason, file=problem.file)
+        for unread in self.problems:
+            if not unread.app:  # the file as a whole, which may have it
+                raise UnreadableFile(file=unread.file, reason=unread.reason)
         names = ", ".join(sorted(self.specs))
         raise UnknownApp(
             app=app, do=f"the apps are: {names}" if names else "services.json is empty"
@@ -324,8 +330,9 @@ def load_catalog(
             if "app" in entry:
                 refuse(Problem(app=app, file=origin[app], key="app", reason=_APP_KEY))
         except ValidationError as error:
+            off = entry.get("active") in (0, False)
             for key, reason in _reasons(error):
-                refuse(Problem(app=app, file=origin[app], key=key, reason=reason))
+                refuse(Problem(app=app, file=origin[app], key=key, reason=reason, remark=off))
     specs = {app: spec for app, spec in specs.items() if app not in broken}
     problems.extend(_shared_ports(specs.values(), origin))
     return Catalog(specs, broken, tuple(problems), own_settings)
@@ -377,7 +384,27 @@ def _lay_over(
             merged[app].update(known)
             origin[app] = f"{origin[app]} with apps.{app} of {config}"
         own[app] = {key: value for key, value in keys.items() if key not in known}
+        problems += (
+            Problem(app=app, file=config, key=f"apps.{app}.{key}", reason=reason)
+            for key in own[app]
+            if (reason := mistyped(home, app, key))
+        )
     return own
+
+
+def mistyped(home: Home, app: str, key: str) -> str:
+    """What is wrong with a key of config.json's ``apps`` that no entry has; empty: nothing.
+
+    It is a setting of the app's own, unless it is near a key of entries and func/{app}.py does not
+    have that word.
+    """
+    if not (meant := jsonfile.meant(key, ENTRY_KEYS)):
+        return ""
+    try:
+        uses = home.func_file(app).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        uses = ""
+    return "" if key in uses else f"unknown key{meant}"
 
 
 def bad_name(app: str) -> str | None:
@@ -393,7 +420,7 @@ def _reasons(error: ValidationError) -> Iterable[tuple[str, str]]:
     for item in error.errors():
         key = ".".join(str(part) for part in item["loc"])
         if item["type"] == "extra_forbidden":
-            yield key, "unknown key"
+            yield key, f"unknown key{jsonfile.meant(key, () if '.' in key else ENTRY_KEYS)}"
         elif item["type"] == "value_error":
             yield key, str(item["ctx"]["error"])
         else:

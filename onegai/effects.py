@@ -15,9 +15,12 @@ _OVERRIDDEN = "an argument or environment variable of this start wins over it"
 def of_config(change: Change, files: HomeFiles, outdated: Mapping[str, list[str]]) -> Applied:
     """``outdated``: per running app, the keys that wait for its restart."""
     applied = Applied(etag=change.etag)
+    wrong = {problem.key: problem.reason for problem in files.problems}
     for path in change.keys:
         name = ".".join(path)
-        if path[0] == "apps":
+        if path[0] == "apps" and name in wrong:
+            applied.without_effect[name] = wrong[name]
+        elif path[0] == "apps":
             _add(applied, path[1:], name, outdated)
         elif path[0] in files.waiting:
             applied.restart_server.append(name)

@@ -278,6 +278,7 @@ class Engine:
                 fake=memory.fake,
             ),
             problems=self.problems(),
+            overridden=sorted(self._home_files.overridden),
         )
 
     def problems(self) -> list[Problem]:

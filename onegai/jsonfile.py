@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,12 @@ class Unreadable(Exception):
 def is_comment(key: str) -> bool:
     """True for keys that mean nothing to OneGAI: ``_…``, and ``$schema``, which is for editors."""
     return key.startswith("_") or key == "$schema"
+
+
+def meant(key: str, known: Iterable[str]) -> str:
+    """Which of the keys that there are a mistyped one may be, as the end of a sentence; or ""."""
+    near = get_close_matches(key, sorted(known), n=1, cutoff=0.75)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def content(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -175,6 +175,10 @@ class StatusReport(BaseModel):
     services: list[ServiceStatus]
     memory: MemoryStatus
     problems: list[Problem]
+    overridden: list[str] = Field(
+        default=[],
+        description="keys of config.json over which an argument or environment variable wins",
+    )
 
 
 class FunctionInfo(BaseModel):

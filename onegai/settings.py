@@ -189,7 +189,7 @@ def effective_settings(
     values = jsonfile.content(stored)
     known = set(Settings.model_fields)
     problems = [
-        Problem(file=where, key=key, reason="unknown key, ignored")
+        Problem(file=where, key=key, reason=f"unknown key{jsonfile.meant(key, known)}")
         for key in values
         if key not in known and key not in LATER and not key.endswith("_key")
     ]

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from onegai.commands.backend import COMMAND, WRONG, Failure, backend
-from onegai.errors import ConfigError, OneGAIError
+from onegai.errors import ConfigError, OneGAIError, UnreadableFile
 from onegai.home import Home
 from onegai.jsonfile import is_comment
 from onegai.masking import is_secret, masked
@@ -30,7 +30,10 @@ def config(key: str | None, value: str | None) -> None:
     if key is None:
         click.echo(_everything(home))
     elif value is None:
-        click.echo(_text(masked(_look_up(home, key), key)))
+        found, file = _look_up(home, key)
+        click.echo(_text(masked(found, key)))
+        if file:
+            click.echo(f"({file})", err=True)
     else:
         value = sys.stdin.readline().rstrip("\r\n") if value == "-" else value
         stored = set_key(home, key, value)
@@ -38,7 +41,27 @@ def config(key: str | None, value: str | None) -> None:
 
 
 def _in_effect(home: Home, key: str) -> str:
-    """When the change counts. A server that runs is asked, and so notices it."""
+    """When the change counts, if ever. A server that runs is asked, and so notices it."""
+    whose = ""
+    if key.startswith("apps."):
+        _, app, name, *_rest = key.split(".")
+        whose, meaningless = _whose(home, app, name)
+        if meaningless:
+            return whose
+    return "; ".join(filter(None, (whose, _when(home, key))))
+
+
+def _whose(home: Home, app: str, key: str) -> tuple[str, bool]:
+    """What is to be said of a key of ``apps.{app}``, if anything, and whether it is a mistake."""
+    from onegai.catalog import ENTRY_KEYS, mistyped
+
+    if key in ENTRY_KEYS:
+        return "", False
+    mistake = mistyped(home, app, key)
+    return mistake or f"a setting of {app}'s own", bool(mistake)
+
+
+def _when(home: Home, key: str) -> str:
     from onegai import curlrc
     from onegai.settings import LATER, check_config, stored_config
 
@@ -53,6 +76,8 @@ def _in_effect(home: Home, key: str) -> str:
             status = server.status()
     except (Failure, OneGAIError) as failure:
         return f"the server could not be asked when it counts: {failure.message}"
+    if key in status.overridden:
+        return "no effect: an argument or environment variable of the running server wins over it"
     if any((item.file, item.key) == ("config.json", key) for item in status.problems):
         return "once the server is restarted"
     _, _, name = key.partition(".")
@@ -129,7 +154,7 @@ def _check_setting(home: Home, key: str) -> Callable[[dict[str, Any]], None]:
 
 
 def _check_app(home: Home, path: list[str]) -> Callable[[dict[str, Any]], None]:
-    """A change of an app's entry must not break it."""
+    """A change of an app's entry must not break it. Raises UnknownApp, UnreadableFile."""
     from onegai.catalog import load_catalog
     from onegai.settings import check_config
 
@@ -137,9 +162,8 @@ def _check_app(home: Home, path: list[str]) -> Callable[[dict[str, Any]], None]:
         raise Failure("name one setting of one app", "apps.APP.KEY", status=WRONG)
     app = path[0]
     now = load_catalog(home, {})
-    apps = sorted({*now.specs, *now.broken})
-    if app not in apps:
-        raise Failure(f"there is no app {app!r}", f"the apps are: {', '.join(apps)}", status=WRONG)
+    if app not in now.broken:
+        now.spec(app)
 
     def check(values: dict[str, Any]) -> None:
         then = load_catalog(home, check_config(home, values).apps)
@@ -153,17 +177,45 @@ def _check_app(home: Home, path: list[str]) -> Callable[[dict[str, Any]], None]:
     return check
 
 
-def _look_up(home: Home, key: str) -> Any:
-    """What the file says, else the default."""
+def _look_up(home: Home, key: str) -> tuple[Any, str]:
+    """What config.json says, else the file of entries that is named, else the default."""
     from onegai.settings import Settings, stored_config
 
+    path = key.split(".")
     value: Any = {**_defaults(), **stored_config(home)}
-    for part in key.split("."):
+    for part in path:
         if not isinstance(value, dict) or part not in value:
-            known = ", ".join(sorted(Settings.model_fields))
-            raise Failure(f"{key} is not set", f"the keys are: {known}", status=WRONG)
+            break
         value = value[part]
-    return value
+    else:
+        return value, ""
+    if path[0] == "apps" and len(path) == 3:
+        return _of_entry(home, *path[1:])
+    known = ", ".join(sorted(Settings.model_fields))
+    raise Failure(f"{key} is not set", f"the keys are: {known}", status=WRONG)
+
+
+def _of_entry(home: Home, app: str, key: str) -> tuple[Any, str]:
+    """A key of an entry that config.json does not have, and the file that has it."""
+    from pydantic_core import to_jsonable_python
+
+    from onegai import jsonfile
+    from onegai.catalog import ENTRY_KEYS, AppSpec, load_catalog
+
+    catalog = load_catalog(home, {})
+    if app not in catalog.broken:
+        catalog.spec(app)
+    for path in (home.services_local, home.services):
+        try:
+            entry = (jsonfile.read(path) or {}).get(app)
+        except jsonfile.Unreadable as error:
+            raise UnreadableFile(file=home.relative(path), reason=error.reason) from None
+        if isinstance(entry, dict) and key in entry:
+            return entry[key], home.relative(path)
+    if key not in ENTRY_KEYS or AppSpec.model_fields[key].is_required():
+        name = f"apps.{app}.{key}"
+        raise Failure(f"{name} is not set", "docs/settings.md lists the keys", status=WRONG)
+    return to_jsonable_python(AppSpec.model_fields[key].get_default(), exclude_none=True), "default"
 
 
 def _everything(home: Home) -> str:
@@ -171,11 +223,16 @@ def _everything(home: Home) -> str:
 
     stored, defaults = stored_config(home), _defaults()
     shown = masked({**defaults, **stored})
+    apps = shown.pop("apps")
     lines = [
         f"{key} = {_text(value)}" + ("" if key in stored else "   (default)")
         for key, value in shown.items()
         if not is_comment(key)
     ]
+    for app, keys in apps.items() if isinstance(apps, dict) else ():
+        for key, value in keys.items() if isinstance(keys, dict) else ():
+            whose, _mistake = _whose(home, app, key)
+            lines.append(f"apps.{app}.{key} = {_text(value)}" + (f"   ({whose})" if whose else ""))
     if not home.config.exists():
         lines.append("config.json is made at the first start, with a random password")
     return "\n".join(lines)

@@ -173,6 +173,10 @@ def test_says_what_waits_for_which_restart(make_server: Make) -> None:
     assert list(result["without_effect"]) == ["port", "openai_key"]
     assert "argument" in result["without_effect"]["port"]
     assert result["restart_services"] == {"a": ["apps.a.vram"]}
+    content, etag = read(server, "/config/get_json")
+    content["apps"]["a"] |= {"vrma": 1, "voice": "own"}
+    result = send(server, "/config/set_json", content, etag).result
+    assert (result["now"], list(result["without_effect"])) == (["apps.a.voice"], ["apps.a.vrma"])
 
 
 def test_wrong_content_is_named_and_nothing_is_written(make_server: Make) -> None:
@@ -234,6 +238,8 @@ def test_the_command_says_when_a_change_counts(make_server: Make) -> None:
     assert said("apps.a.ram", "0.1") == "(once a is restarted: bash run.sh restart a)"
     assert said("apps.a.title", "A") == "(in effect)"
     assert said("openai_key", "sk") == "(nothing uses it yet)"
+    assert said("port", "1").startswith("(no effect: ")
+    assert said("apps.a.vrma", "1") == "(unknown key; did you mean vram?)"
     assert "could not be asked" in said("vram_headroom", "0", ONEGAI_PASSWORD="wrong")
     assert said("password", "quite another one") == "(in effect)"
     assert server.get("/app/list").status == 401

@@ -77,7 +77,7 @@ def test_file_of_the_original_project_loads(make_server: Make) -> None:
     server.start()
     problems = {(p["app"], p["key"]): p for p in server.get("/service/status").result["problems"]}
     assert problems["webui", "dir"]["reason"] == "unknown key"
-    assert problems["webui", "cd"]["reason"] == "unknown key"
+    assert problems["webui", "cd"]["reason"] == "unknown key; did you mean cwd?"
     assert "'gradio', 'webapi'" in problems["stems", "type"]["reason"]
     assert "two, three" in problems["one", "port"]["reason"]
     assert len(problems) == 6

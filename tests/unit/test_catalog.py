@@ -8,7 +8,7 @@ import pytest
 
 from onegai import jsonfile
 from onegai.catalog import RESERVED, AppSpec, Catalog, load_catalog
-from onegai.errors import BrokenEntry, Inactive, UnknownApp
+from onegai.errors import BrokenEntry, Inactive, UnknownApp, UnreadableFile
 from onegai.home import Home
 
 WEB = {"type": "webapi", "port": 5001, "exec": "run --port {port}"}
@@ -84,6 +84,31 @@ def test_config_is_laid_over_and_its_own_settings_are_apart(tmp_path: Path) -> N
     assert (problem.app, problem.file, problem.key) == ("gone", "config.json", "apps.gone")
 
 
+def test_mistyped_override_is_told_and_a_setting_of_the_apps_own_is_not(tmp_path: Path) -> None:
+    own = {"vrma": 6, "voice": "heart", "tag": "x"}
+    (tmp_path / "func").mkdir()
+    (tmp_path / "func" / "a.py").write_text('tag = config("a").get("tag")\n')
+    found = catalog(tmp_path, {"a": WEB}, None, {"a": own})
+    assert found.own_settings["a"] == own
+    [problem] = found.problems
+    assert (problem.file, problem.key) == ("config.json", "apps.a.vrma")
+    assert problem.reason == "unknown key; did you mean vram?"
+
+
+def test_broken_entry_of_an_app_that_is_off_is_a_remark(tmp_path: Path) -> None:
+    broken = {**WEB, "exec": "cd x && y"}
+    found = catalog(tmp_path, {"off": {**broken, "active": 0}, "on": broken})
+    assert {problem.app: problem.remark for problem in found.problems} == {"off": True, "on": False}
+
+
+def test_an_app_may_be_in_a_file_that_does_not_parse(tmp_path: Path) -> None:
+    (tmp_path / "services.local.json").write_text("{,}")
+    found = catalog(tmp_path, {"a": WEB})
+    assert found.spec("a").app == "a"
+    with pytest.raises(UnreadableFile, match=r"services\.local\.json can not be read: .*line 1"):
+        found.spec("b")
+
+
 def test_bad_override_is_a_problem_of_that_app_only(tmp_path: Path) -> None:
     found = catalog(tmp_path, {"a": WEB, "b": {**WEB, "port": 5002}}, None, {"a": {"vram": "much"}})
     assert set(found.specs) == {"b"}
@@ -95,7 +120,9 @@ def test_bad_override_is_a_problem_of_that_app_only(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "key", "says"),
     [
-        ({"vrma": 1}, "vrma", "unknown key"),
+        ({"vrma": 1}, "vrma", "unknown key; did you mean vram?"),
+        ({"colour": 1}, "colour", "unknown key"),
+        ({"release": {"post": "/", "jsn": {}}}, "release.jsn", "unknown key"),
         ({"app": "b"}, "app", "entry's name"),
         ({"ready": {"htpp": "/"}}, "ready.htpp", "unknown key"),
         ({"type": "docker"}, "type", "'gradio', 'webapi', 'command' or 'inline'"),

@@ -95,6 +95,39 @@ def test_set_a_setting_of_an_app(home: Path) -> None:
     assert run("apps.gpu.vram").output == "0\n"
 
 
+def test_typos_and_settings_of_the_apps_own_are_told(home: Path) -> None:
+    assert "(unknown key; did you mean vram?)" in run("apps.gpu.vrma", "6").output
+    assert "(a setting of gpu's own; from the next start on)" in run("apps.gpu.x", "1").output
+    assert "(from the next start on)" in run("apps.gpu.vram", "6").output
+    lines = run().output.splitlines()
+    assert "apps.gpu.vrma = 6   (unknown key; did you mean vram?)" in lines
+    assert "apps.gpu.x = 1   (a setting of gpu's own)" in lines
+    assert "apps.gpu.vram = 6" in lines
+
+
+def test_value_of_an_entry_with_the_file_that_has_it(home: Path) -> None:
+    jsonfile.write(home / "services.local.json", {"gpu": {"vram": 2, "env": {"HF_TOKEN": "hf"}}})
+    for key, value, file in (
+        ("port", "50000", "(services.json)"),
+        ("vram", "2", "(services.local.json)"),
+        ("env", f'{{"HF_TOKEN": "{MASK}"}}', "(services.local.json)"),
+        ("ready", '{"http": "/"}', "(default)"),
+    ):
+        shown = run(f"apps.gpu.{key}")
+        assert (shown.stdout, shown.stderr) == (f"{value}\n", f"{file}\n")
+    for key in ("apps.nosuch.port", "apps.gpu.colour"):
+        assert isinstance(run(key).exception, Failure | OneGAIError)
+
+
+def test_an_app_that_may_be_in_a_file_that_does_not_parse(home: Path) -> None:
+    (home / "services.local.json").write_text("{,}")
+    for words in (("apps.mine.vram", "6"), ("apps.mine.vram",)):
+        error = run(*words).exception
+        assert isinstance(error, OneGAIError)
+        assert (error.code, "line 1" in error.message) == ("unreadable_file", True)
+    assert run("apps.gpu.vram", "0").exit_code == 0
+
+
 def test_secret_from_stdin(home: Path) -> None:
     assert run("password", "-", stdin="typed or piped\n").exit_code == 0
     assert stored(home)["password"] == "typed or piped"
@@ -108,6 +141,7 @@ def test_secret_from_stdin(home: Path) -> None:
         ("port", "70000", "port: "),
         ("host.x", "1", "no key"),
         ("password", "", "password: "),
+        ("password", "correct horse ", "password: "),
         ("apps", "{}", "one app"),
         ("apps.gpu", "{}", "one app"),
         ("apps.nosuch.vram", "1", "no app 'nosuch'"),
