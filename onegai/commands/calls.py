@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from onegai.commands.backend import WRONG, Failure, server_option, worker
+from onegai.commands.backend import COMMAND, WRONG, Failure, server_option, worker
 from onegai.commands.output import Progress, coloured
 from onegai.home import Home
 
@@ -29,14 +29,22 @@ _HEAD = 1 << 16
 _BINARY_HINT = "save it with -o FILE, or send it to another program"
 
 
-@click.command(short_help="Call a function of an app.")
-@click.argument("app")
+@click.command(short_help="Call a function of an app.", add_help_option=False)
+@click.argument("app", required=False, metavar="APP")
 @click.argument("words", nargs=-1, metavar="[FUNCTION] [KEY=VALUE]...")
 @click.option("-o", "--output", metavar="FILE", help="write the answer there; - for stdout")
 @click.option("--json", "whole", is_flag=True, help="print the whole envelope")
+@click.option("-h", "--help", "helped", is_flag=True, help="show this, or what FUNCTION takes")
 @server_option
+@click.pass_context
 def call(
-    app: str, words: tuple[str, ...], output: str | None, whole: bool, server: str | None
+    context: click.Context,
+    app: str | None,
+    words: tuple[str, ...],
+    output: str | None,
+    whole: bool,
+    helped: bool,
+    server: str | None,
 ) -> None:
     """Call a function of an app, and start the app if it does not run.
 
@@ -49,10 +57,18 @@ def call(
 
     FUNCTION is main; with -o it is raw, whose answer is bare bytes.
     """
+    if app is None:
+        if not helped:
+            raise click.UsageError("Missing argument 'APP'.")
+        click.echo(context.get_help())
+        return
     if whole and output is not None:
         raise click.UsageError("--json and -o exclude each other")
     named = bool(words) and words[0].isidentifier()
     function = words[0] if named else "raw" if output is not None else "main"
+    if helped:
+        click.echo(_explained(app, function, server))
+        return
     if output is not None:
         _check_writable(output)
     progress = Progress(f"calling {app}/{function}", plain=False)
@@ -78,6 +94,24 @@ def call(
         click.echo(_envelope(answer))
     else:
         _print(answer)
+
+
+def _explained(app: str, function: str, server: str | None) -> str:
+    """What the function takes. Raises Failure where there is none."""
+    from onegai.commands.explain import explained
+
+    with worker(Home.find(), server) as onegai, Progress(f"asking for {app}", plain=False):
+        schema = onegai.schema(app, function)
+        if schema is not None:
+            return explained(f"{COMMAND} call {app} {function}", schema)
+        apps = onegai.apps()
+    if app not in apps:
+        raise Failure(
+            f"there is no app {app!r}", f"the apps are: {', '.join(sorted(apps))}", status=WRONG
+        )
+    names = ", ".join(item.name for item in apps[app].functions)
+    hint = f"it has: {names}" if names else f"see {COMMAND} doctor"
+    raise Failure(f"{app} has no function {function!r}", hint, status=WRONG)
 
 
 @dataclass(frozen=True)
@@ -269,10 +303,12 @@ def _envelope(answer: Answer) -> str:
 def _print(answer: Answer) -> None:
     """Text and JSON for people; bytes only to where they belong."""
     terminal = sys.stdout.isatty()
-    if answer.envelope is not None:
-        if terminal and _is_base64(answer.envelope):
+    if answer.envelope is not None and _is_base64(answer.envelope):
+        if terminal:
             detail = answer.envelope["detail"]
             _refuse_binary(f"{detail['size']} bytes of {detail['media_type']}")
+        _write("-", _bytes(answer))
+    elif answer.envelope is not None:
         result = answer.envelope["result"]
         click.echo(result if isinstance(result, str) else _pretty(result))
     elif terminal:

@@ -108,14 +108,38 @@ def plan(app: str, server: str | None) -> None:
 )
 @server_option
 def logs(app: str, follow: bool, tail: int, server: str | None) -> None:
-    """Show the log of an app's service."""
-    with backend(Home.find(), server) as onegai:
+    """Show the log of an app's service. The one of this folder is read even without a server."""
+    home = Home.find()
+    if server is None and "url" not in (home.running_server() or {}):
+        _from_disk(home, app, tail, follow=follow)
+        return
+    with backend(home, server) as onegai:
         if not follow:
             click.echo(onegai.logs(app, tail), nl=False)
             return
         for line in onegai.log_follow(app, tail):
             click.echo(line)
         raise Failure("the server has ended", status=NO_SERVER)
+
+
+def _from_disk(home: Home, app: str, tail: int, *, follow: bool) -> None:
+    """Raises UnknownApp, BrokenEntry, UnreadableFile where there is neither log nor app."""
+    from onegai.catalog import bad_name, load_catalog
+    from onegai.process.logfile import LogFile
+
+    if bad_name(app) or not home.app_log(app).is_file():
+        load_catalog(home, {}).spec(app)
+        raise Failure(f"{app} has no log yet", f"{COMMAND} call {app} or a start makes one")
+    log = LogFile(home.app_log(app))
+
+    async def shown() -> None:
+        if not follow:
+            click.echo("".join(f"{line}\n" for line in log.tail(tail)), nl=False)
+            return
+        async for line in log.follow(tail):
+            click.echo(line)
+
+    asyncio.run(shown())
 
 
 def report(status: StatusReport, now: float) -> str:

@@ -16,7 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import PASSWORD, ROOT, Server, copy_recipes, fake, free_port, new_server, with_handles
+from harness import (
+    PASSWORD,
+    ROOT,
+    Server,
+    copy_recipes,
+    fake,
+    free_port,
+    new_server,
+    until,
+    with_handles,
+)
 
 Make = Callable[..., Server]
 WAV = b"RIFF\x24\x00\x00\x00WAVEfmt \xff\xfe"
@@ -168,6 +178,25 @@ def test_logs(shared: Server) -> None:
     assert run(shared, "logs", "crash", "-n", "1").stdout.count("\n") == 1
     assert run(shared, "logs", "crash", "-n", "many").returncode == 2
     assert run(shared, "logs", "nosuch").returncode == 2
+
+
+def test_logs_without_a_server(make_server: Make) -> None:
+    server = make_server({"a": fake("ready")})
+    none = run(server, "logs", "a")
+    assert (none.returncode, "has no log yet" in none.stderr) == (1, True)
+    server.start()
+    run(server, "start", "a")
+    server.stop()
+    assert "listening on" in run(server, "logs", "a").stdout
+    assert run(server, "logs", "a", "-n", "1").stdout.count("\n") == 1
+    assert run(server, "logs", "nosuch").returncode == 2
+    assert run(server, "logs", "../server").returncode == 2
+    with running(server, "logs", "a", "-f") as process:
+        assert process.stdout is not None
+        assert "listening on" in process.stdout.readline()
+        with (server.home / "data" / "logs" / "a.log").open("a") as file:
+            file.write("a new line\n")
+        until(lambda: process.stdout and process.stdout.readline() == "a new line\n")
 
 
 def test_ctrl_c_on_followed_logs(server: Server) -> None:

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from click.testing import CliRunner
@@ -20,6 +20,8 @@ from typing_extensions import TypedDict
 from onegai import cli
 from onegai.commands import calls
 from onegai.commands.backend import Failure
+from onegai.commands.explain import explained
+from onegai.files import File
 from onegai.protocol import Answer
 
 WAV = b"RIFF\0\0\0\0WAVE\xff"
@@ -259,3 +261,56 @@ def test_whole_envelope_and_its_absence(recorder: Recorder) -> None:
     assert refused.exception.status == 2
     both = CliRunner().invoke(cli.commands, ["call", "a", "--json", "-o", "x"])
     assert both.exit_code == 2
+
+
+def test_bytes_in_an_envelope_go_into_a_pipe_as_they_are(recorder: Recorder) -> None:
+    recorder.given = IN_BASE64
+    assert CliRunner().invoke(cli.commands, ["call", "a"]).stdout_bytes == WAV
+
+
+class Speech(BaseModel):
+    text: str = Field(description="what to say")
+    speed: float = Field(default=1, gt=0, le=2)
+    voice: Literal["alpha", "beta"] | None = None
+    tags: list[str] = Field(default=["x"])
+    sound: File | None = None
+
+
+def test_help_shows_what_a_function_takes(recorder: Recorder) -> None:
+    recorder.takes = TypeAdapter(Speech).json_schema()
+    shown = CliRunner().invoke(cli.commands, ["call", "a", "say", "--help"])
+    assert shown.exit_code == 0
+    assert [line.split() for line in shown.stdout.splitlines()] == [
+        "bash run.sh call a say takes:".split(),
+        [],
+        "ARGUMENT TYPE DEFAULT".split(),
+        "text string required what to say".split(),
+        "speed number > 0 <= 2 1".split(),
+        "voice alpha|beta".split(),
+        'tags list of string ["x"]'.split(),
+        "sound=@FILE file".split(),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("schema", "said"),
+    [
+        ({"type": "object", "additionalProperties": True}, "takes any argument"),
+        ({"type": "object", "properties": {}}, "takes no argument"),
+        (
+            {
+                "$defs": {"Any": {"anyOf": [{"type": "array", "items": {"$ref": "#/$defs/Any"}}]}},
+                "properties": {"deep": {"$ref": "#/$defs/Any"}},
+            },
+            "list of list of anything",
+        ),
+    ],
+)
+def test_help_of_odd_schemas(schema: dict[str, Any], said: str) -> None:
+    assert said in explained("f", schema)
+
+
+def test_help_without_a_function_is_that_of_the_command() -> None:
+    shown = CliRunner().invoke(cli.commands, ["call", "--help"])
+    assert (shown.exit_code, "key:=JSON" in shown.stdout) == (0, True)
+    assert CliRunner().invoke(cli.commands, ["call"]).exit_code == 2
