@@ -72,17 +72,7 @@ def call(
     if output is not None:
         _check_writable(output)
     progress = Progress(f"calling {app}/{function}", plain=False)
-    with ExitStack() as until_answered:
-        arguments = parse(words[1:] if named else words, until_answered)
-        onegai = until_answered.enter_context(worker(Home.find(), server))
-        until_answered.enter_context(progress)
-        from onegai.files import file_fields
-
-        schema = onegai.schema(app, function) if arguments else None
-        if schema is not None:
-            _check_names(f"{app}/{function}", arguments, schema)
-        files = None if schema is None else file_fields(schema)
-        answer = onegai.answer(app, function, sent(arguments, files))
+    answer = _answered(app, function, words[1:] if named else words, server, progress)
     if answer.problem:
         click.echo(f"{coloured('warn')} {answer.problem}", err=True)
     if output is not None:
@@ -94,6 +84,22 @@ def call(
         click.echo(_envelope(answer))
     else:
         _print(answer)
+
+
+def _answered(
+    app: str, function: str, words: Iterable[str], server: str | None, progress: Progress
+) -> Answer:
+    from onegai.files import file_fields
+
+    with ExitStack() as until_answered:
+        arguments = parse(words, until_answered)
+        onegai = until_answered.enter_context(worker(Home.find(), server))
+        until_answered.enter_context(progress)
+        schema = onegai.schema(app, function) if arguments else None
+        if schema is not None:
+            _check_names(f"{app}/{function}", arguments, schema)
+        files = None if schema is None else file_fields(schema)
+        return onegai.answer(app, function, sent(arguments, files))
 
 
 def _explained(app: str, function: str, server: str | None) -> str:

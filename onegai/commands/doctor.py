@@ -1,6 +1,7 @@
 """Looks at the machine and at the folder's files, and says what to do about what is wrong.
 
-It changes nothing, needs no server, and loads the func files as the server would.
+It changes nothing and loads the func files as the server would. It needs no server, but one that
+runs is asked for memory, GPUs, its ports and all that it alone knows.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ import shutil
 import socket
 import stat
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -26,7 +27,8 @@ from onegai.home import Home
 
 if TYPE_CHECKING:
     from onegai.catalog import Catalog
-    from onegai.schema import Problem
+    from onegai.plugins import Plugin
+    from onegai.schema import Problem, StatusReport
     from onegai.settings import Settings
 
 PYTHONS = ((3, 11), (3, 14))
@@ -35,11 +37,14 @@ GB = 1 << 30
 ON_WINDOWS_DISK = "move the folder to your Linux home: models load many times faster there"
 
 
+Mark = Literal["ok", "note", "warn", "fail"]
+
+
 @dataclass(frozen=True)
 class Finding:
     """One line of the report; ``do`` says what to do about it."""
 
-    mark: Literal["ok", "note", "warn", "fail"]
+    mark: Mark
     what: str
     do: str = ""
 
@@ -66,16 +71,24 @@ def examine(home: Home) -> Iterator[Finding]:
     yield from programs(home)
     yield from disk(home)
     yield from wsl(home, platform.release())
-    settings, found = config(home)
+    settings, problems, found = config(home)
     yield from found
     from onegai.catalog import load_catalog
+    from onegai.plugins import FuncFiles
 
     catalog = load_catalog(home, settings.apps if settings else {})
-    yield from gpu(catalog)
+    files = FuncFiles(home)
+    plugins = [files.load(app) for app in catalog.specs]
+    status, found = server(home)
+    yield from found
+    yield from gpu(catalog, status)
     yield from entries(catalog)
-    yield from func_files(home, catalog)
+    yield from func_files(plugins)
+    if status is not None:
+        of_plugins = [plugin.problem for plugin in plugins if plugin.problem]
+        yield from server_knows(status, [*problems, *catalog.problems, *of_plugins])
     yield from installs(home, catalog)
-    yield from server_and_ports(home, settings, catalog)
+    yield from ports(home, settings, catalog, status)
 
 
 def python(version: tuple[int, int]) -> Finding:
@@ -130,16 +143,16 @@ def wsl(home: Home, release: str) -> Iterator[Finding]:
         yield Finding("warn", "Windows passes no NVIDIA driver on", do)
 
 
-def config(home: Home) -> tuple[Settings | None, list[Finding]]:
-    """config.json as the server would read it."""
+def config(home: Home) -> tuple[Settings | None, list[Problem], list[Finding]]:
+    """config.json as the server would read it, and its unknown keys."""
     if not home.config.exists():
-        return None, [Finding("ok", "config.json is made at the first start")]
+        return None, [], [Finding("ok", "config.json is made at the first start")]
     from onegai.settings import load_settings
 
     try:
         settings, problems, _made = load_settings(home, {})
     except OneGAIError as error:
-        return None, [Finding("fail", error.message, error.advice)]
+        return None, [], [Finding("fail", error.message, error.advice)]
     found = [Finding("warn", in_words(problem), "correct it") for problem in problems]
     mode = stat.S_IMODE(home.config.stat().st_mode)
     if mode & 0o077:
@@ -147,56 +160,57 @@ def config(home: Home) -> tuple[Settings | None, list[Finding]]:
     if settings.open_to_network:
         what = f"{settings.host} is open to the network, and plain HTTP sends the password readably"
         found.append(Finding("warn", what, f"{COMMAND} config host 127.0.0.1 closes it"))
-    return settings, found or [Finding("ok", "config.json")]
+    return settings, problems, found or [Finding("ok", "config.json")]
 
 
-def gpu(catalog: Catalog) -> Iterator[Finding]:
-    """GPUs, their driver, and who needs them."""
+def gpu(catalog: Catalog, status: StatusReport | None) -> Iterator[Finding]:
+    """GPUs, their driver, and who needs them; as a server that runs sees them."""
     from onegai.resources import machine_probe
 
     try:
-        memory = machine_probe().read({})
+        memory = status.memory if status else machine_probe().read({})
     except OneGAIError as error:
         yield Finding("fail", error.message, error.advice)
         return
-    ram = f"{size(memory.ram_free)} of {size(memory.ram_total)} RAM are free"
+    says = ", says the server" if status else ""
+    ram = f"{size(memory.ram_free)} of {size(memory.ram_total)} RAM are free{says}"
     yield Finding("ok", ram)
     needing = ", ".join(spec.app for spec in catalog.specs.values() if spec.vram and not spec.url)
     if memory.gpus is None:
         do = "see what nvidia-smi says; after a driver update restart the machine (or WSL)"
-        yield Finding("fail", "the NVIDIA driver does not answer", do)
+        yield Finding("fail", f"the NVIDIA driver does not answer{says}", do)
     elif not memory.gpus:
         do = f"these need VRAM and cannot start: {needing}" if needing else ""
-        yield Finding("warn" if needing else "ok", "no NVIDIA GPU: apps run on the CPU", do)
+        what = f"no NVIDIA GPU{says}: apps run on the CPU"
+        yield Finding("warn" if needing else "ok", what, do)
     if memory.fake:
-        yield Finding("warn", "the GPU is pretended", "unset ONEGAI_FAKE_GPU to use the real one")
+        do = f"unset ONEGAI_FAKE_GPU{' and restart the server' if status else ''} for the real one"
+        yield Finding("warn", f"the GPU is pretended{says}", do)
     elif memory.gpus:
         yield Finding("ok", f"NVIDIA driver {_driver()}")
     for card in memory.gpus or ():
-        what = f"GPU {card.index}: {card.name}, {size(card.free)} of {size(card.total)} free"
+        free = f"{size(card.free)} of {size(card.total)} free"
+        what = f"GPU {card.index}: {card.name}, {free}{says}"
         yield Finding("ok", what)
         most = max((spec for spec in catalog.specs.values()), key=lambda s: s.vram, default=None)
         if most is not None and most.vram_mib > card.total and len(memory.gpus or ()) == 1:
             what = f"{most.app} declares {most.vram:g} GB of VRAM, more than the card has"
-            yield Finding("warn", what, f"correct vram of {most.app} in services.local.json")
+            yield Finding("warn", what, f"{COMMAND} config apps.{most.app}.vram GB corrects it")
 
 
 def entries(catalog: Catalog) -> Iterator[Finding]:
     """services.json and services.local.json."""
     for problem in catalog.problems:
         broken = not problem.app or problem.app in catalog.broken
-        do = "correct it there; the other apps go on"
-        yield Finding("fail" if broken else "warn", in_words(problem), do)
+        mark: Mark = "note" if problem.remark else "fail" if broken else "warn"
+        do = "the app is switched off" if problem.remark else "the other apps go on"
+        yield Finding(mark, in_words(problem), f"correct it there; {do}")
     if not catalog.problems:
         yield Finding("ok", f"{len(catalog.specs)} entries of services.json")
 
 
-def func_files(home: Home, catalog: Catalog) -> Iterator[Finding]:
-    """Loads every one."""
-    from onegai.plugins import FuncFiles
-
-    files = FuncFiles(home)
-    plugins = [files.load(app) for app in catalog.specs]
+def func_files(plugins: Collection[Plugin]) -> Iterator[Finding]:
+    """As they load here."""
     problems = [plugin.problem for plugin in plugins if plugin.problem]
     for problem in problems:
         yield Finding("fail", in_words(problem), "correct the file; the other apps go on")
@@ -217,44 +231,58 @@ def installs(home: Home, catalog: Catalog) -> Iterator[Finding]:
             yield Finding("note", in_words(remark), "nothing to do if it is meant so")
 
 
-def server_and_ports(home: Home, settings: Settings | None, catalog: Catalog) -> Iterator[Finding]:
-    """The server of this folder, and strangers on the ports of it and of its apps."""
+def server(home: Home) -> tuple[StatusReport | None, list[Finding]]:
+    """What the server of this folder says of itself, if one answers."""
     running = home.running_server()
-    if running is not None and "url" in running:
-        yield from _server(home, running)
-    elif running is not None:
-        yield Finding("ok", holder(running))
-    else:
-        yield Finding("ok", f"no OneGAI runs for this folder (start it with {COMMAND})")
-        if settings is not None and (who := stranger(settings.host, settings.port)):
+    if running is None:
+        return None, [Finding("ok", f"no OneGAI runs for this folder (start it with {COMMAND})")]
+    if "url" not in running:
+        return None, [Finding("ok", holder(running))]
+    try:
+        with backend(home) as onegai:
+            status = onegai.status()
+    except ConfigError:  # shown above
+        return None, [Finding("ok", holder(running))]
+    except (Failure, OneGAIError) as error:
+        failure = shown(error)
+        assert failure is not None
+        return None, [Finding("fail", f"{holder(running)}: {failure.message}", failure.hint)]
+    return status, [Finding("ok", holder(running))]
+
+
+def server_knows(status: StatusReport, seen: Iterable[Problem]) -> Iterator[Finding]:
+    """What the files themselves do not show: api files, and what the server has read before."""
+    known = {(item.file, item.line, item.app, item.key) for item in seen}
+    for item in status.problems:
+        if (item.file, item.line, item.app, item.key) in known or item.remark:
+            continue
+        what = f"{in_words(item)}, says the server"
+        if item.file.startswith("api/"):
+            yield Finding("fail", what, "correct it, restart the server")
+        elif item.file == "config.json" and item.key:
+            yield Finding("warn", what, "Ctrl-C in its terminal ends it")
+        else:
+            yield Finding("warn", what, "correct it there; the other apps go on")
+
+
+def ports(
+    home: Home, settings: Settings | None, catalog: Catalog, status: StatusReport | None
+) -> Iterator[Finding]:
+    """Strangers on the ports of the server and of its apps."""
+    if settings is not None and home.running_server() is None:
+        who = stranger(settings.host, settings.port)
+        if who:
             do = f"stop that program, or choose another: {COMMAND} config port 58081"
             yield Finding("fail", f"port {settings.port} of OneGAI is taken by {who}", do)
     ours = _own_ports(home)
+    if status is not None:
+        ours |= {item.port for item in status.services if item.port and item.pid}
     specs = [spec for spec in catalog.specs.values() if spec.port and not spec.url]
     for spec in specs:
         port = spec.port or 0
         if port not in ours and (who := stranger("127.0.0.1", port)):
             do = f"stop that program, or choose another: {COMMAND} config apps.{spec.app}.port PORT"
             yield Finding("warn", f"port {port} of {spec.app} is taken by {who}", do)
-
-
-def _server(home: Home, running: Mapping[str, Any]) -> Iterator[Finding]:
-    """Does it answer? It alone knows what is wrong with api files, which it has loaded."""
-    try:
-        with backend(home) as onegai:
-            problems = onegai.status().problems
-    except ConfigError:  # shown above
-        problems = []
-    except (Failure, OneGAIError) as error:
-        failure = shown(error)
-        assert failure is not None
-        yield Finding("fail", f"{holder(running)}: {failure.message}", failure.hint)
-        return
-    yield Finding("ok", holder(running))
-    for item in problems:
-        if item.file.startswith("api/"):
-            place = f"{item.file}:{item.line}" if item.line else item.file
-            yield Finding("fail", f"{place}: {item.reason}", "correct it, restart the server")
 
 
 def stranger(host: str, port: int) -> str | None:

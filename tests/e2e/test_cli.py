@@ -525,8 +525,13 @@ def test_doctor_beside_a_server(server: Server) -> None:
     server.stop()
     server.write("func/voice.py", "import nosuch\n")
     server.write("api/a.py", "import nosuch\n")
+    server.environment = {"ONEGAI_FAKE_GPU": "12"}
     server.start()
+    assert run(server, "config", "disable_docs", "1").returncode == 0
     broken = run(server, "doctor")
+    assert "warn  the GPU is pretended, says the server" in broken.stdout
+    assert "warn  config.json: disable_docs: changed since the start" in broken.stdout
+    assert broken.stdout.count("func/voice.py") == 1
     assert broken.returncode == 1
     assert "fail  func/voice.py:1: voice: ModuleNotFoundError" in broken.stdout
     assert "fail  api/a.py:1: " in broken.stdout

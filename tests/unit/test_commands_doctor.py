@@ -64,11 +64,18 @@ def test_entries_and_func_files(home: Home) -> None:
     twins = {"type": "webapi", "exec": "x", "port": 50000}
     jsonfile.write(
         home.services,
-        {"bad": {"type": "sever"}, "torn": {"type": "inline"}, "a": twins, "b": twins},
+        {
+            "bad": {"type": "sever"},
+            "off": {"type": "webapi", "port": 1, "exec": "cd x && y", "active": 0},
+            "torn": {"type": "inline"},
+            "a": twins,
+            "b": twins,
+        },
     )
     home.func_file("torn").write_text("def main(args):\n    return (\n")
     home.services_local.write_text('{\n "x": 1\n;}\n')
     assert mark_of(home, "services.json: bad: type: ") == "fail"
+    assert mark_of(home, "services.json: off: exec: contains '&&'") == "note"
     assert mark_of(home, "services.json: a: port: 50000 is also") == "warn"
     assert mark_of(home, "services.local.json:3: ") == "fail"
     assert mark_of(home, "func/torn.py:2: torn: syntax") == "fail"
