@@ -7,6 +7,8 @@ loaded at their first use.
 from __future__ import annotations
 
 import importlib
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -27,4 +29,17 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    try:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    except (ImportError, SyntaxError) as error:
+        raise wrong_python(error) from None
+
+
+def wrong_python(error: Exception) -> BaseException:
+    """What to raise instead, where a Python other than the checkout's own cannot import OneGAI."""
+    venv = Path(__file__).resolve().parent.parent / "venv"
+    if Path(sys.prefix).resolve() == venv or not (venv / "bin" / "python").exists():
+        return error
+    script = sys.argv[0] if sys.argv[0] not in ("", "-c") else "SCRIPT"
+    reason = f"this Python, {sys.executable}, lacks what OneGAI needs ({error})"
+    return SystemExit(f"onegai: {reason}\n        run it with: {venv}/bin/python {script}")

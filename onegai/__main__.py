@@ -1,7 +1,11 @@
 """``python -m onegai``."""
 
+from onegai import wrong_python
+
 try:
     from onegai.cli import main
+except (ImportError, SyntaxError) as error:
+    raise wrong_python(error) from None
 except KeyboardInterrupt:
     raise SystemExit(130) from None
 

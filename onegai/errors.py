@@ -185,8 +185,8 @@ class Unauthorized(AccessError):
         "for curl, in OneGAI's folder: -K data/curlrc"
     )
     cli_hint = (
-        "they are in that server's config.json; ONEGAI_PASSWORD and ONEGAI_USERNAME in the "
-        "environment win over those of this folder"
+        "username and password are in that server's config.json; ONEGAI_USERNAME and "
+        "ONEGAI_PASSWORD in the environment win over those of this folder"
     )
 
 

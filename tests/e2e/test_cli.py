@@ -461,7 +461,7 @@ def test_update_and_uninstall(make_server: Make) -> None:
 
 def test_no_server(make_server: Make) -> None:
     server = make_server()
-    for words in (["ps"], ["start", "a"], ["jobs"], ["logs", "a"], ["stop", "--all"]):
+    for words in (["ps"], ["start", "a"], ["jobs"], ["stop", "--all"]):
         ended = run(server, *words)
         assert (ended.returncode, ended.stdout) == (3, "")
         hint = "onegai: no server runs for this folder: start it with bash run.sh\n"

@@ -325,3 +325,17 @@ def test_example_script(shipped: Server, tmp_path: Path) -> None:
         assert "spoken in answer.wav" in done.stdout
         assert (tmp_path / "answer.wav").read_bytes().startswith(b"RIFF")
         (tmp_path / "answer.wav").unlink()
+
+
+@pytest.mark.parametrize(
+    "words", [["cli.py"], ["-m", "onegai", "ps"], ["-c", "import func.hibari"]]
+)
+def test_another_python_is_told_which_one_to_use(words: list[str]) -> None:
+    """One without packages, as the machine's own is."""
+    bare = [getattr(sys, "_base_executable"), "-S"]  # noqa: B009 - typeshed does not know it
+    ended = subprocess.run(
+        [*bare, *words], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert "Traceback" not in ended.stderr
+    assert f"run it with: {ROOT}/venv/bin/python " in ended.stderr
