@@ -93,6 +93,7 @@ class Apps:
             installable=self._home.install_script(app).is_file(),
             by_hand=made_by_hand(self._home, spec),
             state=state,
+            job=self._jobs.under_way(app, CHANGES),
             size=usage.size,
             shared=usage.shared,
             functions=[

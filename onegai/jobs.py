@@ -167,6 +167,14 @@ class Jobs:
                 raise Busy(app=app, kind=job.kind, job=job.id, detail={"job": job.id})
         return None
 
+    def under_way(self, app: str, kinds: Collection[str]) -> Job | None:
+        """The app's job of one of these kinds that has not ended."""
+        for record in self._records.values():
+            job = record.job
+            if job.app == app and job.kind in kinds and not job.state.ended:
+                return record.snapshot()
+        return None
+
     def all(self) -> list[Job]:
         """Every job that is remembered, newest first."""
         return [record.snapshot() for record in reversed(self._records.values())]

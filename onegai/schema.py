@@ -201,6 +201,9 @@ class AppInfo(BaseModel):
     installable: bool = Field(description="there is an install script")
     by_hand: bool = Field(default=False, description="installed, and not by its install script")
     state: State
+    job: Job | None = Field(
+        default=None, description="what installs, updates or uninstalls it right now"
+    )
     size: int | None = Field(default=None, description="MiB on disk; None: not measured yet")
     shared: int | None = Field(
         default=None, description="MiB of it that uv's cache or another app holds too (hard links)"

@@ -1,99 +1,86 @@
 "use strict";
-// One plain page over the Web API. Everything shown is set as text, never as HTML.
+// One plain page over the Web API: memory, problems, apps. What both files share is in view.js.
 
 const REFRESH_MS = 2000;
+const UP = ["queued", "starting", "ready", "parked", "stopping"];
 const gb = (mib) => (mib / 1024).toFixed(1) + " GB";
 
-async function api(path, body) {
-  const options = body === undefined ? {} : {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify(body),
+function begin(path, app, question) {
+  return async () => {
+    if (question && !confirm(question)) return;
+    view.job(await api(path, { app: app.app }));
   };
-  // With the origin, as the page's own address may have user and password, which fetch refuses.
-  const answer = await (await fetch(location.origin + path, options)).json();
-  if (answer.status !== 0) {
-    throw new Error([answer.result, answer.detail.hint].filter(Boolean).join(" — "));
-  }
-  return answer.result;
 }
 
-function element(name, text, className) {
-  const made = document.createElement(name);
-  if (text !== undefined) made.textContent = text;
-  if (className) made.className = className;
+function actions(app, service) {
+  const made = [];
+  const { job } = app;
+  if (job) {
+    made.push(button("progress", () => view.job(job)),
+      button("cancel", () => api(`/job/${job.id}`, undefined, "DELETE")));
+  }
+  if (service && app.installed && app.active) {
+    made.push(UP.includes(service.state)
+      ? button("stop", () => api("/service/stop", { app: app.app }))
+      : button("start", () => api("/service/start", { app: app.app, wait: false })));
+    made.push(button("log", () => view.log(app.app)));
+  }
+  if (!app.installable || job || app.state === "installing") return made;
+  if (!app.installed) made.push(button("install", begin("/app/install", app)));
+  if (app.installed && !app.by_hand) {
+    made.push(button("update", begin("/app/update", app,
+      `Update ${app.app}? It stops first, and cannot be called meanwhile.`)));
+  }
+  if (app.installed || app.state === "failed") {
+    made.push(button("uninstall", begin("/app/uninstall", app,
+      `Uninstall ${app.app}? All of apps/${app.app} goes, except data folders.`)));
+  }
   return made;
 }
 
-function say(text) {
-  document.getElementById("message").textContent = text;
-}
-
-function action(label, path, body, question) {
-  const button = element("button", label);
-  button.addEventListener("click", async () => {
-    if (question && !confirm(question)) return;
-    button.disabled = true;
-    say("");
-    try {
-      await api(path, body);
-    } catch (error) {
-      say(error.message);
-    }
-    refresh();
-  });
-  return button;
-}
-
 function row(app, service) {
-  const state = service ? service.state : app.state;
-  const line = element("tr");
   const name = element("td", app.title || app.app);
   name.append(element("small", [app.title ? app.app : "", app.about].filter(Boolean).join(" · ")));
   for (const problem of app.problems.filter((item) => item.remark)) {
     name.append(element("small", "note: " + problem.reason));
   }
-  const stateCell = element("td");
-  stateCell.append(element("span", app.active || !app.type ? state : "off", state));
-  if (service) stateCell.append(...remarks(service).map((text) => element("small", text)));
-  const functions = app.functions.map((item) => item.name).join(", ");
-  const actions = element("td");
-  if (app.installable && !app.installed && state !== "installing") {
-    actions.append(action("install", "/app/install", { app: app.app }));
-  }
-  if (service && app.installed && app.active) {
-    if (["queued", "starting", "ready", "parked", "stopping"].includes(state)) {
-      actions.append(action("stop", "/service/stop", { app: app.app }));
-    } else {
-      actions.append(action("start", "/service/start", { app: app.app, wait: false }));
-    }
-    const log = element("a", "log");
-    log.href = `/service/${encodeURIComponent(app.app)}/logs`;
-    actions.append(log);
-  }
-  if (app.installable && state !== "installing") {
-    if (app.installed && !app.by_hand) {
-      actions.append(action("update", "/app/update", { app: app.app },
-        `Update ${app.app}? It stops first, and cannot be called meanwhile.`));
-    }
-    if (app.installed || state === "failed") {
-      actions.append(action("uninstall", "/app/uninstall", { app: app.app },
-        `Uninstall ${app.app}? ${app.size - app.shared} MB in apps/${app.app} go, except data folders.`));
-    }
-  }
+  const state = element("td");
+  state.append(stateOf(app, service), ...remarks(app, service).map((text) => element("small", text)));
+  const buttons = element("td");
+  buttons.append(...actions(app, service));
+  buttons.dataset.job = app.job?.id ?? "";
+  const line = element("tr");
   line.append(
     name,
-    stateCell,
-    element("td", service ? memoryOf(service) : ""),
-    element("td", app.size ? app.size + " MB" : ""),
-    element("td", functions),
-    actions,
+    state,
+    labelled("Memory", service ? memoryOf(service) : ""),
+    labelled("Disk", app.size ? app.size + " MB" : ""),
+    labelled("Functions", app.functions.map((item) => item.name).join(", ")),
+    buttons,
   );
   return line;
 }
 
-function remarks(service) {
-  const found = service.reason ? [service.reason] : [];
+function stateOf(app, service) {
+  const state = service ? service.state : app.state;
+  if (app.job) return element("span", `${app.job.kind}: ${app.job.state}`, "installing");
+  if (!app.active && app.type) return element("span", "switched off");
+  if (!service && state === "stopped") return element("span", "no service, nothing to start");
+  return element("span", state, state);
+}
+
+function labelled(label, text) {
+  const made = element("td", text);
+  made.dataset.label = label;
+  return made;
+}
+
+function remarks(app, service) {
+  const found = app.job?.log.slice(-1) ?? [];
+  if (!service) return found;
+  const stop = service.last_stop;
+  if (service.reason) found.push(service.reason);
+  else if (stop && service.state !== "ready") found.push(`${stop.text}, ${ago(stop.at)}`);
   if (service.place) found.push(`number ${service.place} in line for memory`);
   if (service.making_way) found.push("makes way for another app");
   if (service.calls) found.push(`calls: ${service.calls} run, ${service.queued} wait`);
@@ -128,20 +115,44 @@ function showProblems(problems) {
   }));
 }
 
+// Cells that are the same stay, so that a button is not exchanged under a finger or the focus.
+function showApps(rows) {
+  const body = document.getElementById("apps");
+  rows.forEach((line, at) => {
+    const old = body.rows[at];
+    if (!old || !old.cells[0].isEqualNode(line.cells[0])) {
+      old ? old.replaceWith(line) : body.append(line);
+      return;
+    }
+    [...line.cells].forEach((cell, index) => {
+      if (!old.cells[index].isEqualNode(cell)) old.cells[index].replaceWith(cell);
+    });
+  });
+  while (body.rows.length > rows.length) body.lastElementChild.remove();
+}
+
+let asked = 0;
+let shown = 0;
+
 async function refresh() {
+  const mine = ++asked;
   try {
     const [apps, status] = await Promise.all([api("/app/list"), api("/service/status")]);
+    if (mine < shown) return; // a later one was quicker
+    shown = mine;
     const services = Object.fromEntries(status.services.map((item) => [item.app, item]));
     const listening = status.services.flatMap((item) =>
       item.problems.map((reason) => ({ app: item.app, key: "", file: "service", line: null, reason })));
     showMemory(status.memory);
     showProblems([...status.problems, ...listening]);
-    document.getElementById("apps").replaceChildren(
-      ...apps.map((app) => row(app, services[app.app])));
+    showApps(apps.map((app) => row(app, services[app.app])));
   } catch (error) {
     document.getElementById("memory").textContent = "The server does not answer: " + error.message;
   }
 }
 
+document.getElementById("jobs").addEventListener("click", () => {
+  view.jobs().catch((error) => say(error.message));
+});
 refresh();
 setInterval(() => { if (!document.hidden) refresh(); }, REFRESH_MS);

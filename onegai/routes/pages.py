@@ -37,6 +37,7 @@ def router(app: FastAPI, engine: Engine, *, docs: bool) -> APIRouter:
 
     asset("/", "console/index.html", policy=_CONSOLE_POLICY)
     asset("/console/console.js", "console/console.js")
+    asset("/console/view.js", "console/view.js")
     asset("/console/console.css", "console/console.css")
     if docs:
 

@@ -8,11 +8,12 @@ import os
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import browser
 import pytest
 from browser import Page
-from harness import PASSWORD, Server, new_server, until
+from harness import PASSWORD, Server, fake, new_server, until
 
 PIECES = """
 import io, math, wave, array
@@ -39,6 +40,17 @@ def wrong(args): raise BadArguments(reason="number is odd", do="send an even num
 """
 
 
+MARKUP = "<img src=x onerror=\"document.title = 'taken'\">"
+SERVICES = {
+    "pieces": {"type": "inline", "about": MARKUP},
+    "voice": fake("ready", title="Voice"),
+    "n" * 64: fake("ready", title="T" * 90, about="a" * 200),
+    "slow": fake("ready"),
+    "bad": fake("ready"),
+    "broken": {"type": "web" * 50},
+}
+
+
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     program = browser.installed()
@@ -53,8 +65,10 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with new_server(tmp_path_factory.mktemp("home"), {"pieces": {"type": "inline"}}) as server:
+    with new_server(tmp_path_factory.mktemp("home"), SERVICES) as server:
         server.write("func/pieces.py", PIECES)
+        server.write("install/slow.sh", "echo '<b>line</b> 1'; sleep 60")
+        server.write("install/bad.sh", "echo no such wheel; exit 3")
         yield server.start()
 
 
@@ -157,3 +171,89 @@ class TestDocs:
             assert told.startswith(status)
             assert seen in told
         assert await page.run("document.title") == "OneGAI API"
+
+
+class TestConsole:
+    """The page at /."""
+
+    @pytest.fixture(autouse=True)
+    async def opened(self, page: Page, served: Server) -> None:
+        await page.go(address(served, "/"))
+        await page.until("document.querySelectorAll('#apps tr').length == 6")
+
+    async def row(self, page: Page, app: str, script: str) -> Any:
+        """The value of a script in which ``row`` is the app's."""
+        rows = "[...document.querySelectorAll('#apps tr')]"
+        return await page.until(f"(row => {script})({rows}[{sorted(SERVICES).index(app)}])")
+
+    async def press(self, page: Page, app: str, label: str) -> None:
+        """When it is there."""
+        find = f"[...row.querySelectorAll('button')].find(one => one.innerText == '{label}')"
+        await self.row(page, app, f"{find} && ({find}.click(), true)")
+
+    @pytest.mark.parametrize("width", [390, 1280])
+    async def test_all_of_it_is_on_the_screen(self, page: Page, width: int) -> None:
+        await page.resize(width)
+        assert await page.run("document.documentElement.scrollWidth") <= width
+        edges = (
+            "[...document.querySelectorAll('button, a')].map(one => one.getBoundingClientRect())"
+        )
+        shown = "one => one.width == 0 || one.left >= 0 && one.right <= innerWidth"
+        assert await page.run(f"{edges}.every({shown})")
+        assert await page.run(f"{edges}.filter(one => one.width > 0).length") > 10
+
+    async def test_what_others_wrote_is_text(self, page: Page) -> None:
+        assert MARKUP in await self.row(page, "pieces", "row.innerText")
+        assert not await page.run("!!document.querySelector('#apps img')")
+        assert await page.run("document.title") == "OneGAI"
+        assert page.complaints == []
+
+    async def test_app_that_has_only_functions(self, page: Page) -> None:
+        told = await self.row(page, "pieces", "row.innerText")
+        assert "nothing to start" in told
+        assert "tone, picture" in told
+        await self.row(page, "pieces", "row.querySelectorAll('button').length == 0")
+
+    async def test_start_log_stop_and_why_it_stopped(self, page: Page, served: Server) -> None:
+        await self.press(page, "voice", "start")
+        await self.row(page, "voice", "row.innerText.includes('ready')")
+        await self.press(page, "voice", "log")
+        log = served.home / "data" / "logs" / "voice.log"
+        for line in ("<b>first</b>", "second"):
+            with log.open("a") as file:
+                file.write(line + "\n")
+            await page.until(f"document.querySelector('dialog pre').innerText.includes('{line}')")
+        await page.run("document.querySelector('#close').click()")
+        await self.press(page, "voice", "stop")
+        await self.row(page, "voice", "row.innerText.match(/stopped by you, [0-9]+ s ago/)")
+
+    async def test_install_is_followed_and_cancelled(self, page: Page, served: Server) -> None:
+        await self.press(page, "slow", "install")
+        await page.until("document.querySelector('dialog[open] pre')?.innerText.includes('<b>')")
+        await page.run("document.querySelector('#close').click()")
+        await self.row(page, "slow", "row.innerText.includes('install: running')")
+        await self.row(page, "slow", "row.innerText.includes('<b>line</b> 1')")
+        await self.press(page, "slow", "progress")
+        await page.until("document.querySelector('dialog pre').innerText.includes('<b>line</b> 1')")
+        await page.run("document.querySelector('#view-actions button').click()")
+        await page.until("document.querySelector('dialog h2').innerText.endsWith('cancelled')")
+        await page.run("document.querySelector('#close').click()")
+        await self.row(page, "slow", "row.innerText.includes('install') && !row.dataset.job")
+        assert served.get("/job").result[0]["state"] == "cancelled"
+
+    async def test_failed_install_says_why(self, page: Page) -> None:
+        await self.press(page, "bad", "install")
+        await page.until("document.querySelector('dialog h2').innerText.endsWith('failed')")
+        told = await page.run("document.querySelector('dialog pre').innerText")
+        assert "no such wheel" in told
+        assert "install-bad.log" in told
+        await page.run("document.querySelector('#close').click()")
+        await page.run("document.querySelector('#jobs').click()")
+        await page.until(
+            "document.querySelector('dialog table')?.innerText.includes('install bad')"
+        )
+
+    async def test_the_focus_stays_where_nothing_changed(self, page: Page) -> None:
+        await self.row(page, "voice", "(row.querySelector('button').focus(), true)")
+        await page.run("refresh()")
+        assert await page.run("document.activeElement.innerText") == "start"

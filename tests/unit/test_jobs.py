@@ -53,6 +53,18 @@ async def test_done(jobs: Jobs) -> None:
     assert await jobs.cancel(job.id) == job
 
 
+async def test_the_job_that_changes_an_app_is_told_until_it_ends(jobs: Jobs) -> None:
+    job = jobs.submit("install", "a", for_ever)
+    await running(jobs, job)
+    found = jobs.under_way("a", {"install", "update"})
+    assert found is not None
+    assert (found.id, found.log) == (job.id, ["begun"])
+    assert jobs.under_way("a", {"update"}) is None
+    assert jobs.under_way("b", {"install"}) is None
+    await jobs.cancel(job.id)
+    assert jobs.under_way("a", {"install"}) is None
+
+
 async def test_failed_with_an_error_of_the_tree(jobs: Jobs) -> None:
     async def work(report: Report) -> None:
         raise InstallFailed(app="a", reason="exit status 1", log="x.log", detail={"log": ["oh"]})
