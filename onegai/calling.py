@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextvars
 import logging
 import time
@@ -16,16 +15,25 @@ from functools import partial
 from typing import Any
 
 from onegai.catalog import AppSpec, Catalog
-from onegai.errors import BadRequest, CallTimeout, FunctionFailed, OneGAIError
+from onegai.errors import (
+    AppError,
+    BadRequest,
+    CallTimeout,
+    FunctionFailed,
+    OneGAIError,
+    ResultTooLarge,
+)
 from onegai.files import File, Workspace, suffix_of
 from onegai.filestore import FileStore
-from onegai.functions import Function, Keep, Outcome, enveloped, json_bytes
+from onegai.functions import Function, Keep, Outcome, TooLong, enveloped, json_bytes
 from onegai.home import Home
 from onegai.jobs import CallResult, Jobs, Report
+from onegai.pieces import PIECE, to_base64
 from onegai.plugins import Plugins
 from onegai.protocol import Answer, raise_failure
 from onegai.schema import FileForm, Job
 from onegai.sdk.context import CallContext, Services, Transport
+from onegai.settings import MIB, Settings
 from onegai.sources import Sources
 from onegai.stuck import CALLS
 from onegai.supervisor.readiness import CAP_FACTOR
@@ -50,12 +58,14 @@ class Calls:
         files: FileStore,
         sources: Callable[[], Sources],
         catalog: Callable[[], Catalog],
+        settings: Callable[[], Settings],
     ) -> None:
         self._home = home
         self._jobs = jobs
         self._files = files
         self._sources = sources
         self._catalog = catalog
+        self._settings = settings
         self._plugins: Plugins
         self._services: Services
         self._transport: Transport
@@ -127,6 +137,8 @@ class Calls:
         problem = self._plugins.problem(spec.app)
 
         def keep(file: File) -> dict[str, Any]:
+            if files == "base64" and file.size > self._settings().max_result:
+                raise TooLong
             return self._files.entry(file, files)
 
         with placed.held as held:
@@ -176,10 +188,11 @@ class Calls:
                 return await self._in_thread(function, arguments, context, held, keep)
             with context.active():
                 result = await function.call(arguments)
-            if isinstance(result, _SMALL):
-                return function.outcome(result, keep)
-            # It may have files, to be read and written.
-            return await asyncio.to_thread(function.outcome, result, keep)
+            most = self._settings().max_result
+            if isinstance(result, _SMALL) or (isinstance(result, str) and len(result) <= PIECE):
+                return function.outcome(result, keep, most)
+            # It is large, or may have files, to be read and written.
+            return await asyncio.to_thread(function.outcome, result, keep, most)
         except OneGAIError:
             raise
         except asyncio.CancelledError as error:
@@ -202,7 +215,10 @@ class Calls:
         with context.active():
             surroundings = contextvars.copy_context()
         done: asyncio.Future[Outcome] = self._loop.create_future()
-        thread = self._threads.submit(surroundings.run, _call, function, arguments, keep, done)
+        most = self._settings().max_result
+        thread = self._threads.submit(
+            surroundings.run, _call, function, arguments, keep, most, done
+        )
         try:
             return await done
         except asyncio.CancelledError:
@@ -214,10 +230,17 @@ class Calls:
                 )
             raise
 
-    def _failed(self, app: str, function: Function, error: BaseException) -> FunctionFailed:
+    def _failed(self, app: str, function: Function, error: BaseException) -> AppError:
         """The error to answer with; the traceback goes to the log only."""
         if isinstance(error, _Thrown):
             error = error.error
+        if isinstance(error, TooLong):
+            return ResultTooLarge(
+                app=app,
+                what=f"the result of {app}/{function.name}",
+                limit_mib=round(self._settings().max_result / MIB, 1),
+                do="return a Path inside a dict: the answer then has a link to the file",
+            )
         log.error("%s/%s failed", app, function.name, exc_info=error)
         return FunctionFailed(
             app=app,
@@ -240,6 +263,7 @@ class Calls:
             deadline=time.monotonic() + seconds,
             seconds=seconds,
             settings=self._catalog().own_settings,
+            most_read=self._settings().max_result,
         )
 
     # --- an app's own load and unload (supervisor.hooks.Hooks) ----------------------------
@@ -310,7 +334,7 @@ class Calls:
         """What the direct answer would have had, or had in its envelope. Raises UnknownFile."""
         kept = self._files.find(result.kept.id, result.kept.name)
         content = self._files.path(kept).read_bytes()
-        return b'"' + base64.b64encode(content) + b'"' if result.base64 else content
+        return b"".join((b'"', to_base64(content), b'"')) if result.base64 else content
 
     async def answer_of(self, job: Job) -> Answer:
         """What a job has answered, for an hour after its end. Raises its error, and JobNotDone."""
@@ -361,16 +385,20 @@ def _in_words(error: BaseException) -> str:
         return type(error).__name__
 
 
-_SMALL = (str, int, float, bool, type(None))
+_SMALL = (int, float, bool, type(None))
 
 
 def _call(
-    function: Function, arguments: Any, keep: Keep | None, done: asyncio.Future[Outcome]
+    function: Function,
+    arguments: Any,
+    keep: Keep | None,
+    most: float,
+    done: asyncio.Future[Outcome],
 ) -> None:
     """In a thread. The loop of ``done`` is told at once: asyncio.wrap_future takes a while."""
     settle: Callable[[], None]
     try:
-        settle = partial(done.set_result, function.outcome(function.call(arguments), keep))
+        settle = partial(done.set_result, function.outcome(function.call(arguments), keep, most))
     except StopIteration as error:
         # A future cannot carry it (PEP 479 has the same reason).
         stopped = RuntimeError("StopIteration")

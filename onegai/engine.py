@@ -76,7 +76,12 @@ class Engine:
         self.links = Links()
         self.files = FileStore(home.files, self.links)
         self.calls = Calls(
-            home, self._jobs, self.files, lambda: self._sources, lambda: self._catalog
+            home,
+            self._jobs,
+            self.files,
+            lambda: self._sources,
+            lambda: self._catalog,
+            lambda: self.settings,
         )
         self._sources = Sources(
             roots(settings.file_roots), settings.max_upload, self.calls.file_of_job, refused
@@ -344,7 +349,7 @@ class Engine:
         came with the call, and is gone at its end.
         """
         called = await self.function(app, function)
-        arguments = called.arguments(app, given)
+        arguments = await _checked(called, app, given)
         return await self.calls.call(self._catalog.active(app), called, arguments, files, workspace)
 
     async def submit(
@@ -365,7 +370,7 @@ class Engine:
             until_submitted.callback(place.close)
             given = await self._with_files(arguments, place)
             called = await self.function(app, function)
-            checked = called.arguments(app, given)
+            checked = await _checked(called, app, given)
             job = self.calls.submit(self._catalog.active(app), called, checked, files, place)
             until_submitted.pop_all()  # now the job's end removes the workspace
         return job
@@ -408,3 +413,10 @@ class Engine:
         """The surroundings of one call of a function of ``app``. From any thread."""
         spec = self._catalog.active(app)
         return self.calls.context(spec, spec.call_timeout)
+
+
+async def _checked(function: Function, app: str, given: Any) -> Any:
+    """Its arguments. Raises BadArguments. Files may be large, and are decoded in a thread."""
+    if function.takes_files:
+        return await asyncio.to_thread(function.arguments, app, given)
+    return function.arguments(app, given)

@@ -8,7 +8,7 @@ they can be translated without touching the places that raise.
     ├── InputError              the request is wrong
     │   ├── BadJson 400 · BadMultipart 400
     │   ├── BodyTooLarge 413 · FileTooLarge 413 · WrongContentType 415
-    │   ├── BadRequest 422 · BadArguments 422
+    │   ├── BadRequest 422 · BadArguments 422 · BadRange 416
     │   └── IfMatchMissing 428
     ├── AccessError             the caller may not
     │   ├── Unauthorized 401
@@ -28,7 +28,7 @@ they can be translated without touching the places that raise.
     │   └── QueueFull 429 · QueueTimeout 503
     ├── AppError                the app's fault: ``src`` is its name
     │   ├── FunctionFailed 500 · InstallFailed 500 · UpdateFailed 500 · UninstallFailed 500
-    │   ├── RouteRefused 500 · ExecNotFound 500
+    │   ├── ResultTooLarge 500 · RouteRefused 500 · ExecNotFound 500
     │   ├── ReleaseFailed 502 · ExitedEarly 502 · Died 502 · Unreachable 502 · ErrorAnswer 502
     │   └── NeverReady 504 · CallTimeout 504
     ├── ConfigError             config.json or a start argument; ends the start of the server
@@ -148,6 +148,15 @@ class WrongContentType(InputError):
     status = 415
     text = "the body has content type {got}, and only {read} is read"
     hint = "send the header Content-Type: application/json"
+
+
+class BadRange(InputError):
+    """The Range header asks for what the file does not have, or cannot be read."""
+
+    code = "bad_range"
+    status = 416
+    text = "the file has no such range: {range}"
+    hint = "ask for bytes=FIRST-LAST within its {size} bytes, or send no Range header"
 
 
 class BadArguments(InputError):
@@ -558,6 +567,15 @@ class FunctionFailed(AppError):
     status = 500
     text = "{app}/{function} failed: {reason}"
     hint = "the traceback is in {log}"
+
+
+class ResultTooLarge(AppError):
+    """A call's result, or an app's answer that a function reads, is over ``max_result``."""
+
+    code = "result_too_large"
+    status = 500
+    text = "{what} is larger than {limit_mib} MiB"
+    hint = "{do}; or raise max_result in config.json"
 
 
 class RouteRefused(AppError):

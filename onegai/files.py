@@ -6,8 +6,7 @@ looking at it (a URL, a path, a job), the File is pending until ``sources`` has 
 
 from __future__ import annotations
 
-import base64
-import binascii
+import asyncio
 import dataclasses
 import errno
 import functools
@@ -28,6 +27,7 @@ from urllib.parse import unquote_to_bytes
 from pydantic import BaseModel
 from pydantic_core import CoreSchema, core_schema
 
+from onegai import pieces
 from onegai.errors import DiskFull, SdkMisuse
 from onegai.runner import media
 
@@ -90,10 +90,17 @@ class Workspace:
         return inside / safe_name(name)
 
     def close(self) -> None:
-        """Remove the folder; twice is harmless."""
+        """Remove the folder, in a thread where this is an event loop's; twice is harmless."""
         self.closed = True
-        if self._used:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        if not self._used:
+            return
+        remove = functools.partial(shutil.rmtree, self.folder, ignore_errors=True)
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            remove()
+        else:
+            loop.run_in_executor(None, remove)
 
 
 def sweep(parent: Path) -> None:
@@ -285,7 +292,7 @@ def _has_file(part: Any, schema: Mapping[str, Any], seen: set[str]) -> bool:
 
 def as_argument(file: File) -> dict[str, str]:
     """The JSON that another call takes as this file."""
-    return {"base64": base64.b64encode(file.read()).decode(), "name": file.name}
+    return {"base64": pieces.to_base64(file.read()).decode(), "name": file.name}
 
 
 def _from_argument(value: Any) -> File:
@@ -314,8 +321,8 @@ def _from_argument(value: Any) -> File:
 def from_base64(text: str) -> bytes:
     """Raises ValueError. White space does not count."""
     try:
-        return base64.b64decode("".join(text.split()), validate=True)
-    except (binascii.Error, ValueError) as error:
+        return pieces.from_base64(text)
+    except ValueError as error:
         reason = str(error).partition(";")[0]
         raise ValueError(f"the base64 cannot be decoded: {reason}") from None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import logging
 import secrets
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
 
-from onegai import jsonfile
+from onegai import jsonfile, pieces
 from onegai.errors import UnknownFile
 from onegai.files import File, full_disk
 from onegai.links import Links
@@ -97,7 +96,7 @@ class FileStore:
             "url": url,
         }
         if form == "base64":
-            about["base64"] = base64.b64encode(file.read()).decode()
+            about["base64"] = pieces.to_base64(file.read()).decode()
         return about
 
     def find(self, file_id: str, name: str) -> Kept:

@@ -10,6 +10,7 @@ import base64
 import dataclasses
 import inspect
 import json
+import math
 import sys
 import time
 import typing
@@ -24,6 +25,7 @@ import typing_extensions
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import to_json, to_jsonable_python
 
+from onegai import pieces
 from onegai.errors import BadArguments
 from onegai.files import MARK, File, as_argument, find, is_media_type
 from onegai.schema import Problem
@@ -42,6 +44,10 @@ _FILES = (File, bytes, bytearray, Path)
 _QUALIFIERS = (typing.Required, typing.NotRequired)
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+class TooLong(Exception):
+    """A result is more than may leave."""
 
 
 class BadFunction(Exception):
@@ -110,6 +116,10 @@ class Function:
         """True when it runs on the event loop, else in a thread."""
         return inspect.iscoroutinefunction(self.call)
 
+    @cached_property
+    def _schemas(self) -> dict[str, dict[str, Any]]:
+        return {}
+
     @property
     def doc(self) -> str:
         """Its docstring."""
@@ -121,8 +131,14 @@ class Function:
         return self.doc.partition("\n")[0]
 
     def schema(self, models: str = "#/$defs/") -> dict[str, Any]:
-        """JSON Schema of its arguments, whose models are referred to as {models}{name}."""
-        return self.adapter.json_schema(ref_template=f"{models}{{model}}")
+        """JSON Schema of its arguments, whose models are referred to as {models}{name}.
+
+        Made once, and the same object for all who ask: it must not be changed.
+        """
+        if (made := self._schemas.get(models)) is None:
+            made = self.adapter.json_schema(ref_template=f"{models}{{model}}")
+            self._schemas[models] = made
+        return made
 
     def arguments(self, app: str, given: Any) -> Any:
         """Check and convert. Raises BadArguments with a sentence and every field's error."""
@@ -141,22 +157,29 @@ class Function:
             do = f"{app}/{self.name} takes {', '.join(fields)}" if fields else "see /docs"
             raise BadArguments(reason=reason, do=do, detail={"errors": errors}) from None
 
-    def outcome(self, result: Any, keep: Keep | None = None) -> Outcome:
+    def outcome(self, result: Any, keep: Keep | None = None, most: float = math.inf) -> Outcome:
         """Sort a result into value and detail by the rules of docs/functions.
 
-        Files inside of it go through ``keep``; without it they are base64.
+        Files inside of it go through ``keep``; without it they are base64. Raises TooLong for more
+        than ``most`` bytes.
         """
-        value, detail = _sort(result)
+        value, detail = _sort(result, most)
         file = None
         if self.form == "main" and isinstance(value, Binary):
             file = value
             detail = {"media_type": value.media_type, "size": len(value.content), **detail}
-            value = base64.b64encode(value.content).decode()
+            value = pieces.to_base64(value.content).decode()
+        if isinstance(value, str) and len(value) > most:
+            raise TooLong
         if self.form == "raw" or isinstance(value, Binary):
-            return Outcome(value, detail, envelope=False, body=_bare(value, keep))
-        body = Binary(json_bytes(value, keep), _JSON)
-        detail_json = json_bytes(detail, keep) if detail else b"{}"
-        return Outcome(value, detail, True, body, detail_json, file)
+            outcome = Outcome(value, detail, envelope=False, body=_bare(value, keep))
+        else:
+            body = Binary(json_bytes(value, keep), _JSON)
+            detail_json = json_bytes(detail, keep) if detail else b"{}"
+            outcome = Outcome(value, detail, True, body, detail_json, file)
+        if len(outcome.body.content) + len(outcome.detail_json) > most:
+            raise TooLong
+        return outcome
 
 
 def json_bytes(value: Any, keep: Keep | None = None) -> bytes:
@@ -168,6 +191,8 @@ def json_bytes(value: Any, keep: Keep | None = None) -> bytes:
     def plain(value: Any) -> Any:
         return _plain(value, keep)
 
+    if isinstance(value, str) and len(value) > pieces.PIECE:
+        return pieces.json_of_text(value)
     try:
         text = json.dumps(
             value, default=plain, ensure_ascii=False, allow_nan=False, separators=(",", ":")
@@ -181,8 +206,13 @@ def json_bytes(value: Any, keep: Keep | None = None) -> bytes:
 
 def enveloped(result: bytes, detail: bytes) -> bytes:
     """The envelope of a success whose parts are JSON already."""
+    return b"".join(envelope_parts(result, detail))
+
+
+def envelope_parts(result: bytes, detail: bytes) -> tuple[bytes, bytes, bytes]:
+    """The same, not put together."""
     head = b'{"status":0,"servertime":%f,"result":' % time.time()
-    return b"".join((head, result, b',"detail":', detail, b"}"))
+    return head, result, b"".join((b',"detail":', detail, b"}"))
 
 
 def _without_files(value: Any, keep: Keep) -> Any:
@@ -324,22 +354,25 @@ def _bare(value: Any, keep: Keep | None) -> Binary:
     return Binary(json_bytes(value, keep), _JSON)
 
 
-def _sort(result: Any) -> tuple[Any, Mapping[str, Any]]:
+def _sort(result: Any, most: float) -> tuple[Any, Mapping[str, Any]]:
     if isinstance(result, tuple) and len(result) == 2:
         first, second = result
         if isinstance(second, dict):
-            return _sort(first)[0], second
+            return _sort(first, most)[0], second
         if isinstance(first, _FILES) and isinstance(second, str):
             if not is_media_type(second):
                 raise ValueError(f"{second!r} is no media type like 'audio/wav'")
-            return Binary(_file(first).read(), second), {}
+            return Binary(_file(first, most).read(), second), {}
     if isinstance(result, _FILES):
-        file = _file(result)
+        file = _file(result, most)
         return Binary(file.read(), file.media_type), {}
     return result, {}
 
 
-def _file(value: File | bytes | bytearray | Path) -> File:
-    if isinstance(value, File):
-        return value
-    return File(value if isinstance(value, Path) else bytes(value))
+def _file(value: File | bytes | bytearray | Path, most: float) -> File:
+    """Raises TooLong, before anything of it is read."""
+    if not isinstance(value, File):
+        value = File(value if isinstance(value, Path) else bytes(value))
+    if value.size > most:
+        raise TooLong
+    return value

@@ -58,6 +58,11 @@ class Settings(BaseModel):
     max_upload: int = Field(
         default=2048 * MIB, gt=0, description="bytes of a form with files, and of a fetched file"
     )
+    max_result: int = Field(
+        default=256 * MIB,
+        gt=0,
+        description="bytes of a call's result, and of an app's answer that a function reads whole",
+    )
     file_roots: tuple[str, ...] = Field(
         default=(), description="folders from which a call may name files by path"
     )

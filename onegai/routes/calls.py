@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Collection, Coroutine
 from contextlib import ExitStack
@@ -19,7 +20,7 @@ from onegai.errors import BadArguments, BadJson, BadRequest, OneGAIError
 from onegai.files import Workspace
 from onegai.functions import Outcome
 from onegai.routes.apps import accepted
-from onegai.routes.envelope import encoded_envelope, envelope, error_answer
+from onegai.routes.envelope import answer_of, encoded_envelope, envelope, error_answer
 from onegai.routes.forms import as_arguments, decoded, read_parts
 from onegai.routes.jobs import with_links
 from onegai.routes.leaving import unless_left
@@ -51,19 +52,9 @@ def routes(engine: Engine, *, max_text: int) -> tuple[Route, Route]:
                     answer.headers["Preference-Applied"] = "respond-async"
                     return answer
                 calling = engine.call(app, function, given, files=files, workspace=workspace)
-                return await unless_left(request, answered(calling))
+                return await unless_left(request, _answered(calling))
             except ClientDisconnect:
                 return Response(status_code=400)
-
-    async def answered(calling: Coroutine[Any, Any, Outcome]) -> Response:
-        outcome = await calling
-        if outcome.envelope:
-            answer = encoded_envelope(outcome.body.content, outcome.detail_json)
-        else:
-            answer = Response(outcome.body.content, media_type=outcome.body.media_type)
-        if outcome.problem is not None:
-            answer.headers[PROBLEM] = quote(outcome.problem.in_words(), safe=" /:(),'")
-        return answer
 
     async def describe(request: Request) -> Response:
         app, function = request.path_params["app"], request.path_params["function"]
@@ -74,13 +65,27 @@ def routes(engine: Engine, *, max_text: int) -> tuple[Route, Route]:
     async def _given(app: str, function: str, request: Request, workspace: Workspace) -> Any:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "multipart/form-data":
-            return parse_object(await request.body())
+            body = await request.body()
+            if len(body) <= _SMALL:
+                return parse_object(body)
+            return await asyncio.to_thread(parse_object, body)
         schema = (await engine.function(app, function)).schema()
         parts = await read_parts(request, workspace, max_text)
-        return as_arguments(parts, schema)
+        return await asyncio.to_thread(as_arguments, parts, schema)
 
     path = "/api/{app}/{function}"
     return Route(path, call, methods=["POST"]), Route(path, describe, methods=["GET"])
+
+
+async def _answered(calling: Coroutine[Any, Any, Outcome]) -> Response:
+    outcome = await calling
+    if outcome.envelope:
+        answer = encoded_envelope(outcome.body.content, outcome.detail_json)
+    else:
+        answer = answer_of([outcome.body.content], outcome.body.media_type)
+    if outcome.problem is not None:
+        answer.headers[PROBLEM] = quote(outcome.problem.in_words(), safe=" /:(),'")
+    return answer
 
 
 class Shortcut:
@@ -115,6 +120,8 @@ class Shortcut:
         await self._app(scope, receive, send)
 
 
+_SMALL = 256 << 10
+"""Bytes of JSON that are decoded on the event loop."""
 _CALL = re.compile("/api/(?P<app>[^/]+)/(?P<function>[^/]+)")
 _FILE_FORM: TypeAdapter[FileForm] = TypeAdapter(FileForm)
 

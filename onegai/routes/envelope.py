@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, to_json
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Match, Route
+from starlette.types import Receive, Scope, Send
 
 from onegai.errors import (
     BadJson,
@@ -27,7 +29,8 @@ from onegai.errors import (
     RouteRefused,
     UnknownRoute,
 )
-from onegai.functions import enveloped, json_bytes
+from onegai.functions import envelope_parts, enveloped, json_bytes
+from onegai.pieces import PIECE
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +46,33 @@ def envelope(result: Any, detail: Mapping[str, Any] | None = None, status: int =
 
 def encoded_envelope(result: bytes, detail: bytes) -> Response:
     """A success whose parts are JSON already."""
-    return Response(enveloped(result, detail), media_type="application/json")
+    return answer_of(envelope_parts(result, detail), "application/json")
+
+
+def answer_of(parts: Sequence[bytes], media_type: str) -> Response:
+    """A success of these parts, which are not copied where they are large."""
+    if sum(map(len, parts)) <= PIECE:
+        return Response(b"".join(parts), media_type=media_type)
+    return _InPieces(parts, media_type)
+
+
+class _InPieces(Response):
+    """Sent as fast as it is read, and others are let in between."""
+
+    def __init__(self, parts: Sequence[bytes], media_type: str) -> None:
+        super().__init__(media_type=media_type)
+        self._parts = parts
+        self.headers["Content-Length"] = str(sum(map(len, parts)))
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+        await send(start)
+        for part in self._parts:
+            for at in range(0, len(part), PIECE):
+                body = part[at : at + PIECE]
+                await send({"type": "http.response.body", "body": body, "more_body": True})
+                await asyncio.sleep(0)
+        await send({"type": "http.response.body", "body": b""})
 
 
 def error_answer(error: OneGAIError) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import IO, Any
@@ -157,10 +158,16 @@ class _Reader:
         self.complete = True
 
 
-def decoded(body: bytes | bytearray) -> Any:
-    """What JSON stands for. Raises ValueError with the reason."""
+def decoded(body: bytes | bytearray | str) -> Any:
+    """What JSON stands for. Raises ValueError with the reason.
+
+    Half a surrogate pair, which is no Unicode, becomes U+FFFD, as in a form (WHATWG's USVString).
+    """
     try:
-        return _DECODER.decode(body.decode(json.detect_encoding(body), "surrogatepass"))
+        if not isinstance(body, str):
+            body = body.decode(json.detect_encoding(body))
+        value = _DECODER.decode(body)
+        return _well_formed(value) if _SURROGATE.search(body) else value
     except UnicodeDecodeError:
         raise ValueError("it is not UTF-8 text") from None
     except json.JSONDecodeError as error:
@@ -172,10 +179,20 @@ def decoded(body: bytes | bytearray) -> Any:
         raise ValueError(str(error).partition(";")[0]) from None
 
 
+def _well_formed(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, dict):
+        return {_well_formed(key): _well_formed(one) for key, one in value.items()}
+    return [_well_formed(one) for one in value] if isinstance(value, list) else value
+
+
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+"""Is in every JSON that has half a pair, and in some that have whole ones."""
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
@@ -217,8 +234,8 @@ def _from_text(text: str, kinds: set[str]) -> Any:
     object_of_a_file = MARK in kinds and text.lstrip()[:1] == "{"
     if object_of_a_file or (kinds and not kinds & {"string", MARK}):
         try:
-            return json.loads(text)
-        except (ValueError, RecursionError):
+            return decoded(text)
+        except ValueError:
             return text
     return text
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, get_args
 
@@ -10,9 +11,11 @@ from fastapi.openapi.utils import get_openapi
 
 from onegai.engine import Engine
 from onegai.files import MARK
-from onegai.functions import Function
+from onegai.functions import Function, json_bytes
 from onegai.schema import Envelope, FileForm
 
+Functions = Mapping[str, Mapping[str, Function]]
+"""Per app, by name."""
 _ENVELOPE = {"$ref": "#/components/schemas/Envelope"}
 _OPTIONS = [
     {
@@ -30,8 +33,29 @@ _OPTIONS = [
 ]
 
 
-def describe(app: FastAPI, engine: Engine) -> dict[str, Any]:
-    """The OpenAPI document as it is right now."""
+class Description:
+    """The OpenAPI document as JSON: as it is right now, and made anew only where that differs."""
+
+    def __init__(self, app: FastAPI, engine: Engine) -> None:
+        self._app = app
+        self._engine = engine
+        self._of: Functions = {}
+        self._json = b""
+        self._making = asyncio.Lock()
+
+    async def json(self) -> bytes:
+        """The document."""
+        async with self._making:
+            functions = self._engine.functions()
+            if not self._json or functions != self._of:
+                made = asyncio.to_thread(lambda: json_bytes(describe(self._app, functions)))
+                self._json = await made
+                self._of = functions
+            return self._json
+
+
+def describe(app: FastAPI, functions_of: Functions) -> dict[str, Any]:
+    """The OpenAPI document of the routes and of these functions."""
     document: dict[str, Any] = get_openapi(
         title=app.title, version=app.version, description=app.description, routes=app.routes
     )
@@ -43,7 +67,7 @@ def describe(app: FastAPI, engine: Engine) -> dict[str, Any]:
     for path in document["paths"].values():
         for operation in path.values():
             operation["responses"] = _responses(operation["responses"])
-    for name, functions in engine.functions().items():
+    for name, functions in functions_of.items():
         for function in functions.values():
             path = f"/api/{name}/{function.name}"
             document["paths"][path] = {"post": _operation(name, function, schemas)}
@@ -57,7 +81,7 @@ def describe(app: FastAPI, engine: Engine) -> dict[str, Any]:
 
 def _operation(app: str, function: Function, schemas: dict[str, Any]) -> dict[str, Any]:
     prefix = f"{app}_{function.name}_"
-    schema = function.schema(f"#/components/schemas/{prefix}")
+    schema = dict(function.schema(f"#/components/schemas/{prefix}"))
     for name, definition in schema.pop("$defs", {}).items():
         schemas[prefix + name] = definition
     bodies: dict[str, Any] = {"application/json": {"schema": schema}}

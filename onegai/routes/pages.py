@@ -8,7 +8,7 @@ from fastapi import APIRouter, FastAPI, Response
 
 from onegai.engine import Engine
 from onegai.routes.envelope import envelope
-from onegai.routes.openapi import describe
+from onegai.routes.openapi import Description
 
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".html": "text/html; charset=utf-8"}
 _NO_FRAME = "frame-ancestors 'none'"
@@ -40,10 +40,11 @@ def router(app: FastAPI, engine: Engine, *, docs: bool) -> APIRouter:
     asset("/console/view.js", "console/view.js")
     asset("/console/console.css", "console/console.css")
     if docs:
+        description = Description(app, engine)
 
         @routes.get("/openapi.json")
-        async def openapi() -> dict[str, object]:
-            return describe(app, engine)
+        async def openapi() -> Response:
+            return Response(await description.json(), media_type="application/json")
 
         asset("/docs", "console/docs.html", policy=_DOCS_POLICY)
         asset("/docs/docs.js", "console/docs.js")

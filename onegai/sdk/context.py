@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import Future
@@ -20,9 +21,10 @@ from typing import Any, Protocol
 
 import aiohttp
 
-from onegai.errors import AppError, CallTimeout, SdkMisuse
+from onegai.errors import AppError, CallTimeout, ResultTooLarge, SdkMisuse
 from onegai.files import Workspace, pending
 from onegai.sdk.connections import Connections
+from onegai.settings import MIB
 from onegai.sources import Sources
 
 
@@ -96,6 +98,8 @@ class CallContext:
     seconds: float
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     own_paths: bool = False
+    most_read: float = math.inf
+    """Bytes of an answer that a handle reads whole."""
     granted: dict[str, str] = field(default_factory=dict)
     """Base URLs usable without a lease: the service whose ``load`` is running."""
     pinned: dict[str, Hold] = field(default_factory=dict)
@@ -135,6 +139,16 @@ class CallContext:
             _app, hold = self.offered.popitem()
             hold.release()
         return frozenset((*(hold.app for hold in self.held), *self.pinned, *self.granted))
+
+    def check_size(self, app: str, size: int) -> None:
+        """Raises ResultTooLarge for so many bytes of an answer of ``app``."""
+        if size > self.most_read:
+            raise ResultTooLarge(
+                app=app,
+                what=f"the answer of {app}",
+                limit_mib=round(self.most_read / MIB, 1),
+                do="read it in pieces, with stream()",
+            )
 
     def remaining(self, app: str) -> float:
         """Seconds left. Raises CallTimeout, in the name of ``app``, when there are none."""

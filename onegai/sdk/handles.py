@@ -91,7 +91,7 @@ class Handle:
         hold = self._hold(context)
         try:
             answer = self._send(context, hold.url, request, timeout)
-            content = b"".join(self._pieces(context, answer))
+            content = self._whole(context, answer)
             response = Response(self.app, answer.status, answer.headers, content)
         finally:
             hold.release()
@@ -178,6 +178,17 @@ class Handle:
         with self._errors(context, seconds):
             return context.transport.sync.send(base, request, time.monotonic() + seconds)
 
+    def _whole(self, context: CallContext, answer: Answer) -> bytes:
+        pieces, size = [], 0
+        try:
+            for piece in self._pieces(context, answer):
+                size += len(piece)
+                context.check_size(self.app, size)
+                pieces.append(piece)
+        finally:
+            answer.close()
+        return b"".join(pieces)
+
     def _pieces(self, context: CallContext, answer: Answer) -> Iterator[bytes]:
         """The body as it comes. The connection is kept once all of it is read."""
         with self._errors(context, answer.deadline - time.monotonic()):
@@ -220,7 +231,12 @@ class AsyncHandle:
         hold = await self._hold(context)
         try:
             async with self._send(context, hold.url, request, timeout) as answer:
-                content = await answer.read()
+                pieces, size = [], 0
+                async for piece in answer.content.iter_any():
+                    size += len(piece)
+                    context.check_size(self.app, size)
+                    pieces.append(piece)
+                content = b"".join(pieces)
                 response = Response(self.app, answer.status, answer.headers, content)
         finally:
             hold.release()

@@ -1,13 +1,19 @@
 """The OpenAPI document: whole, without collisions, and what it was."""
 
+import asyncio
 import json
 import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from served import Server
+
+from onegai.home import Home
+from onegai.routes import openapi
 
 SNAPSHOT = Path(__file__).parent / "openapi.json"
 
@@ -118,6 +124,37 @@ async def test_own_routes_are_what_they_were(document: dict[str, Any]) -> None:
     assert {path: sorted(methods) for path, methods in own.items()} == json.loads(
         SNAPSHOT.read_text()
     )
+
+
+async def test_it_is_made_anew_only_when_functions_have_changed(
+    server: Server, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+
+    def describing(app: FastAPI, functions: openapi.Functions) -> dict[str, Any]:
+        made.append(threading.get_ident())
+        return describe(app, functions)
+
+    describe = openapi.describe
+    monkeypatch.setattr(openapi, "describe", describing)
+
+    async def paths() -> set[str]:
+        return set((await server.send("GET", "/openapi.json")).json()["paths"])
+
+    async def until(expected: set[str]) -> None:
+        async with asyncio.timeout(10):
+            while await paths() != expected:
+                await asyncio.sleep(0.02)
+
+    found = await asyncio.gather(*(paths() for _ in range(5)))
+    assert len(made) == 1
+    assert threading.get_ident() not in made
+    home.func_file("a").write_text("def other(args): return 1\n")
+    await until(found[0] - {"/api/a/b_c"} | {"/api/a/other"})
+    assert len(made) == 2
+    home.services_local.write_text('{"a": {"active": 0}}')
+    await until(found[0] - {"/api/a/b_c"})
+    assert len(made) == 3
 
 
 async def test_own_documented_routes_exist(document: dict[str, Any], server: Server) -> None:

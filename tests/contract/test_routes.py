@@ -371,14 +371,81 @@ async def test_what_a_function_does_wrong_is_its_app_s_fault(
         assert f"echo/{function}" in body["result"]
 
 
-async def test_text_that_is_no_unicode_comes_back_as_an_answer_or_a_clear_error(
-    server: Server, is_error: Any
+async def test_half_an_emoji_arrives_as_what_unicode_has_for_it(server: Server) -> None:
+    body = rb'{"text": "hi \ud83d", "\udc00": ["\ud83d\ude00 \\ud83d", "\udfff\ud800"]}'
+    answer = await server.send("POST", "/api/echo/later", content=body, headers=AS_JSON)
+    assert answer.json()["result"] == {
+        "text": "hi \ufffd",
+        "\ufffd": ["\U0001f600 \\ud83d", "\ufffd\ufffd"],
+    }
+    part = b'--x\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\n"\\ud83d"\r\n'
+    body = part % (b"a", b"\r\nContent-Type: application/json") + b"--x--\r\n"
+    headers = {"content-type": "multipart/form-data; boundary=x"}
+    answer = await server.send("POST", "/api/echo/later", content=body, headers=headers)
+    assert answer.json()["result"] == {"a": "\ufffd"}
+
+
+RESULTS = """
+from pathlib import Path
+async def main(args): return "x" * args["n"]
+def short(args): return "x" * args["n"]
+def many(args): return list(range(args["n"]))
+def data(args): return bytes(args["n"])
+def path(args): return file(args["n"])
+def link(args): return {"file": file(args["n"])}
+def typed(args): return bytes(args["n"]), "audio/wav"
+def detail(args): return 1, {"x": "x" * args["n"]}
+def file(n):
+    path = Path(__file__).with_name("made")
+    path.write_bytes(bytes(n))
+    return path
+"""
+
+
+@pytest.mark.parametrize(
+    "function", ["main", "raw", "short", "many", "data", "path", "typed", "detail"]
+)
+async def test_a_result_has_a_limit(
+    server: Server, home: Home, is_error: Any, function: str
 ) -> None:
-    answer = await server.send(
-        "POST", "/api/echo/later", content=b'{"text": "\\ud800"}', headers=AS_JSON
+    home.func_file("echo").write_text(RESULTS)
+    home.config.write_text(json.dumps({"password": PASSWORD, "max_result": 1000}))
+    path = f"/api/echo/{function}"
+    assert (await server.send("POST", path, json={"n": 200})).status_code == 200
+    said = is_error(await server.send("POST", path, json={"n": 1001}), "result_too_large", "echo")
+    assert f"echo/{function}" in said["result"]
+    headers = {"prefer": "respond-async"}
+    job = await server.send("POST", path, json={"n": 1001}, headers=headers)
+    async for _ in server.engine.events(job.json()["result"]["id"]):
+        pass
+    answer = await server.send("GET", job.headers["location"] + "/result")
+    is_error(answer, "result_too_large", "echo")
+
+
+async def test_a_file_inside_of_a_result_has_none(
+    server: Server, home: Home, is_error: Any
+) -> None:
+    home.func_file("echo").write_text(RESULTS)
+    home.config.write_text(json.dumps({"password": PASSWORD, "max_result": 1000}))
+    answer = await server.send("POST", "/api/echo/link", json={"n": 5000})
+    found = answer.json()["result"]["file"]
+    assert len((await server.send("GET", found["url"])).content) == found["size"] == 5000
+    answer = await server.send("POST", "/api/echo/link?files=base64", json={"n": 5000})
+    is_error(answer, "result_too_large", "echo")
+
+
+async def test_large_results_are_whole(server: Server, home: Home) -> None:
+    home.func_file("echo").write_text(
+        "TEXT = 'a\"あ😀\\n' * 400_000\n"
+        "def main(args): return TEXT\n"
+        "def data(args): return bytes(range(256)) * 8000, {'x': 1}\n"
     )
-    if answer.status_code != 200:
-        assert answer.json()["detail"]["code"] != "internal_error", answer.text
+    text = 'a"あ😀\n' * 400_000
+    assert (await server.send("POST", "/api/echo/main", json={})).json()["result"] == text
+    assert (await server.send("POST", "/api/echo/raw", json={})).text == text
+    data = await server.send("POST", "/api/echo/data", json={})
+    assert data.content == bytes(range(256)) * 8000
+    assert data.headers["content-length"] == str(256 * 8000)
 
 
 async def test_job_that_failed_with_text_that_is_no_unicode_is_shown(

@@ -196,7 +196,7 @@ def uploads(server: Server) -> list[Path]:
 def heard(server: Server, audio: Any, **more: Any) -> dict[str, Any]:
     answer = server.post("/api/files/main", {"audio": audio, **more})
     assert answer.status == 200, answer.body
-    assert uploads(server) == []
+    until(lambda: uploads(server) == [], what="an empty folder of uploads")
     return dict(answer.result)
 
 
@@ -278,7 +278,7 @@ def test_a_form(server: Server) -> None:
     assert found["more"][1]["media_type"] == "application/x-given"
     assert found["audio"]["path"].startswith(str(server.home / "data" / "uploads"))
     assert (found["text"], found["times"], found["inner"]["size"]) == ("123", 3, 2)
-    assert uploads(server) == []
+    until(lambda: uploads(server) == [], what="an empty folder of uploads")
 
 
 def test_a_list_of_one_and_a_text_part_for_a_file(server: Server, roots: Path) -> None:
@@ -365,7 +365,7 @@ def test_bad_files_in_json(
         assert [error["field"] for error in answer.detail["errors"]] == ["more.0"]
     elif code != "unknown_job":
         assert answer.result.startswith("more.0: ")
-    assert uploads(server) == []
+    until(lambda: uploads(server) == [], what="an empty folder of uploads")
 
 
 @pytest.mark.parametrize(
@@ -455,7 +455,7 @@ def test_bad_forms(server: Server, kind: str, body: bytes, words: str) -> None:
     answer = server.post("/api/files/main", body, Content_Type=kind)
     assert (answer.status, answer.detail["code"]) == (400, "bad_multipart"), answer.body
     assert words in answer.result
-    assert uploads(server) == []
+    until(lambda: uploads(server) == [], what="an empty folder of uploads")
 
 
 def test_forms_elsewhere_are_refused(server: Server) -> None:
@@ -477,7 +477,7 @@ def test_too_large(server: Server) -> None:
     assert (answer.status, answer.detail["code"]) == (413, "file_too_large")
     answer = send_form(server, "/api/files/main", ("text", None, b"x" * (MIB + 1)))
     assert (answer.status, answer.detail["code"]) == (413, "body_too_large")
-    assert uploads(server) == []
+    until(lambda: uploads(server) == [], what="an empty folder of uploads")
     assert send_form(server, "/api/files/main", ("audio", "x", bytes(LIMIT - 999))).status == 200
 
 
@@ -535,7 +535,7 @@ def test_memory_does_not_grow_with_the_upload(make_server: Callable[..., Server]
     assert (answer.status, json.loads(answer.read())["result"]) == (200, {"f": size})
     connection.close()
     assert peak() - before < 40
-    assert uploads(server) == []
+    until(lambda: uploads(server) == [], what="an empty folder of uploads")
 
 
 # --- out ---------------------------------------------------------------------------------------
@@ -784,7 +784,7 @@ def test_what_a_killed_server_left_goes_at_the_next_start(
         server.write(f"data/files/{about['id']}/content", "left")
     server.start()
     assert [path.name for path in (server.home / "data" / "files").iterdir()] == ["new"]
-    assert uploads(server) == []
+    until(lambda: uploads(server) == [], what="an empty folder of uploads")
     assert server.get("/file/new/a").body == b"left"
 
 

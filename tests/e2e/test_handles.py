@@ -82,6 +82,14 @@ def files(args: dict) -> str:
     return other.post("/echo", files=sent, data={"x": 1}).json()["body"]
 
 
+def whole(args: dict) -> int:
+    return len(me.get(args["path"]).content)
+
+
+async def whole_async(args: dict) -> int:
+    return len((await me_async.get(args["path"])).content)
+
+
 def unknown(args: dict) -> str:
     return nobody.get("/").text
 """
@@ -92,6 +100,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     services = {"a": fake("stream"), "b": fake("ready")}
     with new_server(tmp_path_factory.mktemp("handles"), services) as made:
         made.write("func/a.py", FUNC)
+        made.environment["ONEGAI_MAX_RESULT"] = "1000000"
         yield made.start()
 
 
@@ -116,6 +125,17 @@ def test_streams_hold_the_service_while_they_last(server: Server, function: str)
     path = "/stream?pieces=20&interval=0&size=50000"
     assert server.post(f"/api/a/{function}", {"path": path}).result["bytes"] == 1_000_000
     assert server.service("a")["leases"] == 0
+
+
+@pytest.mark.parametrize("function", ["whole", "whole_async"])
+def test_an_answer_that_is_read_whole_has_a_limit(server: Server, function: str) -> None:
+    path = "/stream?pieces={}&interval=0&size=50000"
+    answer = server.post(f"/api/a/{function}", {"path": path.format(20)})
+    assert answer.result == 1_000_000
+    answer = server.post(f"/api/a/{function}", {"path": path.format(1_000_000)})
+    assert (answer.status, answer.detail["code"]) == (500, "result_too_large")
+    assert answer.detail["src"] == "a"
+    until(lambda: server.service("a")["leases"] == 0)
 
 
 @pytest.mark.parametrize("function", ["refused", "refused_async"])

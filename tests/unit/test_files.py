@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -70,6 +73,26 @@ def test_bytes_get_a_path_in_the_workspace_of_their_call(tmp_path: Path) -> None
     assert one.read() == one.path.read_bytes() == WAV
     assert not one.path.is_relative_to(tmp_path)
     assert list((tmp_path / "uploads").iterdir()) == []
+
+
+async def test_a_workspace_is_not_removed_on_the_event_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removed_by = []
+    remove = shutil.rmtree
+
+    def removing(path: Path, ignore_errors: bool = False) -> None:
+        removed_by.append(threading.get_ident())
+        remove(path, ignore_errors)
+
+    monkeypatch.setattr(files.shutil, "rmtree", removing)
+    with Workspace(tmp_path) as workspace:
+        workspace.new("a.wav").write_bytes(WAV)
+    assert workspace.closed
+    async with asyncio.timeout(10):
+        while workspace.folder.exists():
+            await asyncio.sleep(0.01)
+    assert threading.get_ident() not in removed_by
 
 
 def test_only_workspaces_of_processes_that_are_gone_are_swept(tmp_path: Path) -> None:
