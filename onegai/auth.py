@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from onegai.settings import Settings
 
 OPEN_PATHS = frozenset({"/health"})
-"""Answered without credentials."""
+"""Answered without credentials, to those who only read."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,11 @@ class Head:
             name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers
         }
         return cls(method, path, decoded)
+
+    @property
+    def is_open(self) -> bool:
+        """True for what needs no credentials."""
+        return self.path in OPEN_PATHS and self.method in ("GET", "HEAD")
 
     @property
     def is_preflight(self) -> bool:
@@ -71,7 +76,7 @@ def refusal(head: Head, settings: Settings) -> str | None:
     BASIC with user name and password, or the password alone as Bearer or x-api-key, as OpenAI's
     clients send it. Compared in constant time, as UTF-8 bytes.
     """
-    if head.path in OPEN_PATHS:
+    if head.is_open:
         return None
     password = settings.password.encode()
     scheme, _, given = head.headers.get("authorization", "").partition(" ")

@@ -6,12 +6,13 @@ they can be translated without touching the places that raise.
 
     OneGAIError
     ├── InputError              the request is wrong
+    │   ├── NotHttp 400 · SlowRequest 408 · HeadTooLarge 431
     │   ├── BadJson 400 · BadMultipart 400
     │   ├── BodyTooLarge 413 · FileTooLarge 413 · WrongContentType 415
     │   ├── BadRequest 422 · BadArguments 422 · BadRange 416
     │   └── IfMatchMissing 428
     ├── AccessError             the caller may not
-    │   ├── Unauthorized 401
+    │   ├── Unauthorized 401 · TooManyWrongPasswords 429
     │   ├── ForbiddenOrigin 403 · SignatureRefused 403
     │   └── PathRefused 403 · AddressRefused 403 · RemoteEditOff 403
     ├── NotFoundError           there is no such thing
@@ -24,7 +25,7 @@ they can be translated without touching the places that raise.
     │   ├── PortTaken 409 · Stopped 409 · ShuttingDown 503
     │   ├── UnreadableFile 409 · LostUpdate 412 · EditLocked 503
     │   ├── NotEnoughMemory 503 · NoGpu 503 · TooLarge 409 · KeptInTheWay 409 · Deadlock 409
-    │   ├── NoRoomInTime 503 · RestartWithoutRoom 503
+    │   ├── NoRoomInTime 503 · RestartWithoutRoom 503 · TooManyConnections 503
     │   └── QueueFull 429 · QueueTimeout 503
     ├── AppError                the app's fault: ``src`` is its name
     │   ├── FunctionFailed 500 · InstallFailed 500 · UpdateFailed 500 · UninstallFailed 500
@@ -81,6 +82,11 @@ class OneGAIError(Exception):
         return self.hint.format_map(self.params)
 
     @property
+    def retry_after(self) -> int | None:
+        """Seconds after which the same may well pass (the header Retry-After), where known."""
+        return self.params.get("retry_after")
+
+    @property
     def detail(self) -> dict[str, Any]:
         """The envelope's ``detail``: code, src, hints and whatever the error adds."""
         found = {"code": self.code, "src": self.src, "hint": self.advice}
@@ -93,6 +99,32 @@ class InputError(OneGAIError):
     """The request itself is wrong."""
 
     status = 400
+
+
+class NotHttp(InputError):
+    """What came is not HTTP/1.1, or nothing that can be answered."""
+
+    code = "not_http"
+    text = "the request cannot be read: {reason}"
+    hint = "send HTTP/1.1; an address with https:// needs setup/https.sh first, else use http://"
+
+
+class SlowRequest(InputError):
+    """A head or a body was not sent in time."""
+
+    code = "slow_request"
+    status = 408
+    text = "the rest of the request's {what} did not come within {seconds:.0f} s"
+    hint = "send the request again, in one go"
+
+
+class HeadTooLarge(InputError):
+    """The address and the headers of a request are over the server's limits."""
+
+    code = "head_too_large"
+    status = 431
+    text = "the request's head has more than {limit}"
+    hint = "send fewer or shorter headers, and what is long in the body"
 
 
 class BadRequest(InputError):
@@ -197,6 +229,15 @@ class Unauthorized(AccessError):
         "username and password are in that server's config.json; ONEGAI_USERNAME and "
         "ONEGAI_PASSWORD in the environment win over those of this folder"
     )
+
+
+class TooManyWrongPasswords(AccessError):
+    """Several wrong passwords of the same address are being answered already."""
+
+    code = "too_many_wrong_passwords"
+    status = 429
+    text = "wrong user name or password, like several others of this address right now"
+    hint = "try again in {retry_after} s, with user name and password of config.json"
 
 
 class ForbiddenOrigin(AccessError):
@@ -525,6 +566,18 @@ class RestartWithoutRoom(ConflictError):
     hint = "call it, or start it, and they make room for it"
 
 
+class TooManyConnections(ConflictError):
+    """The server has as many connections as it takes, or as it takes of one address."""
+
+    code = "too_many_connections"
+    status = 503
+    text = "there are too many connections to this server"
+    hint = (
+        "try again in {retry_after} s; close connections that are not used, and send the password "
+        "with the first request"
+    )
+
+
 class QueueFull(ConflictError):
     """As many calls wait for the app as ``queue`` allows; ``Retry-After`` says when to try."""
 
@@ -532,11 +585,6 @@ class QueueFull(ConflictError):
     status = 429
     text = "{waiting} calls wait for {app} already"
     hint = "try again in {retry_after} s, or let more wait: bash run.sh config apps.{app}.queue N"
-
-    @property
-    def retry_after(self) -> int:
-        """Seconds."""
-        return int(self.params["retry_after"])
 
 
 class QueueTimeout(ConflictError):

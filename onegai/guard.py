@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
+from collections import Counter
 from collections.abc import Callable
 
 from starlette.middleware.cors import CORSMiddleware
@@ -17,6 +19,7 @@ from onegai.errors import (
     OneGAIError,
     ShuttingDown,
     SignatureRefused,
+    TooManyWrongPasswords,
     Unauthorized,
     WrongContentType,
 )
@@ -25,6 +28,10 @@ from onegai.routes.envelope import error_answer
 from onegai.settings import MIB, Settings
 
 WRONG_PASSWORD_SECONDS = 1.0
+WRONG_PASSWORDS = 4
+"""Of one address that are answered at the same time."""
+WELCOME = "onegai.welcome"
+"""Key of a request's state: what to call when its password, or its link's signature, is right."""
 _READ_ON = 64 << 20
 """Bytes of a body that is too large that are read and dropped, so that its sender, who may not
 look before all is sent, gets the answer."""
@@ -134,6 +141,7 @@ class SignedLinks:
                 return
             if right:
                 scope = {**scope, _SIGNED: True}
+                _welcome(scope)
         await self._app(scope, receive, send)
 
 
@@ -155,29 +163,57 @@ class OriginGuard:
 
 
 class CredentialsGuard:
-    """Asks for the password. A wrong one is answered slowly, a right one never is."""
+    """Asks for the password. A wrong one is answered slowly, a right one never is.
+
+    Of one address a few wrong ones are answered so, and the others at once with 429: they must not
+    hold connections for nothing.
+    """
 
     def __init__(self, app: ASGIApp, settings: Current) -> None:
         self._app = app
         self._settings = settings
+        self._slow: Counter[str] = Counter()
+        """Wrong passwords under way, by address."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on, or answer 401."""
+        """Pass on, or answer 401 or 429."""
         if scope["type"] in ("http", "websocket") and _SIGNED not in scope:
             head = _head(scope)
             reason = auth.refusal(head, self._settings())
             if reason is not None:
-                if "authorization" in head.headers or "x-api-key" in head.headers:
-                    await asyncio.sleep(WRONG_PASSWORD_SECONDS)
-                await _refuse(scope, receive, send, Unauthorized(reason=reason))
+                await _refuse(scope, receive, send, await self._refusal(scope, reason))
                 return
+            if not head.is_open:
+                _welcome(scope)
         await self._app(scope, receive, send)
+
+    async def _refusal(self, scope: Scope, reason: str) -> OneGAIError:
+        headers = _head(scope).headers
+        if "authorization" in headers or "x-api-key" in headers:
+            address = (scope.get("client") or ("",))[0]
+            if self._slow[address] >= WRONG_PASSWORDS:
+                return TooManyWrongPasswords(retry_after=math.ceil(WRONG_PASSWORD_SECONDS))
+            self._slow[address] += 1
+            try:
+                await asyncio.sleep(WRONG_PASSWORD_SECONDS)
+            finally:
+                self._slow[address] -= 1
+                self._slow += Counter()  # which drops the addresses that have none
+        return Unauthorized(reason=reason)
+
+
+def _welcome(scope: Scope) -> None:
+    """Tell the connection, which is stricter with strangers."""
+    welcome = scope.get("state", {}).pop(WELCOME, None)
+    if welcome is not None:
+        welcome()
 
 
 class Bodies:
-    """Reads the body of a request: JSON only, ``max_json`` bytes at most.
+    """What a route reads of a body: JSON only, ``max_json`` bytes at most.
 
-    A call may also have multipart/form-data, of ``max_upload`` bytes at most; the route reads it.
+    A call may also have multipart/form-data, of ``max_upload`` bytes at most; the route reads it
+    piece by piece. What no route asks for is not read.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
@@ -186,7 +222,7 @@ class Bodies:
         self._upload_limit = settings.max_upload
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on with the whole body in one message, or answer 413 or 415."""
+        """Pass on; who reads gets the whole body in one message, or an error of 413 or 415."""
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
             await self._app(scope, receive, send)
             return
@@ -198,27 +234,24 @@ class Bodies:
                 return
             await self._app(scope, self._counted(receive), send)
             return
-        try:
-            body = await self._read(scope, receive)
-        except OneGAIError as error:
-            await _refuse(scope, receive, send, error)
-            return
-        if body is None:
-            return
-        first: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+        asked = False
 
-        async def replay() -> Message:
-            return first.pop() if first else await receive()
+        async def whole() -> Message:
+            nonlocal asked
+            if asked:
+                return await receive()
+            asked = True
+            return await self._read(scope, receive)
 
-        await self._app(scope, replay, send)
+        await self._app(scope, whole, send)
 
-    async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
-        """The whole body; None when the client left before it was sent."""
+    async def _read(self, scope: Scope, receive: Receive) -> Message:
+        """The whole body, or that the client left before it was sent."""
         pieces, size = [], 0
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
-                return None
+                return message
             piece = message.get("body", b"")
             size += len(piece)
             if size > self._limit + _READ_ON:
@@ -235,7 +268,7 @@ class Bodies:
         if size and kind != _JSON:
             read = f"{_JSON} (or {_MULTIPART})" if _is_call(scope) else _JSON
             raise WrongContentType(got=kind or "none", read=read)
-        return b"".join(pieces)
+        return {"type": "http.request", "body": b"".join(pieces), "more_body": False}
 
     def _announced_too_large(self, scope: Scope) -> bool:
         length = _head(scope).headers.get("content-length", "")

@@ -21,11 +21,11 @@ from starlette.types import Receive, Scope, Send
 from onegai.errors import (
     BadJson,
     BadRequest,
+    BodyTooLarge,
     FileTooLarge,
     InternalError,
     MethodNotAllowed,
     OneGAIError,
-    QueueFull,
     RouteRefused,
     UnknownRoute,
 )
@@ -86,9 +86,9 @@ def error_answer(error: OneGAIError) -> Response:
     answer = Response(json_bytes(body), error.status, media_type="application/json")
     if error.status == 401:
         answer.headers["WWW-Authenticate"] = 'Basic realm="OneGAI", charset="UTF-8"'
-    if isinstance(error, QueueFull):
+    if error.retry_after is not None:
         answer.headers["Retry-After"] = str(error.retry_after)
-    if isinstance(error, FileTooLarge):
+    if isinstance(error, BodyTooLarge | FileTooLarge):
         # What is still being sent is not read, so the connection cannot be used again.
         answer.headers["Connection"] = "close"
     if isinstance(error, MethodNotAllowed):
@@ -105,6 +105,8 @@ def handle_errors(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
 
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
+        if isinstance(error.__cause__, OneGAIError):  # what the body's reading raised
+            return error_answer(error.__cause__)
         said = error.detail != HTTPStatus(error.status_code).phrase
         if request.url.path.startswith("/api/") and said and error.detail != _NOT_PARSED:
             return _refused_by_route(request, error)

@@ -31,6 +31,7 @@ from onegai.home import Home
 from onegai.process import sockets, tree
 from onegai.schema import Problem
 from onegai.server.banner import banner
+from onegai.server.connection import Connection, Connections
 from onegai.settings import Settings, make_config, read_settings, remember
 from onegai.stuck import leave_stuck_threads
 
@@ -45,7 +46,7 @@ GRACE_SECONDS = 2
 def serve(home: Home, *, host: str | None, port: int | None) -> None:
     """Serve until SIGINT, SIGTERM or SIGHUP. Raises ConfigError, HomeLocked."""
     signal.signal(signal.SIGTERM, _as_ctrl_c)
-    _allow_many_files()
+    descriptors = _allow_many_files()
     with home.lock():
         _log_to(home.logs / "onegai.log")
         arguments = {"host": host, "port": port}
@@ -60,7 +61,8 @@ def serve(home: Home, *, host: str | None, port: int | None) -> None:
             jsonfile.write(home.server_file, {"pid": os.getpid(), "url": url})
             curlrc.write(home, settings)
             engine = Engine(home, settings, problems=problems, arguments=arguments)
-            uvloop.run(_run(engine, settings, listener, banner(settings, url, made)))
+            greeting = banner(settings, url, made)
+            uvloop.run(_run(engine, settings, listener, greeting, descriptors))
     leave_stuck_threads()
 
 
@@ -80,12 +82,17 @@ def _begin(
         listener.close()
 
 
-def _allow_many_files() -> None:
-    """As far as the system lets any user go (getrlimit(2)); what is started inherits it."""
+def _allow_many_files() -> int:
+    """As far as the system lets any user go (getrlimit(2)); what is started inherits it.
+
+    Returns how many.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = MOST_FILES if hard == resource.RLIM_INFINITY else min(MOST_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < most:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        return most
+    return MOST_FILES if soft == resource.RLIM_INFINITY else soft
 
 
 def _as_ctrl_c(_number: int, frame: FrameType | None) -> None:
@@ -100,6 +107,7 @@ async def _run(
     settings: Settings,
     listener: socket.socket,
     greeting: str,
+    descriptors: int,
 ) -> None:
     async with engine:
         server = _Server(
@@ -111,8 +119,9 @@ async def _run(
                 log_config=None,
                 server_header=False,
                 timeout_graceful_shutdown=GRACE_SECONDS,
-                timeout_keep_alive=75,
-            )
+                http=Connection,
+            ),
+            descriptors,
         )
         server.handle_signals()
         print(greeting, flush=True)  # noqa: T201 - the banner is for the terminal
@@ -139,6 +148,15 @@ class _Server(uvicorn.Server):
 
     hurry: Callable[[], None] | None = None
     """What a further Ctrl-C does when all that is left is to wait for the services."""
+
+    def __init__(self, config: uvicorn.Config, descriptors: int) -> None:
+        super().__init__(config)
+        self._connections = self.server_state = Connections(descriptors)
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % 10 == 0:  # once a second
+            self._connections.sweep(asyncio.get_running_loop().time())
+        return await super().on_tick(counter)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -93,6 +93,8 @@ def test_only_health_is_open() -> None:
     assert refusal(head(path="/health"), SETTINGS) is None
     for path in ("/", "/health/", "/healthx", "//health", "/HEALTH", "/docs", "/openapi.json"):
         assert refusal(head(path=path), SETTINGS) is not None, path
+    for method in ("POST", "PUT", "DELETE", "OPTIONS"):
+        assert refusal(Head(method, "/health", {"host": "h"}), SETTINGS) is not None, method
 
 
 HEADER_VALUES = st.binary().map(lambda data: data.decode("latin-1"))

@@ -1,5 +1,6 @@
 """The guards around an application that only counts what reaches it."""
 
+import asyncio
 import json
 import time
 from collections.abc import Iterable
@@ -9,21 +10,29 @@ import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from onegai import guard
+from onegai.errors import OneGAIError
 from onegai.guard import Bodies, CredentialsGuard, OriginGuard
+from onegai.routes.envelope import error_answer
 from onegai.settings import Settings
 
 SETTINGS = Settings(password="correct", max_json=1000)
 
 
 class Inner:
-    """Answers 200, and keeps the bodies that it was given."""
+    """Answers 200, or the error that reading gave it, and keeps the bodies that it was given."""
 
     def __init__(self) -> None:
         self.bodies: list[bytes] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            message = await receive()
+            try:
+                message = await receive()
+            except OneGAIError as error:
+                await error_answer(error)(scope, receive, send)
+                return
+            if message["type"] == "http.disconnect":
+                return
             self.bodies.append(message["body"])
             await send({"type": "http.response.start", "status": 200, "headers": []})
             await send({"type": "http.response.body", "body": b"ok"})
@@ -36,6 +45,9 @@ async def send_to(
     method: str = "POST",
     leaves: bool = False,
     kind: str = "http",
+    path: str = "/",
+    client: tuple[str, int] = ("192.0.2.9", 1),
+    state: dict[str, Any] | None = None,
     **headers: str,
 ) -> list[Message]:
     """What the application sends. ``leaves``: the client hangs up after the last piece."""
@@ -55,7 +67,9 @@ async def send_to(
     scope = {
         "type": kind,
         "method": method,
-        "path": "/",
+        "path": path,
+        "client": client,
+        "state": state or {},
         "headers": [
             (name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()
         ],
@@ -163,6 +177,76 @@ async def test_a_wrong_password_is_slow_and_nothing_else_is(
         assert got == answer
         assert (seconds >= 0.45) is slow
     assert len(inner.bodies) == 1
+
+
+async def test_of_many_wrong_passwords_a_few_are_slow_and_the_right_one_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(guard, "WRONG_PASSWORD_SECONDS", 0.3)
+    app = CredentialsGuard(Inner(), lambda: SETTINGS)
+    begun = time.monotonic()
+    many = [
+        asyncio.create_task(send_to(app, client=("192.0.2.1", number), x_api_key="wrong"))
+        for number in range(guard.WRONG_PASSWORDS + 20)
+    ]
+    other = asyncio.create_task(send_to(app, client=("192.0.2.2", 1), x_api_key="wrong"))
+    await asyncio.sleep(0)
+    right = await send_to(app, client=("192.0.2.1", 1), x_api_key="correct")
+    assert status(right) == 200
+    assert time.monotonic() - begun < 0.25
+    quick = [task for task in many if task.done()]
+    assert {status(task.result()) for task in quick} == {429}
+    assert len(quick) == 20
+    assert (b"retry-after", b"1") in quick[0].result()[0]["headers"]
+    assert [status(await task) for task in many if task not in quick] == [401] * 4
+    assert status(await other) == 401
+    assert status(await send_to(app, client=("192.0.2.1", 1), x_api_key="wrong")) == 401
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE"])
+async def test_what_is_open_is_so_for_those_who_only_read(method: str) -> None:
+    inner = Inner()
+    app = CredentialsGuard(inner, lambda: SETTINGS)
+    assert status(await send_to(app, [b"x"], method=method, path="/health")) == 401
+    assert inner.bodies == []
+    assert status(await send_to(app, method="GET", path="/health")) == 200
+
+
+async def test_a_right_password_is_told_to_the_connection() -> None:
+    app = CredentialsGuard(Inner(), lambda: SETTINGS)
+    told: list[str] = []
+    for path, key, expected in (
+        ("/health", "correct", 0),
+        ("/", "wrong", 0),
+        ("/", "correct", 1),
+    ):
+        state = {guard.WELCOME: lambda: told.append("right")}
+        await send_to(app, method="GET", path=path, state=state, x_api_key=key)
+        assert len(told) == expected
+
+
+async def test_a_body_that_no_route_asks_for_is_not_read() -> None:
+    async def silent(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 404, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    def pieces() -> Iterable[bytes]:
+        raise AssertionError("it is read")
+        yield b""
+
+    endless = pieces()
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": next(iter(endless)), "more_body": True}
+
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/no", "headers": []}
+    await Bodies(silent, SETTINGS)(scope, receive, send)
+    assert status(sent) == 404
 
 
 def test_a_wrong_password_takes_a_second() -> None:

@@ -1,0 +1,337 @@
+"""A client's connection, with the limits that hold before any guard is asked.
+
+It is uvicorn's protocol for httptools, and differs in what a client may do that has shown no
+password, or none yet:
+
+- A head has MOST_HEAD bytes and MOST_LINES header lines at most, and is there within HEAD_SECONDS
+  of the accept or of its first byte. Idle between two requests, a connection stays for
+  IDLE_SECONDS.
+- One request is parsed at a time. What a client sends ahead (pipelining) waits unparsed, one read
+  of it at most, and nothing further is read until the answer is complete.
+- A body waits in memory up to uvicorn's high-water mark and one read; trailers are dropped.
+- Who does not read the answer is given up after UNREAD_SECONDS, and so is who stops in the middle
+  of a body after IDLE_SECONDS.
+- There are only so many connections, and only so many of one address that have not yet shown the
+  right password (``Connections``).
+
+Requests are told apart before they are parsed, since httptools parses all that it is given: a head
+and a body of chunks both end in CRLF CRLF, and any other body has its Content-Length. So no piece
+that the parser gets reaches into the next request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import httptools
+from uvicorn import Config
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from onegai.errors import HeadTooLarge, NotHttp, OneGAIError, SlowRequest, TooManyConnections
+from onegai.guard import WELCOME
+from onegai.routes.envelope import error_answer
+
+log = logging.getLogger(__name__)
+
+MOST_HEAD = 64 << 10
+MOST_LINES = 128
+HEAD_SECONDS = 20.0
+IDLE_SECONDS = 75.0
+UNREAD_SECONDS = 60.0
+MOST_STRANGERS = 512
+"""Connections of one address at once that have not shown the right password. A page or a script
+that begins with hundreds of calls at once has as many for a moment."""
+TELL_SECONDS = 60.0
+"""Between two log lines about connections that were turned away."""
+_END = b"\r\n\r\n"
+
+
+class Connections(ServerState):
+    """All connections of a server; its only clock is that the server calls ``sweep``."""
+
+    def __init__(self, descriptors: int) -> None:
+        """Half of the descriptors are for clients: the rest is for apps, files, and the calls that
+        clients make, of which each may have a connection to its app."""
+        super().__init__()
+        self.most = max(descriptors // 2, 1)
+        self.most_strangers = min(MOST_STRANGERS, max(self.most // 4, 1))
+        self._strangers: dict[str, dict[Connection, None]] = {}
+        self._turned_away = 0
+        self._told_at = float("-inf")
+
+    def admit(self, new: Connection) -> bool:
+        """Count a connection in, or say that there are too many.
+
+        Of an address that has too many strangers the oldest goes: one that means it shows its
+        password at once, and one that stays silent must not keep others out.
+        """
+        if len(self.connections) > self.most:
+            self._tell(new, f"{self.most} are open, half of what RLIMIT_NOFILE allows")
+            return False
+        strangers = self._strangers.setdefault(new.address, {})
+        strangers[new] = None
+        if len(strangers) > self.most_strangers:
+            self._tell(new, f"{self.most_strangers} of its address have shown no password")
+            oldest = next(iter(strangers))
+            self.forget(oldest)
+            oldest.refuse(TooManyConnections(retry_after=1))
+        return True
+
+    def forget(self, stranger: Connection) -> None:
+        """It has shown the right password, or is gone."""
+        strangers = self._strangers.get(stranger.address, {})
+        strangers.pop(stranger, None)
+        if not strangers:
+            self._strangers.pop(stranger.address, None)
+
+    def sweep(self, now: float) -> None:
+        """End what has waited too long; ``now`` is the loop's time. To be called each second."""
+        for connection in list(self.connections):
+            if isinstance(connection, Connection):
+                connection.check(now)
+
+    def _tell(self, new: Connection, why: str) -> None:
+        self._turned_away += 1
+        if (now := new.loop.time()) - self._told_at >= TELL_SECONDS:
+            log.warning(
+                "turned away %d connections, the last for one of %s: %s",
+                *(self._turned_away, new.address, why),
+            )
+            self._turned_away, self._told_at = 0, now
+
+
+class Connection(HttpToolsProtocol):
+    """One connection, from accept to close."""
+
+    server_state: Connections
+    flow: _Flow
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: Connections,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.address = ""
+        self._stranger = True
+        self._begun = self._heard = self.loop.time()
+        self._unsent, self._unsent_since = 0, 0.0
+        self._ahead = b""
+        """What was read behind the request that is being answered."""
+        self._in_head = True
+        """What comes next is a head's, not a body's."""
+        self._size = 0
+        """Bytes of this head so far; in a body, those since its last content."""
+        self._tail = b""
+        """The last bytes of what may end in CRLF CRLF."""
+        self._length = 0
+        """The Content-Length of the request."""
+        self._left = 0
+        """Bytes that are still to come of a body that has one."""
+        self._upgrade = False
+        """It asks for another protocol, which nobody speaks: an ordinary request (RFC 9110, 7.8),
+        but one whose body httptools does not know."""
+
+    # What the transport calls.
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take it in, or turn it away."""
+        super().connection_made(transport)
+        self.flow = _Flow(transport)
+        self.address = self.client[0] if self.client else ""
+        if not self.server_state.admit(self):
+            self.refuse(TooManyConnections(retry_after=1))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Count it out."""
+        self.server_state.forget(self)
+        self._ahead = b""
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse up to the end of this request; keep what is behind it."""
+        self._heard = self.loop.time()
+        data, self._ahead = self._ahead + data, b""
+        at = 0
+        while at < len(data) and not self.transport.is_closing():
+            if self._in_head and self._answering:
+                self._ahead = data[at:]
+                self.flow.hold()
+                return
+            piece = self._piece(data, at)
+            self._parse(piece)
+            at += len(piece)
+
+    # What httptools calls.
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request."""
+        super().on_message_begin()
+        self._length = 0
+        if self._stranger:
+            self.scope["state"][WELCOME] = self._welcome
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header line, or a trailer's."""
+        if not self._in_head:
+            return
+        if len(self.headers) >= MOST_LINES:
+            raise HeadTooLarge(limit=f"{MOST_LINES} header lines")
+        super().on_header(name, value)
+        if self.headers[-1][0] == b"content-length":
+            self._length = int(value)
+
+    def on_headers_complete(self) -> None:
+        """The head is there, and the request can begin."""
+        self._in_head, self._size, self._left = False, 0, self._length
+        self._upgrade = self.parser.should_upgrade()
+        if self._upgrade and any(name == b"transfer-encoding" for name, _ in self.headers):
+            raise NotHttp(reason="an Upgrade with a body in chunks")
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Some of the body. What nobody wants to read any more is dropped, of a stranger at most
+        what was under way."""
+        self._size = 0
+        super().on_body(body)
+        if self._stranger and not self._answering:
+            self.transport.close()
+
+    def on_message_complete(self) -> None:
+        """The request is complete; for httptools, one with an Upgrade already behind its head."""
+        if self._left:
+            return
+        self._in_head, self._size = True, 0
+        super().on_message_complete()
+
+    # What the request's cycle calls.
+
+    def on_response_complete(self) -> None:
+        """Go on with what was sent ahead. (Without uvicorn's timer for each request.)"""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self._begun = self._heard = self.loop.time()
+        self.flow.go_on()
+        if self._ahead:
+            self.data_received(b"")
+
+    # Ends.
+
+    def check(self, now: float) -> None:
+        """End it if it has waited too long, for more or for being read."""
+        unsent = self.transport.get_write_buffer_size()
+        if not unsent or unsent != self._unsent:
+            self._unsent, self._unsent_since = unsent, now
+        elif now - self._unsent_since >= UNREAD_SECONDS:
+            self.transport.abort()
+        if self.transport.is_closing():
+            return
+        silent = now - self._heard >= IDLE_SECONDS
+        if self._answering:
+            if silent and not self._in_head and not self.flow.read_paused:
+                self.refuse(SlowRequest(what="body", seconds=IDLE_SECONDS))
+        elif self._in_head and not self._size and self.cycle is not None:
+            if silent:
+                self.transport.close()
+        elif now - self._begun >= HEAD_SECONDS:
+            if self._in_head:
+                self.refuse(SlowRequest(what="head", seconds=HEAD_SECONDS))
+            else:
+                self.transport.close()
+
+    def refuse(self, error: OneGAIError) -> None:
+        """Answer with the error, unless another answer has begun, and close."""
+        if self._answering:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if not (self._answering and self.cycle.response_started):
+            self.transport.write(self._encoded(error))
+        self.transport.close()
+
+    @property
+    def _answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _welcome(self) -> None:
+        """A guard has seen the right password."""
+        self._stranger = False
+        self.server_state.forget(self)
+
+    def _piece(self, data: bytes, at: int) -> bytes:
+        """What comes next, at most up to the end of a head or a body."""
+        if self._left:
+            piece = data[at : at + self._left]
+            self._left -= len(piece)
+            return piece
+        if self._in_head and not self._size and self.cycle is not None:
+            self._begun = self._heard
+        joint = (self._tail + data[at : at + 3]).find(_END)
+        if joint >= 0:
+            end = at + joint + len(_END) - len(self._tail)
+        elif (found := data.find(_END, at)) >= 0:
+            end = found + len(_END)
+        else:
+            piece = data[at:]
+            self._tail = (self._tail + piece[-3:])[-3:]
+            self._size += len(piece)
+            return piece
+        self._tail = b""
+        self._size += end - at
+        return data[at:end]
+
+    def _parse(self, piece: bytes) -> None:
+        if self._in_head and self._size > MOST_HEAD:
+            self.refuse(HeadTooLarge(limit=f"{MOST_HEAD >> 10} KiB"))
+            return
+        if self._upgrade and not self._in_head:
+            self.on_body(piece)
+            if not self._left:
+                self.on_message_complete()
+            return
+        try:
+            self.parser.feed_data(piece)
+        except httptools.HttpParserUpgrade:
+            pass
+        except httptools.HttpParserError as error:
+            cause = error.__context__
+            if not isinstance(cause, OneGAIError):
+                cause = NotHttp(reason="its address cannot be read" if cause else str(error))
+            self.refuse(cause)
+        else:
+            if self._size > MOST_HEAD and not self.transport.is_closing():
+                self.refuse(HeadTooLarge(limit=f"{MOST_HEAD >> 10} KiB of trailers"))
+
+    def _encoded(self, error: OneGAIError) -> bytes:
+        answer = error_answer(error)
+        headers = [*self.server_state.default_headers, *answer.raw_headers]
+        lines = b"".join(b"%s: %s\r\n" % header for header in headers if header[0] != b"connection")
+        end = b"connection: close\r\n\r\n"
+        return STATUS_LINE[answer.status_code] + lines + end + bytes(answer.body)
+
+
+class _Flow(FlowControl):
+    """Reading stands still while there are requests ahead, even if an app wants to know more.
+
+    An app does when it watches for the client to leave.
+    """
+
+    _held = False
+
+    def hold(self) -> None:
+        self._held = True
+        self.pause_reading()
+
+    def go_on(self) -> None:
+        self._held = False
+        self.resume_reading()
+
+    def resume_reading(self) -> None:
+        if not self._held:
+            super().resume_reading()
