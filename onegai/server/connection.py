@@ -63,23 +63,25 @@ class Connections(ServerState):
         self._turned_away = 0
         self._told_at = float("-inf")
 
-    def admit(self, new: Connection) -> bool:
-        """Count a connection in, or say that there are too many.
+    def admit(self, new: Connection) -> None:
+        """Count a connection in; where there are too many, the oldest stranger goes.
 
-        Of an address that has too many strangers the oldest goes: one that means it shows its
-        password at once, and one that stays silent must not keep others out.
+        One that means it shows its password at once, and one that stays silent must not keep
+        others out.
         """
-        if len(self.connections) > self.most:
-            self._tell(new, f"{self.most} are open, half of what RLIMIT_NOFILE allows")
-            return False
-        strangers = self._strangers.setdefault(new.address, {})
-        strangers[new] = None
-        if len(strangers) > self.most_strangers:
-            self._tell(new, f"{self.most_strangers} of its address have shown no password")
-            oldest = next(iter(strangers))
-            self.forget(oldest)
-            oldest.refuse(TooManyConnections(retry_after=1))
-        return True
+        crowd = self._strangers.setdefault(new.address, {})
+        crowd[new] = None
+        if len(crowd) > self.most_strangers:
+            why = f"more than {self.most_strangers} of one address without the password"
+        elif len(self.connections) > self.most:
+            crowd = max(self._strangers.values(), key=len)
+            why = f"more than {self.most}, half of what RLIMIT_NOFILE allows"
+        else:
+            return
+        oldest = next(iter(crowd))
+        self.forget(oldest)
+        oldest.refuse(TooManyConnections(retry_after=1))
+        self._tell(oldest, why)
 
     def forget(self, stranger: Connection) -> None:
         """It has shown the right password, or is gone."""
@@ -94,13 +96,11 @@ class Connections(ServerState):
             if isinstance(connection, Connection):
                 connection.check(now)
 
-    def _tell(self, new: Connection, why: str) -> None:
+    def _tell(self, closed: Connection, why: str) -> None:
         self._turned_away += 1
-        if (now := new.loop.time()) - self._told_at >= TELL_SECONDS:
-            log.warning(
-                "turned away %d connections, the last for one of %s: %s",
-                *(self._turned_away, new.address, why),
-            )
+        if (now := closed.loop.time()) - self._told_at >= TELL_SECONDS:
+            who = (self._turned_away, closed.address)
+            log.warning("too many connections: closed %d, the last of them of %s: %s", *who, why)
             self._turned_away, self._told_at = 0, now
 
 
@@ -141,12 +141,11 @@ class Connection(HttpToolsProtocol):
     # What the transport calls.
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take it in, or turn it away."""
+        """Count it in."""
         super().connection_made(transport)
         self.flow = _Flow(transport)
         self.address = self.client[0] if self.client else ""
-        if not self.server_state.admit(self):
-            self.refuse(TooManyConnections(retry_after=1))
+        self.server_state.admit(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Count it out."""

@@ -106,6 +106,8 @@ class Server:
     environment: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
     port: int = 0
+    wrapper: tuple[str, ...] = ()
+    """A command that runs the one behind it in its own place."""
 
     def write(self, name: str, content: str | dict[str, Any]) -> Path:
         path = self.home / name
@@ -118,7 +120,7 @@ class Server:
         self.output.parent.mkdir(parents=True, exist_ok=True)
         with self.output.open("wb") as output:
             return subprocess.Popen(
-                [sys.executable, "-m", "onegai", "serve", "--port", "0", *arguments],
+                [*self.wrapper, sys.executable, "-m", "onegai", "serve", "--port", "0", *arguments],
                 cwd=ROOT,
                 env=environment,
                 stdin=subprocess.DEVNULL,

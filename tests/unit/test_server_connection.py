@@ -160,6 +160,10 @@ class Made:
         self.connections.sweep(asyncio.get_running_loop().time() + after)
 
 
+async def welcoming(scope: Scope, _receive: Receive) -> None:
+    scope["state"].pop(WELCOME, lambda: None)()
+
+
 async def never(_scope: Scope, _receive: Receive) -> None:
     await asyncio.Event().wait()
 
@@ -443,9 +447,6 @@ async def test_of_a_body_that_nobody_wants_a_stranger_sends_no_more() -> None:
 
 
 async def test_of_a_body_that_nobody_wants_a_friend_may_send_what_fits_in_the_time() -> None:
-    async def welcoming(scope: Scope, _receive: Receive) -> None:
-        scope["state"].pop(WELCOME, lambda: None)()
-
     made = Made(Application(answer=welcoming))
     client, slow = made.connect(), made.connect()
     start = b"GET / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % (4 * READ)
@@ -466,9 +467,6 @@ async def test_of_a_body_that_nobody_wants_a_friend_may_send_what_fits_in_the_ti
 async def test_the_oldest_stranger_of_an_address_goes_first(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async def welcoming(scope: Scope, _receive: Receive) -> None:
-        scope["state"].pop(WELCOME)()
-
     made = Made(Application(answer=welcoming))
     friend, other = made.connect(), made.connect("192.0.2.2")
     await friend.send(GET)
@@ -497,7 +495,25 @@ async def test_who_is_gone_or_known_counts_no_more_as_a_stranger() -> None:
 
 
 async def test_half_of_the_descriptors_are_for_connections() -> None:
-    made = Made(descriptors=64)
-    strangers = [made.connect(f"192.0.2.{number}") for number in range(40)]
-    assert [one.transport.closed for one in strangers] == [False] * 32 + [True] * 8
-    assert strangers[-1].error()["code"] == "too_many_connections"
+    made = Made(Application(answer=welcoming), descriptors=64)
+    crowd = [made.connect("192.0.2.1") for _ in range(8)]
+    others = [made.connect(f"192.0.3.{number}") for number in range(24)]
+    assert not any(one.transport.closed for one in crowd + others)
+    friends = []
+    for _ in range(7):
+        friends.append(made.connect("192.0.2.2"))
+        await friends[-1].send(GET)
+    assert [one.transport.closed for one in crowd] == [True] * 7 + [False]
+    assert crowd[0].error()["code"] == "too_many_connections"
+    assert not any(one.transport.closed for one in others + friends)
+
+
+async def test_where_all_are_known_the_new_one_is_refused() -> None:
+    made = Made(Application(answer=welcoming), descriptors=16)
+    friends = []
+    for _ in range(8):
+        friends.append(made.connect())
+        await friends[-1].send(GET)
+    late = made.connect()
+    assert late.error()["code"] == "too_many_connections"
+    assert not any(one.transport.closed for one in friends)
