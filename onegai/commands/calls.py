@@ -111,13 +111,12 @@ def _explained(app: str, function: str, server: str | None) -> str:
         if schema is not None:
             return explained(f"{COMMAND} call {app} {function}", schema)
         apps = onegai.apps()
-    if app not in apps:
-        raise Failure(
-            f"there is no app {app!r}", f"the apps are: {', '.join(sorted(apps))}", status=WRONG
-        )
-    names = ", ".join(item.name for item in apps[app].functions)
-    hint = f"it has: {names}" if names else f"see {COMMAND} doctor"
-    raise Failure(f"{app} has no function {function!r}", hint, status=WRONG)
+        if app not in apps:
+            hint = f"the apps are: {', '.join(sorted(apps))}"
+            raise Failure(f"there is no app {app!r}", hint, status=WRONG)
+        names = ", ".join(item.name for item in apps[app].functions)
+        hint = f"it has: {names}" if names else f"see {COMMAND} doctor"
+        raise Failure(f"{app} has no function {function!r}", hint, status=WRONG)
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ def _when(home: Home, key: str) -> str:
     except (Failure, OneGAIError) as failure:
         return f"the server could not be asked when it counts: {failure.message}"
     if key in status.overridden:
-        return "no effect: an argument or environment variable of the running server wins over it"
+        return "not now: an argument or environment variable of the running server wins over it"
     if any((item.file, item.key) == ("config.json", key) for item in status.problems):
         return "once the server is restarted"
     _, _, name = key.partition(".")

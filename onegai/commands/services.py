@@ -21,6 +21,7 @@ from onegai.commands.output import (
     size,
     table,
 )
+from onegai.errors import NoService
 from onegai.home import Home
 
 if TYPE_CHECKING:
@@ -123,13 +124,14 @@ def logs(app: str, follow: bool, tail: int, server: str | None) -> None:
 
 
 def _from_disk(home: Home, app: str, tail: int, *, follow: bool) -> None:
-    """Raises UnknownApp, BrokenEntry, UnreadableFile where there is neither log nor app."""
+    """Without a log, raises NoService or what is wrong with the app's entry."""
     from onegai.catalog import bad_name, load_catalog
     from onegai.process.logfile import LogFile
 
     if bad_name(app) or not home.app_log(app).is_file():
-        load_catalog(home, {}).spec(app)
-        raise Failure(f"{app} has no log yet", f"{COMMAND} call {app} or a start makes one")
+        if not load_catalog(home, {}).spec(app).has_service:
+            raise NoService(app=app)
+        raise Failure(f"{app} has no log yet", "its first start makes one")
     log = LogFile(home.app_log(app))
 
     async def shown() -> None:

@@ -238,7 +238,7 @@ def test_the_command_says_when_a_change_counts(make_server: Make) -> None:
     assert said("apps.a.ram", "0.1") == "(once a is restarted: bash run.sh restart a)"
     assert said("apps.a.title", "A") == "(in effect)"
     assert said("openai_key", "sk") == "(nothing uses it yet)"
-    assert said("port", "1").startswith("(no effect: ")
+    assert said("port", "1").startswith("(not now: ")
     assert said("apps.a.vrma", "1") == "(unknown key; did you mean vram?)"
     assert "could not be asked" in said("vram_headroom", "0", ONEGAI_PASSWORD="wrong")
     assert said("password", "quite another one") == "(in effect)"
