@@ -29,7 +29,7 @@ _WRONG_INPUT = frozenset({400, 404, 405, 413, 415, 422})
 _WRONG_CONFIG = frozenset(
     {
         *("config_error", "home_locked", "broken_entry", "broken_plugin"),
-        *("inactive", "no_service", "no_install_script"),
+        *("inactive", "no_service", "no_install_script", "unreadable_file"),
     }
 )
 _NO_SERVER = frozenset({"server_unreachable", "no_onegai", "shutting_down"})
