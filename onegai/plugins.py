@@ -213,9 +213,13 @@ class Plugins:
     async def __aenter__(self) -> Self:
         """Files that take over a second to import are waited for by their own calls only."""
         self._looking = asyncio.create_task(self._look())
-        with suppress(TimeoutError):
-            async with asyncio.timeout(START_SECONDS):
-                await self._seen.wait()
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(START_SECONDS):
+                    await self._seen.wait()
+        except BaseException:  # a Ctrl-C: nobody leaves what was not entered
+            await self.__aexit__()
+            raise
         self._files.tells = True
         return self
 
