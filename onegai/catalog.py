@@ -398,7 +398,7 @@ def mistyped(home: Home, app: str, key: str) -> str:
     It is a setting of the app's own, unless it is near a key of entries and func/{app}.py does not
     have that word.
     """
-    if not (meant := jsonfile.meant(key, ENTRY_KEYS)):
+    if jsonfile.is_comment(key) or not (meant := jsonfile.meant(key, ENTRY_KEYS)):
         return ""
     try:
         uses = home.func_file(app).read_text(encoding="utf-8")

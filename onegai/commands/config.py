@@ -13,7 +13,7 @@ import click
 from onegai.commands.backend import COMMAND, WRONG, Failure, backend
 from onegai.errors import ConfigError, OneGAIError, UnreadableFile
 from onegai.home import Home
-from onegai.jsonfile import is_comment
+from onegai.jsonfile import content, is_comment
 from onegai.masking import is_secret, masked
 
 
@@ -62,14 +62,11 @@ def _whose(home: Home, app: str, key: str) -> tuple[str, bool]:
 
 
 def _when(home: Home, key: str) -> str:
-    from onegai import curlrc
-    from onegai.settings import LATER, check_config, stored_config
+    from onegai.settings import LATER
 
     if key in LATER or re.fullmatch(r"\w+_key", key):
         return "nothing uses it yet"
     if "url" not in (home.running_server() or {}):
-        if key in ("username", "password", "host", "port"):
-            curlrc.write(home, check_config(home, stored_config(home)))
         return "from the next start on"
     try:
         with backend(home) as server:
@@ -92,12 +89,16 @@ def set_key(home: Home, key: str, text: str) -> Any:
 
     Raises ConfigError, EditLocked, NotWritten and Failure; the file is not touched then.
     """
-    from onegai.settings import load_settings
+    from onegai import curlrc
+    from onegai.settings import check_config, load_settings, stored_config
 
     if not home.config.exists() and load_settings(home, {}, {})[2]:
         click.echo("made config.json with a random password", err=True)
     with home.editing():
-        return _set_key(home, key, text)
+        value = _set_key(home, key, text)
+    if key in ("username", "password", "host", "port") and home.running_server() is None:
+        curlrc.write(home, check_config(home, stored_config(home)))
+    return value
 
 
 def _set_key(home: Home, key: str, text: str) -> Any:
@@ -229,8 +230,9 @@ def _everything(home: Home) -> str:
         for key, value in shown.items()
         if not is_comment(key)
     ]
-    for app, keys in apps.items() if isinstance(apps, dict) else ():
-        for key, value in keys.items() if isinstance(keys, dict) else ():
+    of_apps = content(apps) if isinstance(apps, dict) else {}
+    for app, keys in of_apps.items():
+        for key, value in content(keys).items() if isinstance(keys, dict) else ():
             whose, _mistake = _whose(home, app, key)
             lines.append(f"apps.{app}.{key} = {_text(value)}" + (f"   ({whose})" if whose else ""))
     if not home.config.exists():

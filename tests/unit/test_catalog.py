@@ -85,7 +85,7 @@ def test_config_is_laid_over_and_its_own_settings_are_apart(tmp_path: Path) -> N
 
 
 def test_mistyped_override_is_told_and_a_setting_of_the_apps_own_is_not(tmp_path: Path) -> None:
-    own = {"vrma": 6, "voice": "heart", "tag": "x"}
+    own = {"vrma": 6, "_vram": "was 8", "voice": "heart", "tag": "x"}
     (tmp_path / "func").mkdir()
     (tmp_path / "func" / "a.py").write_text('tag = config("a").get("tag")\n')
     found = catalog(tmp_path, {"a": WEB}, None, {"a": own})
