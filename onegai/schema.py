@@ -107,6 +107,10 @@ class ServiceStatus(BaseModel):
     )
     since: float = Field(description="when the state began")
     start_seconds: float | None = Field(default=None, description="how long the last start took")
+    unresponsive: float | None = Field(
+        default=None,
+        description="ready, and answers its health check no more: since when; None: it does",
+    )
     last_stop: LastStop | None = Field(
         default=None, description="its last stop since OneGAI started; None: there was none"
     )

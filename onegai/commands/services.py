@@ -168,7 +168,7 @@ def _row(service: ServiceStatus, now: float) -> tuple[str, ...]:
     idle = service.state in _UNREMARKABLE
     return (
         service.app,
-        service.state,
+        "unresponsive" if service.unresponsive else service.state,
         "" if idle else duration(max(0.0, now - service.since)),
         str(service.pid or ""),
         str(service.port or ""),

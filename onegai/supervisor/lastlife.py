@@ -6,7 +6,7 @@ import asyncio
 import time
 from contextlib import suppress
 
-from onegai.errors import AppError, Died, OneGAIError
+from onegai.errors import AppError, OneGAIError
 from onegai.schema import State
 from onegai.supervisor.readiness import unreachable
 from onegai.supervisor.tenancy import Tenancy
@@ -22,9 +22,9 @@ class LastLife:
         self.failure: OneGAIError | None = None
         """Why it is not up; None: for no failure."""
         self._tenancy = tenancy
-        self._last_cut: tuple[Died | None, float] = (None, 0.0)
+        self._last_cut: tuple[AppError | None, float] = (None, 0.0)
 
-    def cut(self, died: Died) -> None:
+    def cut(self, died: AppError) -> None:
         """It has ended under its users, just now."""
         self._last_cut = died, time.monotonic()
 
@@ -35,8 +35,10 @@ class LastLife:
         0.5 s at most. One that lives, but has closed its port, is ended. The next life may have
         begun already.
         """
-        await self._end_is_known()
         at = self._tenancy
+        if at.run is not None:
+            at.run.doubt()
+        await self._end_is_known()
         if at.state is State.READY and at.run is not None and self._cut_off is None:
             await at.run.check_hearing()
             if at.run is not None and at.run.over:
@@ -46,7 +48,7 @@ class LastLife:
         return self._cut_off or unreachable(at.spec, reason)
 
     @property
-    def _cut_off(self) -> Died | None:
+    def _cut_off(self) -> AppError | None:
         """How the last life ended under its users, if it did just now."""
         died, when = self._last_cut
         return died if time.monotonic() - when < CUT_OFF_SECONDS else None

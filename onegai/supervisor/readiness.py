@@ -201,6 +201,16 @@ async def _connect(port: int) -> None:
         await writer.wait_closed()
 
 
+async def answers(spec: AppSpec, session: aiohttp.ClientSession, seconds: float) -> bool:
+    """Does it answer its health check in time, whatever it says?"""
+    url, timeout = f"http://{HOST}:{spec.port}{spec.ready.http}", aiohttp.ClientTimeout(seconds)
+    try:
+        async with session.get(url, allow_redirects=False, timeout=timeout):
+            return True
+    except (aiohttp.ClientError, TimeoutError, OSError):
+        return False
+
+
 async def _http_answer(spec: AppSpec, session: aiohttp.ClientSession) -> str | None:
     """None: answered 2xx–4xx. Else what happened, in words."""
     path = spec.ready.http

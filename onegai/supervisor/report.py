@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from onegai.catalog import AppSpec
 from onegai.masking import masked
 from onegai.process import tree
 from onegai.resources import Gpu, vram_of
@@ -60,6 +61,7 @@ def report(
     failure: str,
     place: int,
     start_seconds: float | None,
+    unresponsive: float | None,
     outdated: list[str],
     turns: Busy | None,
 ) -> ServiceStatus:
@@ -83,13 +85,26 @@ def report(
         idle_seconds=round(time.monotonic() - gate.last_used, 1) if gate else None,
         start_seconds=start_seconds,
         last_stop=at.last_stop,
+        unresponsive=unresponsive,
         vram=spec.vram_mib,
         vram_learnt=learnt,
         ram=spec.ram_mib,
         vram_used=footprint.vram if footprint else None,
         rss=footprint.rss if footprint else None,
         outdated=outdated,
-        problems=[*(run.problems if run else ()), *_remarks(spec.vram_mib, learnt or 0, outdated)],
+        problems=[
+            *([_silence(spec, unresponsive)] if unresponsive else ()),
+            *(run.problems if run else ()),
+            *_remarks(spec.vram_mib, learnt or 0, outdated),
+        ],
+    )
+
+
+def _silence(spec: AppSpec, since: float) -> str:
+    seconds = max(time.time() - since, 0)
+    return (
+        f"it has not answered GET {spec.ready.http} for {seconds:.0f} s: it is stuck, or too busy; "
+        f"if that lasts, restart it"
     )
 
 

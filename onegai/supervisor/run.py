@@ -10,7 +10,7 @@ from contextlib import ExitStack, suppress
 import aiohttp
 
 from onegai.catalog import AppSpec
-from onegai.errors import Died, ExitedEarly, OneGAIError
+from onegai.errors import Died, ExitedEarly, OneGAIError, Unreachable
 from onegai.home import Home
 from onegai.process import left, sockets, tree
 from onegai.process.child import Child, service_command
@@ -46,6 +46,8 @@ class Run:
         self._child: Child | None = None
         self._spawning: asyncio.Future[Child] | None = None
         self._deaf = asyncio.Event()
+        self._doubted = asyncio.Event()
+        self._unreachable: Unreachable | None = None
         self._noted: tuple[int | None, bool] = (None, False)
         """The GPU that it was noted with, and whether it is."""
         self.problems: list[str] = []
@@ -90,7 +92,7 @@ class Run:
 
     @property
     def over(self) -> bool:
-        """The process has ended, or has closed its port."""
+        """The process has ended, or has closed its port; or nothing answers elsewhere any more."""
         return self._deaf.is_set() or (self._child is not None and self._child.ended.is_set())
 
     async def start(self, gpu: int | None) -> None:
@@ -186,18 +188,34 @@ class Run:
             await asyncio.to_thread(self._look_after, self._child)
             pause = HOUSEKEEPING_SECONDS
 
+    def doubt(self) -> None:
+        """Somebody could not reach it: a service elsewhere may be gone."""
+        self._doubted.set()
+
     async def check_hearing(self) -> None:
         """Somebody could not reach it: see whether it is ``deaf``."""
         if self._child is not None and await readiness.is_deaf(self._spec.port or 0):
             self._deaf.set()
 
     async def deaf(self) -> None:
-        """Wait until it is known that it has closed its port, though it lives."""
+        """Wait until it is known that it has closed its port, though it lives; or that nothing
+        answers any more where a service elsewhere was.
+        """
+        while self._spec.url is not None and self._unreachable is None:
+            await self._doubted.wait()
+            self._doubted.clear()
+            try:
+                await readiness.check_remote(self._spec, self._http)
+            except Unreachable as error:
+                self._unreachable = error
+                self._deaf.set()
         await self._deaf.wait()
 
-    def died(self) -> Died:
+    def died(self) -> Died | Unreachable:
         """The error that says how it ended by itself."""
-        assert self._child is not None
+        if self._child is None:
+            assert self._unreachable is not None
+            return self._unreachable
         lines = self._log.tail(LOG_LINES, self._log_start)
         how = self._child.how_it_ended
         if not self._child.ended.is_set():

@@ -51,6 +51,7 @@ from onegai.schema import ServiceStatus, State, StopReason
 from onegai.supervisor import hooks
 from onegai.supervisor.admission import Admission
 from onegai.supervisor.callers import Caller
+from onegai.supervisor.health import Health
 from onegai.supervisor.hooks import Hooks
 from onegai.supervisor.interrupts import Interrupted, first
 from onegai.supervisor.lastlife import LastLife
@@ -95,6 +96,7 @@ class Service:
         self._hooks = hooks
         self._http = http
         self._last = LastLife(self.tenancy)
+        self._health = Health(lambda: self.spec, http)
         self._start_seconds: float | None = None
         self._force = asyncio.Event()
         self._begin_again = asyncio.Event()
@@ -238,6 +240,7 @@ class Service:
             failure=self._last.failure.message if self._last.failure else "",
             place=self._admission.place(self.spec.app),
             start_seconds=self._start_seconds,
+            unresponsive=self._health.silent_since,
             outdated=self.outdated,
             turns=turns,
         )
@@ -406,6 +409,7 @@ class Service:
             how = await first(
                 ended=run.ended(),
                 deaf=run.deaf(),
+                health=self._health.watch(gate),
                 stop=self.tenancy.stop.wait(),
                 park=self.tenancy.parking.wait(),
                 idle=self.tenancy.idle(gate),
@@ -457,7 +461,10 @@ class Service:
         self._last.cut(died)
         log.warning("%s", died.message)
         if not self.tenancy.stop.is_set():
-            self.tenancy.end(StopReason.CRASHED, f"crashed: {died.params['how']}")
+            if isinstance(died, Died):
+                self.tenancy.end(StopReason.CRASHED, f"crashed: {died.params['how']}")
+            else:
+                self.tenancy.end(StopReason.FAILED, died.message)
             self._restarts.crashed(self.spec, lived)
 
     # --- small parts -----------------------------------------------------------------------

@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from harness import HANDLE_FUNC, fake
+from harness import FAKES, HANDLE_FUNC, fake, free_port, until
 from test_sharing import RELEASE, Stage
 
+from onegai.errors import Unreachable
 from onegai.schema import LastStop, ServiceStatus, State, StopReason
 
 
@@ -90,3 +94,41 @@ async def test_nobody_waited_for_its_start_any_more(stage: Stage) -> None:
         call.cancel()
         await stage.until("slow", lambda now: now.state is State.STOPPED)
         assert (await last_stop(stage, "slow")).reason is StopReason.ABANDONED
+
+
+async def test_a_service_elsewhere_that_is_gone_is_not_ready(stage: Stage, tmp_path: Path) -> None:
+    def begin() -> subprocess.Popen[bytes]:
+        command = [sys.executable, str(FAKES / "ready.py"), "--port", str(port)]
+        return subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
+
+    port = free_port()
+    stage.apps["cloud"] = {"type": "webapi", "url": f"http://127.0.0.1:{port}"}
+    stage.func("cloud", HANDLE_FUNC.format(app="cloud"))
+    elsewhere = begin()
+    try:
+        async with stage.open():
+            await asyncio.to_thread(until, lambda: connects(port))
+            await stage.call("cloud")
+            elsewhere.kill()
+            elsewhere.wait()
+            with pytest.raises(Unreachable):
+                await stage.call("cloud")
+            failed = await stage.until("cloud", lambda now: now.state is State.FAILED)
+            assert "does not answer" in failed.reason
+            assert failed.last_stop is not None
+            assert failed.last_stop.reason is StopReason.FAILED
+            # The next use tries again.
+            with pytest.raises(Unreachable):
+                await stage.call("cloud")
+            elsewhere = begin()
+            await asyncio.to_thread(until, lambda: connects(port))
+            await stage.call("cloud")
+            assert (await stage.status("cloud")).state is State.READY
+    finally:
+        elsewhere.kill()
+        elsewhere.wait()
+
+
+def connects(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0

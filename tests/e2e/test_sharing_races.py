@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from harness import FAKES, alive, fake, free_port
-from test_sharing import Stage
+from test_sharing import RELEASE, Stage
 
 from onegai.schema import State
 from onegai.supervisor.leases import Gate
@@ -152,3 +152,29 @@ async def test_idle_stops_race_calls(stage: Stage) -> None:
 @pytest.fixture
 def stage(tmp_path: Path) -> Stage:
     return Stage(tmp_path)
+
+
+async def test_idle_and_asked_to_release_in_the_same_turn_of_the_loop(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stops, and its next call starts it again; a release would leave it shut for good."""
+    stage.app("image", 8, release=RELEASE, idle_timeout=0.2)
+    close = Gate.close_if_idle
+
+    def close_and_release(gate: Gate) -> bool:
+        closed = close(gate)
+        if closed:
+            tenancy = stage.engine._supervisor["image"].tenancy
+            tenancy.make_way("chat", release=True)
+            # So that no second idle_timeout can save it.
+            tenancy.edit(tenancy.spec.model_copy(update={"idle_timeout": 0}))
+        return closed
+
+    async with stage.open(), asyncio.timeout(30):
+        await stage.call("image")
+        with monkeypatch.context() as patched:
+            patched.setattr(Gate, "close_if_idle", close_and_release)
+            await stage.until("image", lambda now: now.last_stop is not None)
+        await stage.until("image", lambda now: now.pid is None)
+        await stage.call("image")
+        assert (await stage.status("image")).state is State.READY

@@ -153,6 +153,8 @@ def test_report() -> None:
     assert "FAKE" not in text
     assert "b: it ended\nc: made room for a, 2.0 s ago\n" in text
     assert "problems: 1 (bash run.sh doctor)" in text
+    ready.unresponsive = 100.0
+    assert "a    unresponsive  5.5 s" in services.report(status, now=105.5)
     memory.fake = True
     assert "THE GPU IS A FAKE" in services.report(status, now=105.5)
     memory.gpus = None
