@@ -359,10 +359,12 @@ class Place:
             room = min(room, self._card.free - reserved + back)
         return room - self._headroom
 
-    def _ram_room(self, gone: Collection[str], left: Iterable[Occupant]) -> int:
+    def _ram_room(self, gone: Collection[str], left: Collection[Occupant]) -> int:
+        """As that of the VRAM: by measure and by declaration. What is parked keeps its RAM."""
+        declared = self._memory.ram_total - sum(one.need.ram for one in left)
         reserved = sum(one.need.ram for one in left if one.phase is Phase.STARTING)
         back = sum(one.need.ram for one in self._others if one.app in gone)
-        return self._memory.ram_free - reserved + back
+        return min(declared, self._memory.ram_free - reserved + back)
 
     def _refuse(self, gone: Collection[str]) -> Refuse:
         """Why there is no room even with all of ``gone`` away."""
@@ -374,13 +376,21 @@ class Place:
             return Refuse("port", apps=_names(one for one in left if self._has_its_port(one)))
         need, room = self._target.need, self._ram_room(gone, left)
         if need.ram and need.ram > room:
-            return Refuse("others", "RAM", need.ram, max(room, 0), self._memory.ram_total)
+            why, kept = self._kept(gone, (one for one in left if one.need.ram))
+            return Refuse(why, "RAM", need.ram, max(room, 0), self._memory.ram_total, kept)
         assert self._card is not None
-        here = [one for one in left if self._is_here(one) and one.vram]
+        why, kept = self._kept(gone, (one for one in left if self._is_here(one) and one.vram))
         room = max(self._vram_room(gone), 0)
-        kept = here and self.has_room({*gone, *(one.app for one in here)})
-        why: Literal["kept", "others"] = "kept" if kept else "others"
-        return Refuse(why, "VRAM", self._vram, room, self._card.total, _names(here if kept else ()))
+        return Refuse(why, "VRAM", self._vram, room, self._card.total, kept)
+
+    def _kept(
+        self, gone: Collection[str], left: Iterable[Occupant]
+    ) -> tuple[Literal["kept", "others"], tuple[str, ...]]:
+        """Is it these that are in the way, or other programs?"""
+        names = _names(left)
+        if names and self.has_room({*gone, *names}):
+            return "kept", names
+        return "others", ()
 
 
 def _names(occupants: Iterable[Occupant]) -> tuple[str, ...]:

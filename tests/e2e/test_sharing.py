@@ -47,6 +47,8 @@ class UseProbe:
         self.most = 0
         self.tells = False
         """Say which process has how much, as NVML does where it can."""
+        self.of_ram = False
+        """What the processes take is RAM, of which there is as much as on the card; no GPU."""
         self._died: dict[str, float] = {}
 
     def read(self, _declared: Mapping[int, int] = {}) -> Memory:
@@ -54,6 +56,8 @@ class UseProbe:
         by_pid = {int(file.name): self._of(file) for file in files}
         used = self.others + sum(by_pid.values())
         self.most = max(self.most, used)
+        if self.of_ram:
+            return Memory((), CARD, CARD - used)
         card = Gpu(0, "card", CARD, CARD - used, by_pid if self.tells else None)
         return Memory((card,), 64_000, 32_000)
 
@@ -82,7 +86,7 @@ class Stage:
     def app(self, name: str, gb: float, *options: str, **keys: Any) -> None:
         """An app that takes what it declares, unless the options say otherwise."""
         takes = () if "--mib" in options else ("--mib", str(round(gb * 1024)))
-        entry = fake("vram", "--use", str(self.use), *takes, *options, vram=gb, **keys)
+        entry = fake("vram", "--use", str(self.use), *takes, *options, **{"vram": gb, **keys})
         self.apps[name] = entry
         self.func(name, HANDLE_FUNC.format(app=name))
 
@@ -261,6 +265,18 @@ async def test_too_large_and_taken_by_others(stage: Stage) -> None:
         await stage.call("image")
 
 
+async def test_what_loads_at_its_first_call_has_its_ram_kept_free(stage: Stage) -> None:
+    stage.probe.of_ram = True
+    for app in ("chat", "image"):
+        stage.app(app, 0, "--mib", "0", "--grow", "8192", ram=8)
+    async with stage.open():
+        for app in ("chat", "image"):
+            await stage.engine.start(app)
+        assert await stage.states() == {"chat": State.STOPPED, "image": State.READY}
+        for app in ("chat", "image"):
+            await stage.call(app)
+
+
 async def test_a_client_that_leaves_stops_waiting(stage: Stage) -> None:
     stage.app("chat", 7)
     stage.app("image", 8)
@@ -311,8 +327,8 @@ async def test_a_release_that_frees_enough(stage: Stage) -> None:
 
 @pytest.mark.parametrize(
     "how",
-    [("--keeps", "6000"), ("--free-status", "500", "--keeps", "8192")],
-    ids=["lies", "refuses"],
+    [("--keeps", "6000"), ("--keeps", "8192"), ("--free-status", "500", "--keeps", "8192")],
+    ids=["keeps some", "frees nothing", "refuses"],
 )
 async def test_a_release_that_does_not_free(
     stage: Stage, how: tuple[str, ...], monkeypatch: pytest.MonkeyPatch

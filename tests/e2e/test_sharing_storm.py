@@ -16,7 +16,6 @@ from onegai.errors import OneGAIError
 from onegai.schema import ServiceStatus, State
 from onegai.supervisor.leases import Gate
 
-SECONDS = 15.0
 APPS = {"chat": 7.0, "voice": 2.0, "image": 8.0, "ears": 5.0, "tiny": 0.0}
 
 FUNC = """
@@ -128,9 +127,13 @@ def _rests(status: ServiceStatus) -> bool:
     return not (status.leases or status.waiting or status.calls or status.making_way)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize(
+    ("seed", "memory", "seconds"), [(1, "VRAM", 15.0), (2, "VRAM", 15.0), (3, "RAM", 6.0)]
+)
 @pytest.mark.timeout(300)
-async def test_a_storm(stage: Stage, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_storm(
+    stage: Stage, seed: int, memory: str, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("onegai.supervisor.admission.RETURN_SECONDS", 2.0)
     for app, gb in APPS.items():
         idle = 1.0 if app == "ears" else 0.0
@@ -138,12 +141,15 @@ async def test_a_storm(stage: Stage, seed: int, monkeypatch: pytest.MonkeyPatch)
         options = ("--linger", "0.1") if app == "chat" else ()
         if app == "image":
             keys["release"], options = RELEASE, ("--keeps", "300")
+        if memory == "RAM":
+            stage.probe.of_ram = True
+            keys |= {"vram": 0, "ram": gb}
         stage.app(app, gb, *options, idle_timeout=idle, **keys)
         stage.func(app, FUNC.format(app=app, apps=list(APPS)))
     storm = Storm(stage, seed)
     async with stage.open():
         before = {task.get_name() for task in asyncio.all_tasks()}
-        until = asyncio.get_running_loop().time() + SECONDS
+        until = asyncio.get_running_loop().time() + seconds
         async with asyncio.TaskGroup() as group:
             for _ in range(8):
                 group.create_task(storm.client(until))

@@ -259,6 +259,30 @@ BESIDE: dict[str, tuple[Target, list[Occupant], Memory, Decision]] = {
         memory(8000, ram=2000),
         Evict(("big",)),
     ),
+    "RAM that an app declares is kept free for it": (
+        target(0, 6000),
+        [Occupant("lazy", Need(0, 11000))],
+        memory(ram=16000),
+        Evict(("lazy",)),
+    ),
+    "a parked one still has its RAM": (
+        target(0, 6000),
+        [Occupant("parked", Need(4000, 11000), 0, parked=True)],
+        memory(8000, ram=16000),
+        Evict(("parked",)),
+    ),
+    "an app with keep has the RAM": (
+        target(0, 6000),
+        [Occupant("voice", Need(0, 11000), keep=True)],
+        memory(ram=16000),
+        Refuse("kept", "RAM", 6000, 5000, 16000, ("voice",)),
+    ),
+    "other programs have the RAM": (
+        target(0, 6000),
+        [Occupant("voice", Need(0, 1000), keep=True)],
+        memory(ram=2000),
+        Refuse("others", "RAM", 6000, 2000, 16000),
+    ),
     "what recent runs took counts, of the one that comes": (
         target(4000, learnt={0: 8000}),
         [held("image", 5000)],
