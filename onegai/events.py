@@ -31,11 +31,16 @@ class Ring:
         self._wake()
 
     async def follow(self, after: int = 0) -> AsyncGenerator[JobEvent, None]:
-        """Events with an id greater than ``after``, the stored ones first, until closed."""
-        seen = after
+        """Events with an id greater than ``after``, the stored ones first, until closed.
+
+        Where some are stored no more, a ``gap`` says how many; its id is that of the last of them.
+        """
+        seen = max(0, after)
         while True:
             news, closed = self._news, self._closed
             for event in [event for event in self._events if event.id > seen]:
+                if missed := event.id - seen - 1:
+                    yield JobEvent(id=event.id - 1, event="gap", data={"missed": missed})
                 seen = event.id
                 yield event
             if closed:

@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 KEPT, MOST = 200, 5000
 """The last so many are remembered; more of them, but not too many, while their results are kept."""
 LOG_LINES = 50
+LINE = 4096
+"""Characters after which a line of output is cut: a thousand of them are stored."""
 
 Report = Callable[[str], None]
 """Takes one line of output."""
@@ -95,6 +97,8 @@ class _Record:
         )
 
     def report(self, line: str) -> None:
+        if len(line) > LINE:
+            line = f"{line[:LINE]} …"
         self.lines.append(line)
         self.ring.emit("output", {"line": line})
 

@@ -188,6 +188,8 @@ async def output_of(engine: Engine, job: Job) -> AsyncGenerator[str, None]:
 
 def output_line(event: JobEvent) -> str | None:
     """The line of output that an event brings; None for other events."""
+    if event.event == "gap":
+        return f"[{event.data['missed']} events of this job are left out here]"
     return str(event.data["line"]) if event.event == "output" else None
 
 

@@ -253,10 +253,10 @@ class Job(BaseModel):
 
 
 class JobEvent(BaseModel):
-    """One event of GET /job/{id}/events; ``id`` grows by one."""
+    """One event of GET /job/{id}/events; ``id`` grows."""
 
     id: int
-    event: str = Field(description="state or output")
+    event: str = Field(description="state, output or gap (some are stored no more)")
     data: dict[str, Any]
 
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from onegai.events import Ring
+from onegai.protocol import output_line
 from onegai.schema import JobEvent
 
 
@@ -30,6 +31,7 @@ async def test_resumes_after_an_id() -> None:
     ring.close()
     assert await ids(ring.follow(after=3)) == [4, 5]
     assert await ids(ring.follow(after=99)) == []
+    assert await ids(ring.follow(after=-1)) == [1, 2, 3, 4, 5]
 
 
 async def test_only_the_last_ones_are_kept_and_ids_go_on() -> None:
@@ -37,7 +39,28 @@ async def test_only_the_last_ones_are_kept_and_ids_go_on() -> None:
     for number in range(10):
         ring.emit("output", {"n": number})
     ring.close()
-    assert await ids(ring.follow()) == [8, 9, 10]
+    events = [event async for event in ring.follow()]
+    assert [(event.id, event.event) for event in events] == [
+        (7, "gap"),
+        *((number, "output") for number in (8, 9, 10)),
+    ]
+    assert events[0].data == {"missed": 7}
+    # Who resumes after what it was told last misses nothing more.
+    assert await ids(ring.follow(after=7)) == [8, 9, 10]
+
+
+async def test_a_reader_that_falls_behind_is_told_what_it_missed() -> None:
+    ring = Ring(size=3)
+    ring.emit("output", {})
+    reader = ring.follow()
+    assert (await anext(reader)).id == 1
+    for _ in range(9):
+        ring.emit("output", {})
+    ring.close()
+    gap, *rest = [event async for event in reader]
+    assert (gap.id, gap.event, gap.data) == (7, "gap", {"missed": 6})
+    assert output_line(gap) == "[6 events of this job are left out here]"
+    assert [event.id for event in rest] == [8, 9, 10]
 
 
 async def test_every_reader_gets_every_event_live() -> None:

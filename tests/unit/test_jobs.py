@@ -65,6 +65,14 @@ async def test_the_job_that_changes_an_app_is_told_until_it_ends(jobs: Jobs) -> 
     assert jobs.under_way("a", {"install"}) is None
 
 
+async def test_a_long_line_of_output_is_cut(jobs: Jobs) -> None:
+    async def work(report: Report) -> None:
+        report("x" * 100_000)
+
+    job = await jobs.wait(jobs.submit("install", "a", work).id)
+    assert job.log == ["x" * jobs_module.LINE + " …"]
+
+
 async def test_failed_with_an_error_of_the_tree(jobs: Jobs) -> None:
     async def work(report: Report) -> None:
         raise InstallFailed(app="a", reason="exit status 1", log="x.log", detail={"log": ["oh"]})
