@@ -110,7 +110,7 @@ _prepare() {
 # Runs the script again in a session of its own, so that whatever it started can be stopped with it.
 _supervise() {
     local child code=0
-    if mkdir -p -- "${LOG%/*}" 2>/dev/null; then { : >"$LOG"; } 2>/dev/null || true; fi
+    (umask 077 && mkdir -p -- "${LOG%/*}" && : >"$LOG") 2>/dev/null || true
     if ((INSTALL_SIGNAL)); then _failed "$INSTALL_SIGNAL"; fi
     ONEGAI_INSTALL_PARENT=$APP:$$ setsid bash -- "$0" "${INSTALL_ARGUMENTS[@]+"${INSTALL_ARGUMENTS[@]}"}" </dev/null &
     child=$!

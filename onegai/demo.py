@@ -16,7 +16,7 @@ from pathlib import Path
 
 import click
 
-from onegai import jsonfile
+from onegai import jsonfile, private
 from onegai.client import Client
 from onegai.errors import ConfigError, OneGAIError, Relayed, ServerUnreachable
 from onegai.home import Home
@@ -81,7 +81,7 @@ def _show(home: Home, client: Client, steps: Steps, question: str, japanese: boo
         answer = str(client.call("smollm", text=question, seed=1))
     click.echo(f"\n    You:    {question}\n    smollm: {answer}\n")
     folder = home.root / "data" / "demo"
-    folder.mkdir(parents=True, exist_ok=True)
+    private.make_folder(folder)
     with steps.step("letting hibari say it"):
         _save(folder / "answer.wav", client.raw("hibari", text=answer))
     if japanese:
@@ -112,7 +112,7 @@ def _install(client: Client, steps: Steps, apps: list[str]) -> None:
 
 
 def _save(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
+    private.make_file(path).write_bytes(content)
     with wave.open(io.BytesIO(content)) as sound:
         seconds = sound.getnframes() / sound.getframerate()
     click.echo(f"    {seconds:.1f} s of speech in {path}")
@@ -154,8 +154,8 @@ def _server(home: Home, steps: Steps) -> Iterator[tuple[Client, bool]]:
 
 
 def _spawn(home: Home) -> subprocess.Popen[bytes]:
-    home.logs.mkdir(parents=True, exist_ok=True)
-    with (home.logs / "demo-server.log").open("wb") as output:
+    private.make_folder(home.logs)
+    with private.make_file(home.logs / "demo-server.log").open("wb") as output:
         return subprocess.Popen(
             [sys.executable, "-m", "onegai", "serve", "--port", "0"],
             cwd=Path(__file__).resolve().parent.parent,

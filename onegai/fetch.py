@@ -22,6 +22,7 @@ import psutil
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
+from onegai import private
 from onegai.errors import AddressRefused, FileTooLarge
 from onegai.files import full_disk
 from onegai.writing import in_writer
@@ -206,7 +207,7 @@ async def _written(answer: aiohttp.ClientResponse, target: Path, field: str, lim
     if answer.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise Unfetchable(f"{answer.url.host} sends it compressed, which was not asked for")
     size = 0
-    with full_disk(target), target.open("wb") as file:
+    with full_disk(target), private.make_file(target).open("wb") as file:
         async for piece in answer.content.iter_chunked(_PIECE):
             size += len(piece)
             if size > limit:

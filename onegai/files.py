@@ -27,7 +27,7 @@ from urllib.parse import unquote_to_bytes
 from pydantic import BaseModel
 from pydantic_core import CoreSchema, core_schema
 
-from onegai import pieces
+from onegai import pieces, private
 from onegai.errors import DiskFull, SdkMisuse
 from onegai.runner import media
 
@@ -86,7 +86,7 @@ class Workspace:
         self._used = True
         with full_disk(self.folder):
             inside = self.folder / secrets.token_hex(4)
-            inside.mkdir(parents=True)
+            private.make_folder(inside)
         return inside / safe_name(name)
 
     def close(self) -> None:
@@ -193,7 +193,7 @@ class File:
         if self._copy is None or not self._copy.exists():
             path = self._new_path()
             with full_disk(path):
-                path.write_bytes(self._content or b"")
+                private.make_file(path).write_bytes(self._content or b"")
             self._copy = path
         return self._copy
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
 
-from onegai import jsonfile, pieces
+from onegai import jsonfile, pieces, private
 from onegai.errors import UnknownFile
 from onegai.files import File, full_disk
 from onegai.links import Links
@@ -74,9 +74,9 @@ class FileStore:
         folder = self._folder / kept.id
         try:
             with full_disk(folder):
-                folder.mkdir(parents=True, mode=0o700)
-                file.copy_to(folder / "content")
-                (folder / "about.json").write_text(json.dumps(asdict(kept)))
+                private.make_folder(folder)
+                file.copy_to(private.make_file(folder / "content"))
+                private.make_file(folder / "about.json").write_text(json.dumps(asdict(kept)))
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise

@@ -12,11 +12,13 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import IO, Any
 
-from onegai import jsonfile
+from onegai import jsonfile, private
 from onegai.errors import EditLocked, HomeLocked, NotWritten
 
 LOCK_SECONDS = 1.0
 EDIT_SECONDS = 10.0
+NOT_OURS_ALONE = frozenset({"gradio", "python", "tools", "uv"})
+"""In data/: what apps have written there, and what their folders have links to."""
 
 Stamp = tuple[int, int, int]
 
@@ -144,10 +146,9 @@ class Home:
         Raises HomeLocked, naming the holder. With ``wait``, a holder that is no server is waited
         for: ``wait`` is called with what it says of itself (pid, command), again and again.
         """
-        path = self._lock_file()
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._make_data()
         deadline = time.monotonic() + LOCK_SECONDS
-        with path.open("a") as lock:
+        with private.make_file(self._lock_file()).open("a") as lock:
             while not _try_lock(lock):
                 # Somebody who looks for the server (``running_server``) has it for a moment.
                 other = self.running_server() or {}
@@ -173,8 +174,8 @@ class Home:
         """
         path = self.root / "data" / "edit.lock"
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lock = path.open("a+")
+            self._make_data()
+            lock = private.make_file(path).open("a+")
         except OSError as error:
             reason = error.strerror or str(error)
             raise NotWritten(file=self.relative(path), reason=reason) from None
@@ -189,6 +190,12 @@ class Home:
                 os.ftruncate(lock.fileno(), 0)
                 os.write(lock.fileno(), b"%d" % os.getpid())
             yield
+
+    def _make_data(self) -> None:
+        """data/, closed to others, with what was open to them before."""
+        data = self.root / "data"
+        private.make_folder(data)
+        private.close(data, NOT_OURS_ALONE)
 
     def _lock_file(self) -> Path:
         return self.root / "data" / "server.lock"

@@ -10,6 +10,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from onegai import private
+
 
 class Unreadable(Exception):
     """The file exists and is no JSON object. ``line`` is 1-based, None when there is none."""
@@ -98,7 +100,7 @@ def write_text(path: Path, text: str, mode: int = 0o600, *, durable: bool = True
     some milliseconds. Raises OSError (a full disk, say), and then the old file is as it was.
     """
     path = Path(os.path.realpath(path))
-    path.parent.mkdir(parents=True, exist_ok=True)
+    private.make_folder(path.parent)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     temporary = Path(name)
     try:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from onegai import private
 from onegai.errors import BadArguments, FileTooLarge
 from onegai.files import FORMS, File, Workspace, full_disk
 from onegai.wire import Attached, Form
@@ -94,7 +95,7 @@ def _kept(path: Path, workspace: Workspace) -> Path:
         inside.hardlink_to(path.resolve())
     except OSError:
         with full_disk(inside):
-            shutil.copyfile(path, inside)
+            shutil.copyfile(path, private.make_file(inside))
     return inside
 
 

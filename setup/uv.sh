@@ -26,7 +26,7 @@ die() {
 attempt() {
     local code=0 line
     ATTEMPT_TAIL=() ATTEMPT_SHOWN=1
-    mkdir -p -- "${LOG%/*}" 2>/dev/null || true
+    (umask 077 && mkdir -p -- "${LOG%/*}" && : >>"$LOG") 2>/dev/null || true
     note_in_log "\$ $*"
     shopt -s lastpipe # the loop fills ATTEMPT_TAIL of this shell; the command stays in the foreground, so Ctrl-C reaches it
     "$@" 2>&1 | while IFS= read -r line || [[ -n $line ]]; do
@@ -156,7 +156,7 @@ make_uv() {
 
 # make_data: data/logs, where everything that is written here goes.
 make_data() {
-    if ! mkdir -p -- "$ONEGAI_ROOT/data/logs" 2>/dev/null || [[ ! -w $ONEGAI_ROOT/data/logs || ! -w $ONEGAI_ROOT/data ]]; then
+    if ! (umask 077 && mkdir -p -- "$ONEGAI_ROOT/data/logs") 2>/dev/null || [[ ! -w $ONEGAI_ROOT/data/logs || ! -w $ONEGAI_ROOT/data ]]; then
         die "cannot write to $ONEGAI_ROOT/data ($(free_space "$ONEGAI_ROOT"))" \
             "free some space if the disk is full; else make the folder yours: sudo chown -R \"\$(id -un)\" '$ONEGAI_ROOT'"
     fi

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 
+from onegai import private
 from onegai.escapes import clean
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ class LogFile:
 
         Opened for appending, so that it survives both rotation and OneGAI's own death.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        private.make_folder(self.path.parent)
         return os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def clear(self) -> None:

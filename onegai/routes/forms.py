@@ -12,6 +12,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
+from onegai import private
 from onegai.errors import BadMultipart, BodyTooLarge
 from onegai.files import MARK, File, Workspace, full_disk
 from onegai.writing import in_writer
@@ -128,7 +129,7 @@ class _Reader:
         self._file_name = name.decode("utf-8", "replace")
         path = self._workspace.new(self._file_name)
         with full_disk(path):
-            self._out = path.open("wb")
+            self._out = private.make_file(path).open("wb")
         self._file = File(path, self._file_name, media_type.decode("latin-1"))
 
     def _data(self, data: bytes, start: int, end: int) -> None:

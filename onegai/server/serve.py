@@ -15,6 +15,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
+from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -23,7 +24,7 @@ import psutil
 import uvicorn
 import uvloop
 
-from onegai import curlrc, jsonfile
+from onegai import curlrc, jsonfile, private
 from onegai.app import create_app
 from onegai.engine import Engine
 from onegai.errors import ConfigError
@@ -232,8 +233,8 @@ def _who(port: int) -> str:
 
 def _log_to(path: Path) -> None:
     """INFO to the terminal in short, everything with time to a rotating file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    to_file = logging.handlers.RotatingFileHandler(path, maxBytes=5 << 20, backupCount=2)
+    private.make_folder(path.parent)
+    to_file = _PrivateLog(path, maxBytes=5 << 20, backupCount=2)
     to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     to_terminal = logging.StreamHandler(sys.stderr)
     to_terminal.setFormatter(_Short("%(message)s"))
@@ -241,6 +242,14 @@ def _log_to(path: Path) -> None:
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     # Of a full disk the terminal would show a traceback for each line that the file lacks.
     logging.raiseExceptions = False
+
+
+class _PrivateLog(logging.handlers.RotatingFileHandler):
+    """A log that others cannot read, after each rotation, too."""
+
+    def _open(self) -> TextIOWrapper:
+        private.make_file(Path(self.baseFilename))
+        return super()._open()
 
 
 class _Short(logging.Formatter):
