@@ -11,6 +11,7 @@ import click
 from onegai import __version__
 from onegai.commands import apps, calls, config, doctor, new, services
 from onegai.commands.backend import FAILED, WRONG, Failure, shown
+from onegai.commands.output import protect_terminals
 from onegai.home import Home
 from onegai.stuck import leave_stuck_threads
 
@@ -29,8 +30,11 @@ class InOrder(click.Group):
 
 @click.group(cls=InOrder, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="onegai")
-def commands() -> None:
+@click.pass_context
+def commands(context: click.Context) -> None:
     """One polite Web API server in front of every generative AI app on your machine."""
+    if context.invoked_subcommand != "serve":  # what runs in it may draw
+        protect_terminals()
 
 
 @commands.command()

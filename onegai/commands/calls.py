@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from onegai.commands.backend import COMMAND, WRONG, Failure, server_option, worker
-from onegai.commands.output import Progress, coloured
+from onegai.commands.output import Progress, marked
 from onegai.home import Home
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def call(
     progress = Progress(f"calling {app}/{function}", plain=False)
     answer = _answered(app, function, words[1:] if named else words, server, progress)
     if answer.problem:
-        click.echo(f"{coloured('warn')} {answer.problem}", err=True)
+        marked("warn", answer.problem, err=True)
     if output is not None:
         content = _bytes(answer)
         _write(output, content)

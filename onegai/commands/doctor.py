@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from onegai.commands.backend import COMMAND, Failure, backend, holder, shown
-from onegai.commands.output import coloured, size
+from onegai.commands.output import marked, size
 from onegai.errors import ConfigError, OneGAIError
 from onegai.home import Home
 
@@ -59,7 +59,7 @@ def doctor(context: click.Context) -> None:
     failed = False
     for finding in examine(Home.find()):
         failed = failed or finding.mark == "fail"
-        click.echo(f"{coloured(finding.mark)}{' ' * (6 - len(finding.mark))}{finding.what}")
+        marked(finding.mark, finding.what)
         if finding.do:
             click.echo(f"      {finding.do}")
     context.exit(1 if failed else 0)

@@ -5,6 +5,7 @@ Results go to stdout, everything about the way there to stderr.
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import sys
@@ -15,6 +16,8 @@ from collections.abc import Sequence
 from typing import IO, Self
 
 import click
+
+from onegai.escapes import clean
 
 HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
 ERASE_LINE, ERASE_BELOW, HOME = "\r\x1b[2K", "\x1b[J", "\x1b[H"
@@ -28,9 +31,46 @@ def is_live(stream: IO[str]) -> bool:
     return stream.isatty() and not plain
 
 
-def coloured(word: str) -> str:
-    """ok, note, warn or fail in its colour, where colours are shown."""
-    return f"\x1b[{_COLOURS[word]}m{word}\x1b[0m" if is_live(sys.stdout) else word
+class PlainTerminal(io.TextIOWrapper):
+    """A terminal on which all text is plain: what apps and servers say cannot control it."""
+
+    def write(self, text: str) -> int:
+        """Show the text, without its escapes."""
+        super().write(clean(text))
+        return len(text)
+
+    def draw(self, text: str) -> None:
+        """Write our own escapes."""
+        super().write(text)
+        self.flush()
+
+
+def protect_terminals() -> None:
+    """Make stdout and stderr plain, where they are terminals; files and programs get all bytes."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream.isatty() and isinstance(stream, io.TextIOWrapper):
+            encoding = stream.encoding
+            plain = PlainTerminal(
+                stream.detach(), encoding=encoding, errors="replace", line_buffering=True
+            )
+            setattr(sys, name, plain)
+
+
+def draw(text: str, stream: IO[str]) -> None:
+    """Write what has escapes of our own in it."""
+    if isinstance(stream, PlainTerminal):
+        stream.draw(text)
+    else:
+        stream.write(text)
+        stream.flush()
+
+
+def marked(word: str, text: str, *, err: bool = False) -> None:
+    """A line that begins with ok, note, warn or fail, in its colour where colours are shown."""
+    stream = sys.stderr if err else sys.stdout
+    draw(f"\x1b[{_COLOURS[word]}m{word}\x1b[0m" if is_live(stream) else word, stream)
+    click.echo(" " * (6 - len(word)) + text, err=err)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -131,5 +171,4 @@ class Progress:
 
     @staticmethod
     def _write(text: str) -> None:
-        sys.stderr.write(text)
-        sys.stderr.flush()
+        draw(text, sys.stderr)

@@ -16,12 +16,14 @@ from onegai.commands.output import (
     HOME,
     SHOW_CURSOR,
     Progress,
+    draw,
     duration,
     is_live,
     size,
     table,
 )
 from onegai.errors import NoService
+from onegai.escapes import clean
 from onegai.home import Home
 
 if TYPE_CHECKING:
@@ -225,14 +227,16 @@ def _watch(onegai: Client) -> None:
     live = is_live(sys.stdout)
     try:
         if live:
-            click.echo(HIDE_CURSOR + HOME + ERASE_BELOW, nl=False)
+            draw(HIDE_CURSOR + HOME + ERASE_BELOW, sys.stdout)
         while True:
             text = report(onegai.status(), time.time())
             if live:
                 # Each line ends with an erasure to its right.
-                text = HOME + text.replace("\n", "\x1b[K\n") + "\x1b[K\n" + ERASE_BELOW
-            click.echo(text, nl=not live)
+                lines = clean(text).replace("\n", "\x1b[K\n")
+                draw(f"{HOME}{lines}\x1b[K\n{ERASE_BELOW}", sys.stdout)
+            else:
+                click.echo(text)
             time.sleep(WATCH_SECONDS)
     finally:
         if live:
-            click.echo(SHOW_CURSOR, nl=False)
+            draw(SHOW_CURSOR, sys.stdout)

@@ -28,6 +28,7 @@ from onegai import curlrc, jsonfile, private
 from onegai.app import create_app
 from onegai.engine import Engine
 from onegai.errors import ConfigError
+from onegai.escapes import clean
 from onegai.home import Home
 from onegai.process import sockets, tree
 from onegai.schema import Problem
@@ -253,8 +254,8 @@ class _PrivateLog(logging.handlers.RotatingFileHandler):
 
 
 class _Short(logging.Formatter):
-    """One line; tracebacks are in the file only."""
+    """Plain text; tracebacks are in the file only."""
 
     def format(self, record: logging.LogRecord) -> str:
         mark = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
-        return mark + record.getMessage()
+        return mark + clean(record.getMessage())

@@ -286,6 +286,41 @@ def test_terminal_live_line_and_cursor(server: Server, make_server: Make) -> Non
     assert "\x1b" not in seen
 
 
+RUDE = "\x1b]0;owned\x07\x1b[2J\x9b2Jhello\r"
+"""Sets the terminal's title and clears the screen, in both ways to write that."""
+RUDE_FUNC = f"""
+def main(args: dict) -> str:
+    if "fail" in args:
+        raise ValueError({RUDE!r})
+    return {RUDE!r}
+
+
+def tree(args: dict) -> dict:
+    return {{"key": {RUDE!r}}}
+"""
+
+
+def test_what_an_app_says_does_nothing_to_a_terminal(make_server: Make) -> None:
+    server = make_server({"rude": fake("crash"), "fine": fake("flood", "--say", RUDE)})
+    server.write("func/rude.py", RUDE_FUNC)
+    server.write("func/fine.py", RUDE_FUNC)
+    server.write("install/rude.sh", f"printf '%s\\n' '{RUDE}'; sleep 0.3; exit 1\n")
+    server.start()
+    commands = {
+        ("call", "fine"): "hello",
+        ("call", "fine", "tree"): "hello",
+        ("call", "fine", "fail=1"): "hello",
+        ("logs", "fine"): "hello",
+        ("install", "rude"): "hello",
+    }
+    for words, there in commands.items():
+        _status, seen = on_terminal(server, *words)
+        assert there in seen, words
+        # What is ours: the live line, the cursor, colours.
+        seen = re.sub(r"\x1b\[(\?25[lh]|2K|H|J|\d*m)", "", seen)
+        assert not re.search(r"[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f-\x9f]", seen), words
+
+
 def test_terminal_ctrl_c_while_an_app_starts(make_server: Make) -> None:
     server = make_server({"never": fake("never")}).start()
     status, seen = on_terminal(server, "start", "never", until_seen="starting never")
