@@ -35,6 +35,7 @@ def create_app(engine: Engine, settings: Settings) -> FastAPI:
     app.router.routes.extend(called)
     routers = (
         apps.router(engine),
+        calls.lists(engine),
         services.router(engine),
         editing.router(engine),
         jobs.router(engine),

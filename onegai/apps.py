@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
 from onegai.catalog import AppSpec, Catalog
+from onegai.functions import Function
 from onegai.home import Home
 from onegai.installation import (
     DiskUsage,
@@ -96,16 +97,18 @@ class Apps:
             job=self._jobs.under_way(app, CHANGES),
             size=usage.size,
             shared=usage.shared,
-            functions=[
-                FunctionInfo(name=name, summary=function.summary, derived=function.derived)
-                for name, function in plugin.functions.items()
-            ],
+            functions=_listed(plugin.functions),
             problems=[
                 *catalog.problems_of(app),
                 *([plugin.problem] if plugin.problem else []),
                 *remarks(self._home, spec),
             ],
         )
+
+    async def functions(self, app: str) -> list[FunctionInfo]:
+        """Those of one app, installed or not. Raises what is wrong with it."""
+        self._catalog().active(app)
+        return _listed(await self._plugins.functions(app))
 
     async def _usage(self, app: str) -> DiskUsage:
         """As it was at most a minute ago: a walk through a large app takes a while.
@@ -190,3 +193,10 @@ class Apps:
         if app in self._supervisor:
             return self._supervisor[app].at_rest(force)
         return nullcontext()
+
+
+def _listed(functions: Mapping[str, Function]) -> list[FunctionInfo]:
+    return [
+        FunctionInfo(name=name, summary=function.summary, derived=function.derived)
+        for name, function in functions.items()
+    ]

@@ -31,6 +31,7 @@ from onegai.schema import (
     Applied,
     Document,
     FileForm,
+    FunctionInfo,
     GpuStatus,
     Job,
     JobEvent,
@@ -326,6 +327,10 @@ class Engine:
             for app, plugin in self._plugins.all().items()
             if self._catalog.specs[app].active and plugin.functions
         }
+
+    async def function_list(self, app: str) -> list[FunctionInfo]:
+        """Those of one app, installed or not. Raises what is wrong with it."""
+        return await self._apps.functions(app)
 
     async def function(self, app: str, name: str) -> Function:
         """One function. Raises what is wrong with its app, or that there is no such function."""

@@ -256,7 +256,7 @@ class File:
         return {
             MARK: True,
             "anyOf": [
-                {"type": "string", "description": text},
+                {"type": "string", "pattern": r"\S", "description": text},
                 {
                     "type": "object",
                     "properties": {"base64": {"type": "string"}, "name": {"type": "string"}},

@@ -259,13 +259,19 @@ class Plugins:
         plugin = await self.refresh(app)
         function = plugin.functions.get(name)
         if function is None:
-            if (problem := plugin.problem) is not None:
-                place = f"{problem.file}, line {problem.line}" if problem.line else problem.file
-                raise BrokenPlugin(place=place, reason=problem.reason)
+            if plugin.problem is not None:
+                raise _broken(plugin.problem)
             names = ", ".join(plugin.functions)
             do = f"it has: {names}" if names else f"write it in func/{app}.py"
             raise UnknownFunction(app=app, function=name, do=do)
         return function
+
+    async def functions(self, app: str) -> Mapping[str, Function]:
+        """Those of the app's file as it is now. Raises BrokenPlugin if it has none for that."""
+        plugin = await self.refresh(app)
+        if plugin.problem is not None and not plugin.functions:
+            raise _broken(plugin.problem)
+        return plugin.functions
 
     def adopt(self, apps: Iterable[str]) -> None:
         """From now on these are the apps."""
@@ -361,3 +367,8 @@ def describe_failure(path: Path, error: BaseException) -> tuple[str, int | None]
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if frame.filename == str(path)]
     return reason, lines[-1] if lines else None
+
+
+def _broken(problem: Problem) -> BrokenPlugin:
+    place = f"{problem.file}, line {problem.line}" if problem.line else problem.file
+    return BrokenPlugin(place=place, reason=problem.reason)

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from typing import Any, get_args
 from urllib.parse import quote
 
-from fastapi import Request, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import TypeAdapter, ValidationError
 from starlette.requests import ClientDisconnect
 from starlette.routing import Route
@@ -86,6 +86,17 @@ async def _answered(calling: Coroutine[Any, Any, Outcome]) -> Response:
     if outcome.problem is not None:
         answer.headers[PROBLEM] = quote(outcome.problem.in_words(), safe=" /:(),'")
     return answer
+
+
+def lists(engine: Engine) -> APIRouter:
+    """What can be called."""
+    listing = APIRouter(prefix="/api", tags=["functions"])
+
+    @listing.get("/{app}", summary="The functions of an app")
+    async def list_functions(app: str) -> Response:
+        return envelope(await engine.function_list(app))
+
+    return listing
 
 
 class Shortcut:

@@ -20,6 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from onegai.errors import (
     BadJson,
+    BadRange,
     BadRequest,
     BodyTooLarge,
     FileTooLarge,
@@ -86,6 +87,8 @@ def error_answer(error: OneGAIError) -> Response:
     answer = Response(json_bytes(body), error.status, media_type="application/json")
     if error.status == 401:
         answer.headers["WWW-Authenticate"] = 'Basic realm="OneGAI", charset="UTF-8"'
+    if isinstance(error, BadRange):
+        answer.headers["Content-Range"] = f"bytes */{error.params['size']}"
     if error.retry_after is not None:
         answer.headers["Retry-After"] = str(error.retry_after)
     if isinstance(error, BodyTooLarge | FileTooLarge):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 from fastapi.responses import FileResponse
+from starlette.types import Message, Receive, Scope, Send
 
 from onegai.engine import Engine
+from onegai.errors import BadRange
 from onegai.filestore import Kept
 
 _SHOWN = ("image/", "audio/", "video/", "text/plain", "application/json")
@@ -27,7 +29,7 @@ def router(engine: Engine) -> APIRouter:
 
 def file_answer(engine: Engine, kept: Kept) -> Response:
     """The file with its media type, in parts where they are asked for."""
-    return FileResponse(
+    return _Ranges(
         engine.files.path(kept),
         media_type=kept.media_type,
         filename=kept.name,
@@ -39,6 +41,25 @@ def file_answer(engine: Engine, kept: Kept) -> Response:
             "Cache-Control": "private, max-age=3600",
         },
     )
+
+
+class _Ranges(FileResponse):
+    """Refuses a wrong range in our own form; FileResponse says 400 or 416 in plain text."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the file, or raise BadRange."""
+        asked = dict(scope["headers"]).get(b"range", b"").decode("latin-1")
+        if not asked.lower().startswith("bytes="):
+            # Units that are not known must be ignored (RFC 9110, 14.2).
+            headers = [header for header in scope["headers"] if header[0] != b"range"]
+            scope = {**scope, "headers": headers}
+
+        async def checking(message: Message) -> None:
+            if message.get("status") in (400, 416):
+                raise BadRange(range=asked, size=self.headers["Content-Length"])
+            await send(message)
+
+        await super().__call__(scope, receive, checking)
 
 
 def is_shown(media_type: str) -> bool:

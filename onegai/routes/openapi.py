@@ -70,7 +70,10 @@ def describe(app: FastAPI, functions_of: Functions) -> dict[str, Any]:
     for name, functions in functions_of.items():
         for function in functions.values():
             path = f"/api/{name}/{function.name}"
-            document["paths"][path] = {"post": _operation(name, function, schemas)}
+            document["paths"][path] = {
+                "post": _operation(name, function, schemas),
+                "get": _about(name, function),
+            }
     components["securitySchemes"] = {
         "basic": {"type": "http", "scheme": "basic"},
         "bearer": {"type": "http", "scheme": "bearer"},
@@ -84,6 +87,8 @@ def _operation(app: str, function: Function, schemas: dict[str, Any]) -> dict[st
     schema = dict(function.schema(f"#/components/schemas/{prefix}"))
     for name, definition in schema.pop("$defs", {}).items():
         schemas[prefix + name] = definition
+    # A model that has itself among its fields is a reference.
+    whole = schemas.get(schema.get("$ref", "").rpartition("/")[2], schema)
     bodies: dict[str, Any] = {"application/json": {"schema": schema}}
     if function.takes_files:
         bodies = {"multipart/form-data": {"schema": _as_form(schema)}, **bodies}
@@ -98,8 +103,18 @@ def _operation(app: str, function: Function, schemas: dict[str, Any]) -> dict[st
         "summary": function.summary or f"{app} {function.name}",
         "description": function.doc,
         "parameters": _OPTIONS,
-        "requestBody": {"content": bodies},
+        "requestBody": {"content": bodies, "required": bool(whole.get("required"))},
         "responses": _responses({"200": {"description": "done", "content": answers}}),
+    }
+
+
+def _about(app: str, function: Function) -> dict[str, Any]:
+    answer = {"description": "done", "content": {"application/json": {"schema": _ENVELOPE}}}
+    return {
+        "tags": ["functions"],
+        "operationId": f"{app}.{function.name}.about",
+        "summary": f"What {app} {function.name} does, and the JSON Schema of its arguments",
+        "responses": _responses({"200": answer}),
     }
 
 

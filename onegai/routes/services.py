@@ -65,6 +65,7 @@ def router(engine: Engine) -> APIRouter:
 
     @routes.post("/{app}/hold", summary="Start it and hold it for as long as this stays open")
     async def hold(app: str, request: Request) -> Response:
+        await request.body()  # it has none, but clients may send {}
         return await unless_left(request, held(app))
 
     async def held(app: str) -> Response:

@@ -176,6 +176,19 @@ async def test_preflights_of_unlisted_origins_are_refused(server: Server, is_err
             assert "access-control-allow-origin" not in answer.headers
 
 
+@pytest.mark.parametrize("network", ["private", "local"])
+async def test_preflights_from_another_network_are_answered(server: Server, network: str) -> None:
+    asked = f"access-control-request-{network}-network"
+    headers = {"origin": LISTED, **PREFLIGHT, asked: "true"}
+    answer = await server.stranger("OPTIONS", "/api/echo/main", headers=headers)
+    assert answer.status_code == 200
+    assert answer.headers[asked.replace("request", "allow")] == "true"
+    answer = await server.stranger("OPTIONS", "/api/echo/main", headers=headers | {"origin": EVIL})
+    assert answer.status_code == 403
+    answer = await server.stranger("OPTIONS", "/api/echo/main", headers=headers | {"origin": BASE})
+    assert answer.status_code == 403
+
+
 @pytest.mark.parametrize("asked", ["authorization, content-type", "prefer", "last-event-id"])
 async def test_preflights_of_listed_origins_need_no_password(server: Server, asked: str) -> None:
     for method, path in walk(server.app):
@@ -212,7 +225,7 @@ async def test_listed_pages_can_read_answers_and_errors(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/no/such/route", "/api", "/api/echo", "/api/echo/main/", "/job/", "/service/echo"]
+    "path", ["/no/such/route", "/api", "/api/", "/api/echo/main/", "/job/", "/service/echo"]
 )
 async def test_unknown_path(server: Server, is_error: Any, path: str) -> None:
     assert path in is_error(await server.send("GET", path), "unknown_route")["result"]
@@ -500,6 +513,36 @@ async def test_failed_and_refused_installs_keep_their_own_status(
     answer = await server.send("POST", "/app/install", json={"app": "busy", "wait": True})
     body = is_error(answer, "installing")
     assert body["result"] == "busy is being installed, updated or uninstalled"
+
+
+@pytest.mark.parametrize("asked", ["bytes=0-1", "bytes=-3", "items=0-1", None])
+@pytest.mark.parametrize("wrong", ["bytes=5000-", "bytes=", "bytes=3-1", "bytes=a-b"])
+async def test_ranges_of_files(
+    server: Server, home: Home, is_error: Any, asked: str | None, wrong: str
+) -> None:
+    home.func_file("echo").write_text(RESULTS)
+    answer = await server.send("POST", "/api/echo/link", json={"n": 5000})
+    url = answer.json()["result"]["file"]["url"]
+    headers = {"range": asked} if asked else {}
+    answer = await server.send("GET", url, headers=headers)
+    part = asked is not None and asked.startswith("bytes")
+    assert answer.status_code == (206 if part else 200), answer.text
+    answer = await server.send("GET", url, headers={"range": wrong})
+    is_error(answer, "bad_range")
+    assert answer.headers["content-range"] == "bytes */5000"
+    assert (await server.send("HEAD", url, headers={"range": wrong})).status_code == 416
+
+
+async def test_functions_of_an_app(server: Server, is_error: Any) -> None:
+    listed = (await server.send("GET", "/app/list")).json()["result"]
+    for info in listed:
+        answer = await server.send("GET", f"/api/{info['app']}")
+        if info["app"] in ("off", "torn", "broken"):
+            code = {"off": "inactive", "torn": "broken_plugin", "broken": "broken_entry"}
+            is_error(answer, code[info["app"]])
+        else:
+            assert answer.json()["result"] == info["functions"]
+    is_error(await server.send("GET", "/api/none"), "unknown_app")
 
 
 async def test_docs_can_be_switched_off(server: Server, is_error: Any) -> None:
