@@ -65,6 +65,7 @@ function stateOf(app, service) {
   const state = service ? service.state : app.state;
   if (app.job) return element("span", `${app.job.kind}: ${app.job.state}`, "installing");
   if (!app.active && app.type) return element("span", "switched off");
+  if (service?.unresponsive) return element("span", "unresponsive", "failed");
   if (!service && state === "stopped") return element("span", "no service, nothing to start");
   return element("span", state, state);
 }

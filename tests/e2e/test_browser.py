@@ -229,6 +229,11 @@ class TestConsole:
         await self.press(page, "voice", "stop")
         await self.row(page, "voice", "row.innerText.match(/stopped by you, [0-9]+ s ago/)")
 
+    async def test_a_service_that_does_not_answer_is_told(self, page: Page) -> None:
+        status = "{state: 'ready', unresponsive: 1}"
+        told = await page.run(f"stateOf({{active: true, type: 'webapi'}}, {status}).textContent")
+        assert told == "unresponsive"
+
     async def test_install_is_followed_and_cancelled(self, page: Page, served: Server) -> None:
         await self.press(page, "slow", "install")
         await page.until("document.querySelector('dialog[open] pre')?.innerText.includes('<b>')")
