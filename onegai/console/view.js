@@ -3,6 +3,7 @@
 // Everything shown is set as text, never as HTML.
 
 const LINES = 2000;
+let skew = 0; // seconds by which the server's clock is ahead of this one
 
 async function api(path, body, method = body === undefined ? "GET" : "POST") {
   const options = { method };
@@ -12,6 +13,7 @@ async function api(path, body, method = body === undefined ? "GET" : "POST") {
   }
   // With the origin, as the page's own address may have user and password, which fetch refuses.
   const answer = await (await fetch(location.origin + path, options)).json();
+  skew = answer.servertime - Date.now() / 1000;
   if (answer.status !== 0) throw new Error(inWords(answer.result, answer.detail));
   return answer.result;
 }
@@ -54,7 +56,7 @@ function duration(seconds) {
   return `${Math.max(0, Math.floor(seconds))} s`;
 }
 
-const ago = (time) => duration(Date.now() / 1000 - time) + " ago";
+const ago = (time) => duration(Date.now() / 1000 + skew - time) + " ago";
 
 const view = {
   dialog: document.getElementById("view"),
