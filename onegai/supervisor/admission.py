@@ -120,6 +120,9 @@ class Admission:
         """MiB that stay free on each GPU."""
         self._probe = probe
         self._thread = thread
+        self._reading = asyncio.Lock()
+        self._last: tuple[float, Memory | None] = (0.0, None)
+        """When the last reading began, ``time.monotonic``, and what it gave."""
         self._observe = observe
         self._tenants = tenants
         self._tickets: list[_Ticket] = []
@@ -158,13 +161,20 @@ class Admission:
             self._changed.set()
 
     async def memory(self) -> Memory:
-        """One reading of the machine, off the event loop."""
-        begun = time.monotonic()
-        loop = asyncio.get_running_loop()
-        memory = await loop.run_in_executor(self._thread, self._probe.read, self.declared())
-        self._tells = any(gpu.by_pid is not None for gpu in memory.gpus or ())
-        self._observe(begun, memory)
-        return memory
+        """A reading of the machine that has begun after this call, off the event loop.
+
+        Those who wait for the same one share it: where nvidia-smi has to be asked, one takes long.
+        """
+        asked = time.monotonic()
+        async with self._reading:
+            begun, memory = self._last
+            if memory is None or begun < asked:
+                begun, loop = time.monotonic(), asyncio.get_running_loop()
+                memory = await loop.run_in_executor(self._thread, self._probe.read, self.declared())
+                self._last = begun, memory
+                self._tells = any(gpu.by_pid is not None for gpu in memory.gpus or ())
+                self._observe(begun, memory)
+            return memory
 
     async def given_back(self, pids: Collection[int]) -> None:
         """Return once the driver has taken back the VRAM of these ended processes, or in 10 s.

@@ -49,8 +49,9 @@ class Supervisor:
         self._tenancies: dict[str, Tenancy] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._leaving: set[str] = set()
-        # Memory and processes are looked at in a thread of their own: neither a status nor a start
+        # Memory and processes are looked at in threads of their own: neither a status nor a start
         # waits until one of the common threads is free.
+        self._probing = ThreadPoolExecutor(1, "probe")
         self._looking = ThreadPoolExecutor(1, "look")
         self._sampler = Sampler(
             Profiles(home.profiles),
@@ -58,7 +59,7 @@ class Supervisor:
             lambda app: self._tenancies[app].run,
             self._looking,
         )
-        self._admission = Admission(probe, self._tenancies, self._sampler.observe, self._looking)
+        self._admission = Admission(probe, self._tenancies, self._sampler.observe, self._probing)
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -68,7 +69,8 @@ class Supervisor:
         return self
 
     async def _open(self, stack: AsyncExitStack) -> None:
-        stack.callback(self._looking.shutdown, wait=False)
+        for thread in (self._probing, self._looking):
+            stack.callback(thread.shutdown, wait=False)
         # Readiness probes follow no proxy and keep no connection: a child may be gone at any time.
         self._http = await stack.enter_async_context(
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True))

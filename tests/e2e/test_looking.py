@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,7 +18,9 @@ from test_sharing import Stage
 from onegai.home import Home
 from onegai.installation import DiskUsage
 from onegai.process import tree
+from onegai.resources import Memory
 from onegai.schema import JobState
+from onegai.supervisor.admission import Admission
 from onegai.writing import in_writer
 
 
@@ -102,6 +105,22 @@ async def test_two_who_ask_for_all_apps_share_their_walks(
     async with stage.open():
         await asyncio.gather(stage.engine.apps(), stage.engine.apps())
         assert walks == ["chat"]
+
+
+async def test_who_waits_for_the_same_reading_shares_it() -> None:
+    readings = 0
+
+    class Slow:
+        def read(self, _declared: object) -> Memory:
+            nonlocal readings
+            readings += 1
+            time.sleep(0.05)
+            return Memory((), readings, 0)
+
+    admission = Admission(Slow(), {})
+    found = await asyncio.gather(*(admission.memory() for _ in range(20)))
+    # The first one had begun before the others asked.
+    assert [memory.ram_total for memory in found] == [1] + [2] * 19
 
 
 async def test_status_and_plan_wait_for_no_other_work(stage: Stage) -> None:
