@@ -61,6 +61,7 @@ from onegai.supervisor.report import Busy, Footprint, report
 from onegai.supervisor.restarts import Restarts
 from onegai.supervisor.run import Run
 from onegai.supervisor.sampler import Sampler
+from onegai.supervisor.start import Start
 from onegai.supervisor.tenancy import Tenancy
 
 log = logging.getLogger(__name__)
@@ -314,8 +315,14 @@ class Service:
 
     async def _come_up(self, run: Run, left: Left | None) -> Gate | None:
         """None: it does not, and its callers have been told why."""
+        start = Start(self.tenancy, run, self._admission, self._sampler, self._hooks)
         try:
-            return await (self._up(run) if left is None else self._up_again(run, left))
+            if left is not None:
+                start.take(left)
+            self._check_can_start()
+            gate = await (start.up(self._begin_again) if left is None else start.up_again(left))
+            self._start_seconds = start.seconds or self._start_seconds
+            return gate
         except Interrupted:
             log.info("%s: its start was abandoned", self.spec.app)
             if left is None:
@@ -346,55 +353,6 @@ class Service:
         if self._files_change:
             raise Installing(app=app)
         check_installed(self._home, self.spec)
-
-    async def _up(self, run: Run) -> Gate:
-        self._check_can_start()
-        return await self._while_wanted(self._begin(run))
-
-    async def _up_again(self, run: Run, left: Left) -> Gate:
-        """Raises Interrupted if it cannot go on."""
-        run.take(left)
-        note = left.note
-        self.tenancy.granted(note.gpu if note else None)
-        self._check_can_start()
-        if note is None or note.started_as != self.spec.started_as:
-            raise Interrupted
-        if await first(work=run.resume(), stop=self.tenancy.stop.wait()) != "work":
-            raise Interrupted
-        return Gate(run.url)
-
-    async def _while_wanted(self, work: asyncio.Future[Gate]) -> Gate:
-        """The outcome of a start. Raises Interrupted at a stop, and when nobody waits any more."""
-        how = await first(
-            work=work,
-            stop=self.tenancy.stop.wait(),
-            gone=self.tenancy.callers.gone.wait(),
-            again=self._begin_again.wait(),
-        )
-        if how != "work":
-            raise Interrupted
-        return work.result()
-
-    def _begin(self, run: Run) -> asyncio.Future[Gate]:
-        return asyncio.ensure_future(self._start(run))
-
-    async def _start(self, run: Run) -> Gate:
-        """Get room for it, bring it up and load its model."""
-        await self._get_room()
-        begun = time.monotonic()
-        if self.spec.url is None:
-            self._sampler.begin(self.spec.app)
-        await run.start(self.tenancy.gpu)
-        await run.watched(self._hooks.load(self.spec, run.url))
-        self._start_seconds = round(time.monotonic() - begun, 3)
-        return Gate(run.url)
-
-    async def _get_room(self) -> None:
-        if self.spec.url is not None:
-            self.tenancy.enter(State.STARTING)
-            return
-        self.tenancy.enter(State.QUEUED)
-        await self._admission.admitted(self.tenancy)
 
     async def _serve(self, run: Run, gate: Gate) -> None:
         """Ready: until it ends, a stop is asked for, or it has been idle for long."""
