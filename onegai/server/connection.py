@@ -130,8 +130,6 @@ class Connection(HttpToolsProtocol):
         """Bytes of this head so far; in a body, those since its last content."""
         self._tail = b""
         """The last bytes of what may end in CRLF CRLF."""
-        self._length = 0
-        """The Content-Length of the request."""
         self._left = 0
         """Bytes that are still to come of a body that has one."""
         self._upgrade = False
@@ -159,10 +157,13 @@ class Connection(HttpToolsProtocol):
         data, self._ahead = self._ahead + data, b""
         at = 0
         while at < len(data) and not self.transport.is_closing():
-            if self._in_head and self._answering:
-                self._ahead = data[at:]
-                self.flow.hold()
-                return
+            if self._in_head and self.cycle is not None:
+                if not self.cycle.response_complete:
+                    self._ahead = data[at:]
+                    self.flow.hold()
+                    return
+                if not self._size:
+                    self._begun = self._heard
             piece = self._piece(data, at)
             self._parse(piece)
             at += len(piece)
@@ -172,27 +173,21 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """The first byte of a request."""
         super().on_message_begin()
-        self._length = 0
         if self._stranger:
             self.scope["state"][WELCOME] = self._welcome
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """A header line, or a trailer's."""
-        if not self._in_head:
-            return
-        if len(self.headers) >= MOST_LINES:
-            raise HeadTooLarge(limit=f"{MOST_LINES} header lines")
-        super().on_header(name, value)
-        if self.headers[-1][0] == b"content-length":
-            self._length = int(value)
-
     def on_headers_complete(self) -> None:
         """The head is there, and the request can begin."""
-        self._in_head, self._size, self._left = False, 0, self._length
+        if len(self.headers) > MOST_LINES:
+            raise HeadTooLarge(limit=f"{MOST_LINES} header lines")
+        headers = dict(self.headers)
+        self._in_head, self._size = False, 0
+        self._left = int(headers.get(b"content-length", 0))
         self._upgrade = self.parser.should_upgrade()
-        if self._upgrade and any(name == b"transfer-encoding" for name, _ in self.headers):
+        if self._upgrade and b"transfer-encoding" in headers:
             raise NotHttp(reason="an Upgrade with a body in chunks")
         super().on_headers_complete()
+        self.headers = []  # Trailers would go where the headers are.
 
     def on_body(self, body: bytes) -> None:
         """Some of the body. What nobody wants to read any more is dropped, of a stranger at most
@@ -217,7 +212,8 @@ class Connection(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self._begun = self._heard = self.loop.time()
-        self.flow.go_on()
+        if self.flow.read_paused:
+            self.flow.go_on()
         if self._ahead:
             self.data_received(b"")
 
@@ -247,6 +243,8 @@ class Connection(HttpToolsProtocol):
 
     def refuse(self, error: OneGAIError) -> None:
         """Answer with the error, unless another answer has begun, and close."""
+        if self.transport.is_closing():
+            return
         if self._answering:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
@@ -269,10 +267,7 @@ class Connection(HttpToolsProtocol):
             piece = data[at : at + self._left]
             self._left -= len(piece)
             return piece
-        if self._in_head and not self._size and self.cycle is not None:
-            self._begun = self._heard
-        joint = (self._tail + data[at : at + 3]).find(_END)
-        if joint >= 0:
+        if self._tail and (joint := (self._tail + data[at : at + 3]).find(_END)) >= 0:
             end = at + joint + len(_END) - len(self._tail)
         elif (found := data.find(_END, at)) >= 0:
             end = found + len(_END)
@@ -304,7 +299,7 @@ class Connection(HttpToolsProtocol):
                 cause = NotHttp(reason="its address cannot be read" if cause else str(error))
             self.refuse(cause)
         else:
-            if self._size > MOST_HEAD and not self.transport.is_closing():
+            if self._size > MOST_HEAD:
                 self.refuse(HeadTooLarge(limit=f"{MOST_HEAD >> 10} KiB of trailers"))
 
     def _encoded(self, error: OneGAIError) -> bytes:
