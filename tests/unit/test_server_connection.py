@@ -348,6 +348,7 @@ async def test_what_cannot_be_read_is_told_so(data: bytes) -> None:
     await client.send(data)
     assert client.statuses == [400]
     assert client.error()["code"] == "not_http"
+    assert made.connections.tasks == set()
 
 
 async def test_a_broken_body_ends_an_answer_that_has_begun() -> None:
@@ -394,6 +395,17 @@ async def test_a_later_head_has_its_own_time_and_an_idle_connection_more() -> No
     made.sweep(IDLE_SECONDS)
     assert idle.transport.closed
     assert idle.statuses == [200]
+
+
+async def test_a_later_head_that_drips_has_no_more_time() -> None:
+    made = Made()
+    client = made.connect()
+    await client.send(GET)
+    await client.send(GET[:1])
+    client.connection._begun -= HEAD_SECONDS - 1
+    await client.send(GET[1:-1], 1)
+    made.sweep(1)
+    assert client.error()["code"] == "slow_request"
 
 
 async def test_an_answer_may_take_any_time_and_a_body_may_not_stand_still() -> None:
@@ -470,8 +482,11 @@ async def test_the_oldest_stranger_of_an_address_goes_first(
     made = Made(Application(answer=welcoming))
     friend, other = made.connect(), made.connect("192.0.2.2")
     await friend.send(GET)
+    closing = made.connect()
+    await closing.send(b"no http")
     with caplog.at_level(logging.WARNING):
         strangers = [made.connect() for _ in range(MOST_STRANGERS + 3)]
+    assert closing.statuses == [400]
     assert [one.transport.closed for one in strangers[:4]] == [True, True, True, False]
     assert strangers[0].error()["code"] == "too_many_connections"
     assert b"retry-after: 1" in strangers[0].transport.written
