@@ -8,7 +8,6 @@ a second such process waits, and says for whom.
 from __future__ import annotations
 
 import asyncio
-import atexit
 import os
 import signal
 import sys
@@ -205,7 +204,9 @@ def local_engine(home: Home | None = None) -> LocalEngine:
         if not _made:
             engine = LocalEngine(home or Home.find())
             _made.append(engine)
-            atexit.register(engine.close)
+            # While pools of threads still work, which to stop a service takes: they end before
+            # what atexit has registered is called. Python has no public name for it.
+            threading._register_atexit(engine.close)  # type: ignore[attr-defined]
         return _made[0]
 
 
