@@ -1,9 +1,12 @@
 # shellcheck shell=bash
-# Helpers of the install scripts; see smollm.sh for a whole one. A script runs in apps/, by the engine or by hand:
+# Runs the install scripts, and helps them; see smollm.sh for a whole one. In apps/, by the engine or by hand:
 #
-#     cd apps && bash ../install/smollm.sh
+#     cd apps && bash ../install/lib.sh smollm
 #
-#   install_begin APP [GB]     first of all: may it be installed, is there room; clears what a broken try left behind
+# runs install/smollm.sh with `bash -e`; when that has ended with 0 and made apps/smollm, smollm is installed. A script needs
+# none of the helpers below. With install_begin, running it by itself (bash ../install/smollm.sh) comes to the same.
+#
+#   install_begin APP [GB]     first of all: is there room; gives the data folders back that were there before
 #   app_venv [PYTHON]          makes apps/APP/venv and activates it: OneGAI's own Python, or the one named (3.10, say)
 #   app_pip [--copy] [--build] LOCK   installs install/LOCK into it: exactly what is listed, by hash
 #                              --copy: own copies, for apps that edit packages in place · --build: allow source packages
@@ -12,24 +15,26 @@
 #   app_git URL [REF]          puts a Git repository into apps/APP, at a branch, a tag or a commit; without its history
 #   app_download URL FILE [SHA256]   fetches a large file to apps/APP/FILE; goes on where it, or an earlier run, broke off
 #   app_check CODE             runs Python code in the venv, offline: is what was installed really there?
-#   install_end                last of all
+#   install_end                last of all; a script that has begun and ends without it has failed
 #
 # After install_begin: $APP, $APP_DIR (absolute), $ONEGAI_ROOT, $UV after app_venv; never sudo, no questions (no stdin).
 #
 # To update an installed APP, and to remove it:
 #
-#     cd apps && ONEGAI_UPDATE=1 bash ../install/smollm.sh
+#     cd apps && ONEGAI_UPDATE=1 bash ../install/lib.sh smollm
 #     python3 onegai/appfolder.py . smollm uninstall [--purge]
 #
-# An update needs room for both: the old APP waits in apps/.APP.old until the new one is complete, and comes back if that
-# fails or is interrupted; after kill -9 or a power cut at the next run of the script or start of the server. Folders named
-# by the app's "data" key of services.json survive all of this; an update moves them, so a recipe may only add to them.
+# What was there waits in apps/.APP.old until the new APP is complete, and comes back if that fails or is interrupted;
+# after kill -9 or a power cut at the next run of the script or start of the server. So an update needs room for both.
+# An APP that was made by hand is treated as an update treats one, but is kept in the end, as apps/APP.by-hand.
+# Folders named by the app's "data" key of services.json survive all of this: the new APP has them from install_begin
+# on, or, without that, from the end of the script, where files of the old ones win.
 #
 # What others may rely on, with L = apps/.APP.lock and M = apps/APP/.onegai-installed:
-#   M is there                                  installed (JSON: app, time)
+#   M is there                                  installed (JSON: app, time, script)
 #   else somebody holds flock(L)                being installed, updated or removed
 #   else L is not empty, or apps/.APP.old is    broken: a failed or killed try; running the script again starts clean
-#   else apps/APP holds more than data folders  made by hand; no script touches it
+#   else apps/APP holds more than data folders  made by hand
 # L's first word is "installing", "updating", "removing" or "broken", padded to one length; it is emptied at success and
 # never deleted. Exit status 75: another install of APP is under way.
 set -euo pipefail
@@ -40,18 +45,33 @@ INSTALL_ARGUMENTS=("$@") # of the script that sources this file
 source "$ONEGAI_ROOT/setup/uv.sh"
 
 install_begin() {
+    _name_app "$1"
+    if [[ ${ONEGAI_INSTALL_PARENT:-} == *":$PPID" ]]; then
+        if [[ $ONEGAI_INSTALL_PARENT != "$APP:$PPID" ]]; then
+            die "install/${ONEGAI_INSTALL_PARENT%:*}.sh says install_begin $APP" "a script installs the app that it is named after"
+        fi
+        unset ONEGAI_INSTALL_PARENT
+        if [[ -n ${2:-} ]]; then _need_space "$2" "$(_kilobytes "$APP")"; fi
+        _app_files bring >/dev/null || exit 1
+        mkdir -p -- "$APP_DIR"
+        : >"$APP_DIR/.onegai-begun"
+        return # on with the script
+    fi
+    _install "$0" "${2:-}"
+}
+
+# _name_app APP: sets APP, APP_DIR and LOG.
+_name_app() {
     APP=$1
     APP_DIR=$PWD/$APP
     LOG=$ONEGAI_ROOT/data/logs/install-$APP.log
     if [[ /proc/self/fd/1 -ef $LOG ]]; then LOG=/dev/null; fi # the engine has us write to it already
     [[ $APP =~ ^[a-z][a-z0-9_]{0,63}$ ]] || die "'$APP' is not an app name" "lower-case letters, digits and _"
-    if [[ ${ONEGAI_INSTALL_PARENT:-} == "$APP:$PPID" ]]; then
-        unset ONEGAI_INSTALL_PARENT ONEGAI_UPDATE VIRTUAL_ENV PYTHONHOME PYTHONPATH
-        export PIP_REQUIRE_VIRTUALENV=1 PIP_NO_INPUT=1 UV_PROJECT_ENVIRONMENT=venv GIT_TERMINAL_PROMPT=0
-        mkdir -p -- "$APP_DIR"
-        return # on with the script
-    fi
-    INSTALL_SIGNAL=0
+}
+
+# _install SCRIPT [GB]: does all of it, and exits.
+_install() {
+    INSTALL_SCRIPT=$1 INSTALL_SIGNAL=0
     trap '_stop 129' HUP
     trap '_stop 130' INT
     trap '_stop 143' TERM
@@ -61,10 +81,11 @@ install_begin() {
 
 # The checks, and the lock that is held from here on. Leaves things as they are unless the install may go on.
 _prepare() {
-    local facts need state=''
+    local facts need state='' freed
     local -a keep
     [[ $PWD -ef $ONEGAI_ROOT/apps ]] ||
         die "an install script runs in apps/" "mkdir -p '$ONEGAI_ROOT/apps' && cd '$ONEGAI_ROOT/apps' && bash ../install/$APP.sh"
+    _check_script
     if ! [[ -w . ]] || [[ -e .$APP.lock && ! -w .$APP.lock ]]; then
         die "cannot write to $PWD" "make it yours: sudo chown -R \"\$(id -un)\" '$ONEGAI_ROOT'"
     fi
@@ -78,41 +99,57 @@ _prepare() {
         die "apps/$APP is a symbolic link; an install never writes through one" "remove the link"
     fi
     facts=$(_app_files recover) || exit 1
-    if [[ $facts == restored ]]; then say "the last update of $APP was cut off; the app is as it was before it"; fi
-    INSTALL_KIND=install
-    if [[ -e $APP/.onegai-installed ]]; then
-        if [[ ${ONEGAI_UPDATE:-} != 1 ]]; then
-            say "$APP is already installed"
-            exit 0
-        fi
-        INSTALL_KIND=update
+    if [[ $facts == restored ]]; then say "the last try to install or update $APP was cut off; what was there before is back"; fi
+    if [[ -e $APP/.onegai-installed && ${ONEGAI_UPDATE:-} != 1 ]]; then
+        say "$APP is already installed"
+        exit 0
     fi
     facts=$(_app_files facts) || exit 1
     mapfile -t keep <<<"$facts"
-    need=${keep[0]} keep=("${keep[@]:1}")
+    need=${keep[0]} INSTALL_DIGEST=${keep[1]} keep=("${keep[@]:2}")
     read -r state _ <".$APP.lock" || true
-    if [[ -z $state && ! -e $APP/.onegai-installed ]] && ! _app_files ours; then
-        die "apps/$APP exists but was not made by this script" \
-            "move it away, or if it is complete: touch 'apps/$APP/.onegai-installed'"
+    INSTALL_KIND=install
+    if [[ -e $APP/.onegai-installed ]]; then
+        INSTALL_KIND=update
+    elif [[ -z $state ]] && ! _app_files ours; then
+        INSTALL_KIND=takeover
     fi
-    _need_space "${1:-$need}" "${keep[@]+"${keep[@]}"}"
+    _need_space "${1:-$need}" "$(_kilobytes_that_stay "${keep[@]+"${keep[@]}"}")"
     if ((INSTALL_SIGNAL)); then exit "$INSTALL_SIGNAL"; fi
-    if [[ $INSTALL_KIND == update ]]; then
-        _write_state updating || die "cannot write to $PWD ($(free_space .))" "free some space, or check whose folder it is"
-        _app_files aside || _failed 1
+    if [[ $INSTALL_KIND == install ]]; then
+        freed=$(_app_files clear) || _failed 1
+        if [[ -n $freed ]]; then say "$freed"; fi
     else
-        _write_state installing || die "cannot write to $PWD ($(free_space .))" "free some space, or check whose folder it is"
-        rm -f -- "$APP/.onegai-installed"
-        if [[ -d $APP ]]; then _app_files clear || _failed 1; fi
+        say "$APP waits in apps/.$APP.old until the new one is complete"
+    fi
+    # In this order: with the word, but not aside, what was made by hand would look like a broken try.
+    if [[ -e $APP ]]; then _app_files aside || _failed 1; fi
+    if [[ $INSTALL_KIND == install ]]; then state=installing; else state=updating; fi
+    _write_state "$state" || {
+        complain "cannot write to $PWD ($(free_space .))" "free some space, or check whose folder it is"
+        _failed 1
+    }
+}
+
+# What an editor on Windows makes of a script would fail in the middle, with a riddle.
+_check_script() {
+    local line=''
+    if ! [[ -f $INSTALL_SCRIPT ]]; then die "there is no install/$APP.sh" "write it: docs/plugins.md"; fi
+    IFS= read -r line <"$INSTALL_SCRIPT" || true
+    if [[ $line == *$'\r' || $line == $'\xef\xbb\xbf'* ]]; then
+        die "install/$APP.sh was saved as Windows does it, and bash cannot read that" \
+            "sed -i '1s/^\xef\xbb\xbf//; s/\r\$//' $(printf %q "$ONEGAI_ROOT/install/$APP.sh")"
     fi
 }
 
-# Runs the script again in a session of its own, so that whatever it started can be stopped with it.
+# Runs the script in a session of its own, so that whatever it started can be stopped with it.
 _supervise() {
-    local child code=0
+    local child code=0 kept
     (umask 077 && mkdir -p -- "${LOG%/*}" && : >"$LOG") 2>/dev/null || true
     if ((INSTALL_SIGNAL)); then _failed "$INSTALL_SIGNAL"; fi
-    ONEGAI_INSTALL_PARENT=$APP:$$ setsid bash -- "$0" "${INSTALL_ARGUMENTS[@]+"${INSTALL_ARGUMENTS[@]}"}" </dev/null &
+    setsid env -u ONEGAI_UPDATE -u VIRTUAL_ENV -u PYTHONHOME -u PYTHONPATH ONEGAI_INSTALL_PARENT="$APP:$$" \
+        PIP_REQUIRE_VIRTUALENV=1 PIP_NO_INPUT=1 UV_PROJECT_ENVIRONMENT=venv GIT_TERMINAL_PROMPT=0 \
+        bash -e -- "$INSTALL_SCRIPT" "${INSTALL_ARGUMENTS[@]+"${INSTALL_ARGUMENTS[@]}"}" </dev/null &
     child=$!
     INSTALL_CHILD=$child
     if ((INSTALL_SIGNAL)); then _stop "$INSTALL_SIGNAL"; fi # it came before there was a child
@@ -124,18 +161,42 @@ _supervise() {
     kill -TERM -- "-$child" 2>/dev/null || true # what the script left running
     if ((INSTALL_SIGNAL)); then _failed "$INSTALL_SIGNAL"; fi
     if ((code)); then _failed "$code"; fi
-    if [[ ! -e $APP/.onegai-installed.new ]]; then
-        complain "install/$APP.sh ended without install_end"
-        _failed 1
-    fi
+    _check_made
+    _app_files bring || _failed 1
+    printf '{"app": "%s", "time": "%s", "script": "%s"}\n' "$APP" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$INSTALL_DIGEST" \
+        >"$APP/.onegai-installed.new" || _failed 1
     sync -f -- "$APP" 2>/dev/null || true # a power cut must not leave a marker without the files
     mv -f -- "$APP/.onegai-installed.new" "$APP/.onegai-installed" || _failed 1
     : >".$APP.lock" # from here on it is installed, whatever comes
     trap '' HUP INT TERM
-    _app_files recover >/dev/null || true
+    kept=$(_app_files recover) || true
     rm -rf -- ".$APP.downloads"
     if [[ $INSTALL_KIND == update ]]; then say "$APP is updated"; else say "$APP is installed"; fi
+    if [[ $kept == *.by-hand* ]]; then say "what was made by hand is in apps/$kept now: remove it when you need nothing of it"; fi
     exit 0
+}
+
+# Has the script done what it is for?
+_check_made() {
+    local -a made
+    if [[ -e $APP/.onegai-begun ]]; then
+        complain "install/$APP.sh ended without install_end"
+        _failed 1
+    elif [[ -d $APP && ! -L $APP ]]; then
+        return
+    elif [[ -L $APP || -e $APP ]]; then
+        rm -f -- "$APP"
+        complain "install/$APP.sh made apps/$APP, but not as a folder" "have it make a folder; or put a link there yourself, and remove the script"
+        _failed 1
+    fi
+    mapfile -t made < <(find . -mindepth 1 -maxdepth 1 ! -name '.*' -cnewer ".$APP.lock" -printf '%f\n')
+    if ((${#made[@]})); then
+        complain "install/$APP.sh has made no apps/$APP" \
+            "it made apps/${made[0]}: remove that, and have it be named $APP (git clone URL $APP)"
+    else
+        complain "install/$APP.sh has made no apps/$APP" "it runs in apps/, and that folder is all that counts: git clone URL $APP"
+    fi
+    _failed 1
 }
 
 # _stop CODE: TERM, and after 5 s KILL, to all that the script has started.
@@ -153,7 +214,8 @@ _stop() {
 
 _failed() {
     trap '' HUP INT TERM # the rest is quick, and better done than left
-    if [[ $INSTALL_KIND == update ]] && _app_files recover >/dev/null && [[ -e $APP/.onegai-installed ]]; then
+    _app_files recover >/dev/null || true
+    if [[ $INSTALL_KIND != install && -e $APP && ! -e .$APP.old ]]; then
         : >".$APP.lock"
         printf 'update of %s failed (exit %s): it is as it was before\n' "$APP" "$1" >&2
         exit "$1"
@@ -166,28 +228,36 @@ _failed() {
 # Overwritten in place, so that it can still be said when the disk is full.
 _write_state() { printf '%-10s\n' "$1" 2>/dev/null 1<>".$APP.lock"; }
 
-# _need_space GB DATA...: what a broken try has left counts as free, it is cleared next; an update needs room for both,
-# but for the data folders, which are there already.
+# _need_space GB KB: of which so many kilobytes are there already.
 _need_space() {
-    local need free old=0 size folder
+    local need free
     need=$(LC_ALL=C awk -v gb="$1" 'BEGIN { if (gb !~ /^[0-9]+(\.[0-9]+)?$/) exit 1; printf "%.0f", gb * 1024 }') ||
         die "'$1' is not a number of GB"
-    if ((need == 0)); then return; fi
     { read -r _ && read -r _ _ _ free _; } < <(df -Pk -- .)
-    if [[ $INSTALL_KIND == update ]]; then
-        for folder in "${@:2}"; do
-            if [[ -d $APP/$folder && ! -L $APP/$folder ]]; then
-                read -r size _ < <(du -skx -- "$APP/$folder")
-                old=$((old + size))
-            fi
-        done
-    elif [[ -d $APP ]]; then
-        read -r old _ < <(du -skx -- "$APP")
-    fi
-    free=$(((free + old) / 1024))
+    free=$(((free + $2) / 1024))
     if ((free < need)); then
         die "not enough disk space for $APP: it needs $need MB, $free MB are free on the disk of $PWD" "free some space"
     fi
+}
+
+# What a broken try has left is cleared next; an update needs room for both, but for the data folders.
+_kilobytes_that_stay() {
+    local folder sum=0
+    if [[ $INSTALL_KIND == install ]]; then
+        _kilobytes "$APP"
+        return
+    fi
+    for folder in "$@"; do
+        if ! [[ -L $APP/$folder ]]; then sum=$((sum + $(_kilobytes "$APP/$folder"))); fi
+    done
+    echo "$sum"
+}
+
+# _kilobytes FOLDER: what is in it on this disk; 0 if there is none.
+_kilobytes() {
+    local size=0
+    if [[ -d $1 ]]; then read -r size _ < <(du -skx -- "$1"); fi
+    echo "$size"
 }
 
 app_venv() {
@@ -282,9 +352,7 @@ app_check() {
     fi
 }
 
-install_end() {
-    printf '{"app": "%s", "time": "%s"}\n' "$APP" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" >"$APP_DIR/.onegai-installed.new"
-}
+install_end() { rm -f -- "$APP_DIR/.onegai-begun"; }
 
 _explain_and_exit() {
     explain "$1"
@@ -297,3 +365,10 @@ _app_files() {
     python=$(command -v python3) || python=$ONEGAI_ROOT/venv/bin/python
     "$python" -I "$ONEGAI_ROOT/onegai/appfolder.py" "$ONEGAI_ROOT" "$APP" "$@"
 }
+
+if [[ ${BASH_SOURCE[0]} == "$0" ]]; then
+    if (($# == 0)); then die "which app?" "cd apps && bash ../install/lib.sh APP"; fi
+    INSTALL_ARGUMENTS=("${@:2}")
+    _name_app "$1"
+    _install "$ONEGAI_ROOT/install/$APP.sh"
+fi

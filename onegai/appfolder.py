@@ -2,26 +2,29 @@
 
 Also run by path, by install/lib.sh, so this uses the standard library only and works on Python 3.9:
 
-    python3 onegai/appfolder.py HOME APP facts | ours | clear | aside | recover
+    python3 onegai/appfolder.py HOME APP facts | ours | clear | aside | bring | recover
     python3 onegai/appfolder.py HOME APP uninstall [--purge]        (for people)
 
 Beside apps/APP, all on its file system, so that each step is one rename:
 
-    .APP.old        during an update: the app as it was, less its data folders, which the new one
-                    has; ``KEPT`` in it names them
+    .APP.old        during an install or update: what was there before, less its data folders once
+                    the new one has them; ``KEPT`` in it names them
     .APP.gone       rubbish on its way out; whoever sees it may delete it
     .APP.downloads  files that app_download has begun
+    APP.by-hand     what somebody had made by hand before the install script made the app
 
 An update ends, or is undone, by ``recover`` alone, which looks at nothing but the disk and can
-itself be interrupted anywhere: with the complete marker in apps/APP the old one is rubbish,
-without it the old one comes back. The lock file .APP.lock must be held by whoever changes any of
-this; its text is described in install/lib.sh.
+itself be interrupted anywhere: with the complete marker in apps/APP the old one is rubbish (or
+kept, where it was made by hand), without it the old one comes back. The lock file .APP.lock must
+be held by whoever changes any of this; its text is described in install/lib.sh.
 """
 
 from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
+import itertools
 import json
 import os
 import re
@@ -59,6 +62,15 @@ def kept_folders(data: Iterable[str]) -> list[str]:
     return sorted(
         folder for folder in found if not any(folder.startswith(other + os.sep) for other in found)
     )
+
+
+def script_digest(home: Path, app: str) -> str:
+    """Tells one state of install/{app}.sh and of its lock file from another."""
+    digest = hashlib.sha256()
+    for name in (f"{app}.sh", f"{app}.lock"):
+        with suppress(OSError):
+            digest.update((home / "install" / name).read_bytes())
+    return digest.hexdigest()[:16]
 
 
 class AppPaths:
@@ -135,10 +147,10 @@ class AppFolder(AppPaths):
         """
         keep = list(keep)
         self._check_removable(keep)
-        if not self.path.is_dir():
+        if not os.path.lexists(self.path):
             return 0, []
         remover = _Remover(os.lstat(self.path).st_dev, stop)
-        for name in list(_others(self.path, keep)):
+        for name in list(_others(self.path, keep)) if self.path.is_dir() else []:
             remover.remove(self.path / name)
         left = [folder for folder in keep if os.path.lexists(self.path / folder)]
         if not left:
@@ -191,37 +203,59 @@ class AppFolder(AppPaths):
     # --- updating --------------------------------------------------------------------------
 
     def aside(self, keep: Iterable[str]) -> None:
-        """Begin an update: the app becomes ``.APP.old``, and an empty one gets its data folders."""
-        keep = list(keep)
+        """Begin: what is there becomes ``.APP.old``, which notes what ``bring`` is to bring."""
         with (self.path / KEPT).open("w") as file:
-            json.dump(keep, file)
+            json.dump(list(keep), file)
             file.flush()
             os.fsync(file.fileno())  # or a power cut could leave the renames without it
         self.path.rename(self.old)
-        self.path.mkdir()
-        for folder in keep:
+
+    def bring(self) -> None:
+        """Give the new app the data folders of the old one. Where both have one, it becomes one:
+        files of the old one win.
+        """
+        for folder in self._noted():
+            self.path.mkdir(exist_ok=True)
+            _join(self.path / folder, self.old / folder)
             _move(self.old, self.path, folder)
 
     def recover(self) -> str | None:
-        """End or undo an update that is not under way. Says in a word which: updated, restored."""
+        """End or undo what is not under way. Says in a word which: restored, updated, or the name
+        of the folder in apps/ that keeps what was made by hand.
+        """
         done = None
         if os.path.lexists(self.old):
             self._empty_gone()
-            if self.complete:
+            if not self.complete:
+                self._restore()
+                done = "restored"
+            elif (self.old / MARKER).is_file() or not _has_files(self.old):
                 self.old.rename(self.gone)
                 done = "updated"
             else:
-                self._restore()
-                done = "restored"
+                done = self._keep_by_hand()
             self.say("")
         (self.path / KEPT).unlink(missing_ok=True)
         self._sweep(self.gone)
         return done
 
+    def _noted(self) -> list[str]:
+        """The data folders of what was set aside."""
+        record = self.old / KEPT
+        return list(json.loads(record.read_text())) if record.is_file() else []
+
+    def _keep_by_hand(self) -> str:
+        names = (
+            self.path.with_name(f"{self.app}.by-hand{number or ''}") for number in itertools.count()
+        )
+        kept = next(path for path in names if not os.path.lexists(path))
+        self.old.rename(kept)
+        (kept / KEPT).unlink(missing_ok=True)
+        return kept.name
+
     def _restore(self) -> None:
         if os.path.lexists(self.path):
-            record = self.old / KEPT
-            for folder in json.loads(record.read_text()) if record.is_file() else []:
+            for folder in self._noted():
                 if not os.path.lexists(self.old / folder):
                     _move(self.path, self.old, folder)
             self.path.rename(self.gone)
@@ -259,6 +293,31 @@ def _move(source: Path, target: Path, folder: str) -> None:
     if os.path.lexists(here) and not os.path.lexists(there):
         there.parent.mkdir(parents=True, exist_ok=True)
         here.rename(there)
+
+
+def _join(new: Path, old: Path) -> None:
+    """Move into the old folder what only the new one has; then nothing is left of the new one.
+
+    Nothing to do unless both are there. Links are files here: what is old stays as it is.
+    """
+    if not (os.path.lexists(new) and os.path.lexists(old)):
+        return
+    if _is_folder(new) and _is_folder(old):
+        for name in sorted(os.listdir(new)):  # noqa: PTH208 - names only
+            if os.path.lexists(old / name):
+                _join(new / name, old / name)
+            else:
+                (new / name).rename(old / name)
+    _Remover(os.lstat(new).st_dev, lambda: False).remove(new)
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
+def _has_files(folder: Path) -> bool:
+    """Something besides ``KEPT`` and empty folders."""
+    return any(not _is_folder(path) and path.name != KEPT for path in folder.rglob("*"))
 
 
 def _mounts_below(folder: Path) -> Iterator[str]:
@@ -346,6 +405,16 @@ def _uninstall_by_hand(folder: AppFolder, keep: list[str]) -> list[str]:
     return [f"==> {folder.app} is uninstalled, {freed >> 20} MB are free again", *kept]
 
 
+def _cleared(folder: AppFolder, keep: list[str]) -> list[str]:
+    if folder.holds_only(keep):
+        return []
+    freed, left = folder.clear(keep)
+    kept = f"; kept: {', '.join(left)}" if left else ""
+    return [
+        f"removed from apps/{folder.app} what a try that failed has left: {freed >> 20} MB{kept}"
+    ]
+
+
 def _main(home: Path, app: str, action: str, *options: str) -> list[str]:
     """Do it; the lines to print."""
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", app):
@@ -356,16 +425,17 @@ def _main(home: Path, app: str, action: str, *options: str) -> list[str]:
     entry = _entry(home, app)
     keep = [] if "--purge" in options else kept_folders(entry.get("data", []))
     if action == "facts":
-        return [str(entry.get("disk", 0)), *keep]
+        return [str(entry.get("disk", 0)), script_digest(home, app), *keep]
     if action == "ours":
         sys.exit(not folder.holds_only(keep))
     if action == "uninstall":
         return _uninstall_by_hand(folder, keep)
     if action == "clear":
-        folder.clear(keep)
-        folder.path.mkdir(exist_ok=True)
-    elif action == "aside":
+        return _cleared(folder, keep)
+    if action == "aside":
         folder.aside(keep)
+    elif action == "bring":
+        folder.bring()
     else:
         raise Refused(f"unknown action {action}")
     return []

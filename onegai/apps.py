@@ -125,11 +125,14 @@ class Apps:
     # --- install life ----------------------------------------------------------------------
 
     async def install(self, app: str, *, wait: bool = False) -> Job:
-        """Begin to install, or join the install that runs."""
+        """Begin to install, or join the install that runs. What was made by hand is updated."""
         spec = self._catalog().spec(app)
 
         async def work(report: Report) -> Any:
-            return await self._installer.install(spec, report)
+            if not made_by_hand(self._home, spec):
+                return await self._installer.install(spec, report)
+            async with self._at_rest(app, force=False):
+                return await self._installer.update(spec, report)
 
         return await self._change("install", spec, work, wait, check=self._installer.check)
 

@@ -21,7 +21,7 @@ they can be translated without touching the places that raise.
     ├── ConflictError           it exists, but not in a state that allows this
     │   ├── BrokenEntry 409 · BrokenPlugin 409 · Inactive 409 · NoService 409
     │   ├── NotInstalled 409 · InstallBroken 409 · Installing 409 · NoInstallScript 409
-    │   ├── InstalledByHand 409 · Busy 409 · NotRemovable 409 · JobNotDone 409
+    │   ├── Busy 409 · NotRemovable 409 · JobNotDone 409
     │   ├── PortTaken 409 · Stopped 409 · ShuttingDown 503
     │   ├── UnreadableFile 409 · LostUpdate 412 · EditLocked 503
     │   ├── NotEnoughMemory 503 · NoGpu 503 · TooLarge 409 · KeptInTheWay 409 · Deadlock 409
@@ -406,15 +406,6 @@ class NoInstallScript(ConflictError):
     code = "no_install_script"
     text = "{app} has no install script (install/{app}.sh)"
     hint = "it needs none if it runs without one; else add the script"
-
-
-class InstalledByHand(ConflictError):
-    """The app's folder was not made by its install script, so that does not touch it."""
-
-    code = "installed_by_hand"
-    text = "apps/{app} was made by hand, not by install/{app}.sh"
-    hint = "update it by hand; or move it away (or POST /app/uninstall), then POST /app/install"
-    cli_hint = "update it by hand; or bash run.sh uninstall {app}, then bash run.sh install {app}"
 
 
 class Busy(ConflictError):

@@ -1,13 +1,14 @@
 """Is an app installed? Read from disk each time, since people install by hand too.
 
-The marks are left by install/lib.sh: a complete marker inside the app's folder, and beside the
-folder a lock file that is held while an install runs. A folder without any of them that holds what
-it takes to run was made by hand, and counts as installed.
+The marks are left by install/lib.sh, which runs every install script: a complete marker inside the
+app's folder, and beside the folder a lock file that is held while an install runs. A folder without
+any of them that holds what it takes to run was made by hand, and counts as installed.
 """
 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import shlex
 import stat
@@ -16,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from onegai.appfolder import BLOCK, AppFolder, AppPaths, kept_folders
+from onegai.appfolder import BLOCK, AppFolder, AppPaths, kept_folders, script_digest
 from onegai.catalog import AppSpec
 from onegai.errors import InstallBroken, Installing, NotInstalled
 from onegai.home import Home
@@ -118,7 +119,14 @@ def remarks(home: Home, spec: AppSpec) -> list[Problem]:
     folder = home.apps / spec.app
     said = []
     if made_by_hand(home, spec):
-        said.append(f"it was installed by hand, not by install/{spec.app}.sh")
+        said.append(
+            f"it was installed by hand; the next install or update by install/{spec.app}.sh takes "
+            f"its place and keeps it as apps/{spec.app}.by-hand"
+        )
+    if _is_outdated(home, spec.app):
+        said.append(
+            f"install/{spec.app}.sh or its lock has changed since: an update installs by that"
+        )
     if (
         spec.has_service
         and spec.exec is not None
@@ -130,6 +138,17 @@ def remarks(home: Home, spec: AppSpec) -> list[Problem]:
     return [
         Problem(app=spec.app, file=home.relative(folder), reason=text, remark=True) for text in said
     ]
+
+
+def _is_outdated(home: Home, app: str) -> bool:
+    """It was installed by another state of its script; False where that is not known."""
+    try:
+        made_by = json.loads(_paths(home, app).marker.read_bytes()).get("script")
+    except (OSError, ValueError, AttributeError):
+        return False
+    return (
+        made_by not in (None, script_digest(home.root, app)) and home.install_script(app).is_file()
+    )
 
 
 def _can_run(folder: Path, spec: AppSpec) -> bool:

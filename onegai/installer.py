@@ -1,4 +1,4 @@
-"""Installs, updates and uninstalls apps: runs install/{app}.sh in apps/, reporting its lines."""
+"""Installs, updates and uninstalls apps: install/lib.sh runs the script, its lines are reported."""
 
 from __future__ import annotations
 
@@ -15,22 +15,17 @@ from onegai import appfolder
 from onegai.appfolder import AppFolder
 from onegai.catalog import AppSpec
 from onegai.errors import (
-    InstalledByHand,
     InstallFailed,
     Installing,
     NoInstallScript,
-    NotInstalled,
     NotRemovable,
     UninstallFailed,
     UpdateFailed,
 )
 from onegai.home import Home
 from onegai.installation import (
-    InstallState,
     check_installed,
     data_folders,
-    install_state,
-    made_by_hand,
 )
 from onegai.process import tree
 from onegai.process.child import Child, inherited_environment
@@ -56,22 +51,19 @@ class Installer:
         self._home = home
 
     def check(self, spec: AppSpec) -> None:
-        """Raises NoInstallScript, InstalledByHand."""
+        """Raises NoInstallScript."""
         if not self._home.install_script(spec.app).is_file():
             raise NoInstallScript(app=spec.app)
-        if made_by_hand(self._home, spec):
-            raise InstalledByHand(app=spec.app)
 
     def check_update(self, spec: AppSpec) -> None:
         """Raises also why there is nothing to update."""
         self.check(spec)
         check_installed(self._home, spec)
-        if not self._folder(spec).complete:
-            raise NotInstalled(app=spec.app)
 
     async def install(self, spec: AppSpec, report: Say) -> dict[str, Any]:
         """Run the script to its end. Cancelling ends it with everything it started.
 
+        Nothing to do for what a script has installed; what was made by hand is ``update``'s.
         Raises InstallFailed with the last lines, or Installing when somebody installs by hand.
         """
         self.check(spec)
@@ -154,11 +146,12 @@ class Installer:
             **extra,
         }
         begun = time.monotonic()
-        script = ["bash", f"../install/{app}.sh"]
+        script = ["bash", "../install/lib.sh", app]
         with log.kept_small():
             child = await Child.spawn(script, home.apps, environment, log, tag)
             try:
-                async for line in log.follow(_FROM_THE_START, until=child.ended):
+                # Not to the end of all that the script has left running: that is stopped.
+                async for line in log.follow(_FROM_THE_START, until=child.leader_ended):
                     report(line)
             finally:
                 await child.stop(STOP_TIMEOUT)
@@ -168,14 +161,6 @@ class Installer:
             raise failure(
                 app=app,
                 reason=child.how_it_ended,
-                log=home.relative(log.path),
-                detail={"log": log.tail(LOG_LINES)},
-            )
-        if install_state(home, spec) in (InstallState.ABSENT, InstallState.BROKEN):
-            raise failure(
-                app=app,
-                reason=f"install/{app}.sh has not made apps/{app}; it must begin with "
-                f"install_begin {app} and end with install_end",
                 log=home.relative(log.path),
                 detail={"log": log.tail(LOG_LINES)},
             )

@@ -27,7 +27,7 @@ function actions(app, service) {
   }
   if (!app.installable || job || app.state === "installing") return made;
   if (!app.installed) made.push(button("install", begin("/app/install", app)));
-  if (app.installed && !app.by_hand) {
+  if (app.installed) {
     made.push(button("update", begin("/app/update", app,
       `Update ${app.app}? It stops first, and cannot be called meanwhile.`)));
   }

@@ -113,7 +113,8 @@ class Child:
         self._group = None if handed_over else pid
         self._family = tree.Family(tag, self._group)
         self.ended = asyncio.Event()
-        self._leader_ended = asyncio.Event()
+        self.leader_ended = asyncio.Event()
+        """The process that was started is gone; what it started may live."""
         self._watcher = asyncio.create_task(self._watch(end))
 
     @classmethod
@@ -189,7 +190,7 @@ class Child:
                 "what its launcher had left has ended" if self.ended.is_set() else "still running"
             )
         if code is None:
-            over = self._leader_ended.is_set()
+            over = self.leader_ended.is_set()
             return "an earlier OneGAI had started it" if over else "still running"
         if code < 0:
             try:
@@ -236,17 +237,19 @@ class Child:
         deadline = time.monotonic() + seconds
         pause = _POLL_SECONDS
         while True:
-            ended = asyncio.ensure_future(self._leader_ended.wait())
+            ended = asyncio.ensure_future(self.leader_ended.wait())
             try:
                 await asyncio.wait({ended}, timeout=pause)
             finally:
                 ended.cancel()
-            if self._leader_ended.is_set() and not self.pids():
-                self.reap()
+            left = self.pids()
+            # At each look: who waits for its own descendants (install/lib.sh) sees zombies, too.
+            self.reap()
+            if self.leader_ended.is_set() and not left:
                 return True
             if time.monotonic() > deadline:
                 return False
-            if self._leader_ended.is_set():
+            if self.leader_ended.is_set():
                 await asyncio.sleep(pause)
             pause = min(pause * 1.5, 0.25)
             if again is not None:
@@ -258,7 +261,7 @@ class Child:
 
     async def _watch(self, end: Coroutine[Any, Any, int | None]) -> None:
         self.exit_status = await end
-        self._leader_ended.set()
+        self.leader_ended.set()
         # A launcher that succeeded may have left the real service behind it.
         if self.exit_status == 0 or self.pid is None or self.handed_over:
             while (pid := await asyncio.to_thread(self._oldest_left)) is not None:

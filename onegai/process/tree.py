@@ -44,6 +44,7 @@ class _Process:
     zombie: bool
     parent: int
     group: int
+    session: int
     started: int
 
 
@@ -126,30 +127,23 @@ class Family:
         return list(self._seen)
 
     def reap(self) -> None:
-        """Let the zombies of adopted members go; nobody else waits for them."""
-        self._reap_group()
-        if self._seen.keys() <= {self._group}:
-            return
+        """Let the zombies of adopted members go; nobody else waits for them.
+
+        Some ended before anybody saw them, and whose they were cannot be told any more: of these
+        go all that surely were adopted. What this process has made itself, a func file too, is in
+        its own session or leads one.
+        """
         try:
             everybody = _processes()
         except OSError:
             return
+        own = os.getsid(0)
         for one in everybody:
-            adopted = one.zombie and one.parent == os.getpid() and one.pid != self._group
-            if adopted and self._seen.get(one.pid) == one.started:
-                with suppress(ChildProcessError):
-                    os.waitpid(one.pid, os.WNOHANG)
-
-    def _reap_group(self) -> None:
-        """Those of the group, seen or not. For its leader waits whoever started it."""
-        if self._group is None:
-            return
-        look = os.WEXITED | os.WNOHANG | os.WNOWAIT
-        with suppress(ChildProcessError):
-            while ended := os.waitid(os.P_PGID, self._group, look):
-                if ended.si_pid == self._group:
-                    return
-                os.waitpid(ended.si_pid, os.WNOHANG)
+            if one.zombie and one.parent == os.getpid() and one.pid != self._group:
+                seen = self._seen.get(one.pid) == one.started
+                if seen or one.session not in (own, one.pid):
+                    with suppress(ChildProcessError):
+                        os.waitpid(one.pid, os.WNOHANG)
 
     def _is_member(self, one: _Process, census: Census) -> bool:
         if one.group == self._group or self._seen.get(one.pid) == one.started:
@@ -241,7 +235,8 @@ def _read(pid: int) -> _Process:
     """From /proc/{pid}/stat. Raises OSError when it is gone."""
     # The command's name may hold spaces and brackets; the fields after the last ) do not.
     fields = _content(f"/proc/{pid}/stat").rpartition(b")")[2].split()
-    return _Process(pid, fields[0] in b"ZX", int(fields[1]), int(fields[2]), int(fields[19]))
+    parent, group, session = map(int, fields[1:4])
+    return _Process(pid, fields[0] in b"ZX", parent, group, session, int(fields[19]))
 
 
 def _content(path: str) -> bytes:

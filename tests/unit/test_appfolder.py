@@ -192,12 +192,15 @@ def installed(folder: AppFolder, tmp_path: Path) -> dict[str, str]:
     return contents(folder.path)
 
 
-def update(folder: AppFolder) -> None:
-    """As install/lib.sh goes about it."""
+def update(folder: AppFolder, plain: bool = False) -> None:
+    """As install/lib.sh goes about it; a ``plain`` script does not ask for its data first."""
     folder.recover()
-    folder.say("updating")
     folder.aside(KEEP)
+    folder.say("updating")
+    if not plain:
+        folder.bring()
     install(folder, "two")
+    folder.bring()
     write(folder.path / f"{MARKER}.new", "two")
     (folder.path / f"{MARKER}.new").rename(folder.path / MARKER)
     folder.recover()
@@ -258,8 +261,9 @@ def test_an_update(folder: AppFolder, tmp_path: Path) -> None:
     assert {path.name for path in folder.path.parent.iterdir()} == {"a", ".a.lock"}
 
 
+@pytest.mark.parametrize("plain", [False, True])
 def test_an_update_killed_anywhere_leaves_one_whole_app(
-    folder: AppFolder, tmp_path: Path, kill_after: Callable[[int], Callable[[], bool]]
+    folder: AppFolder, tmp_path: Path, kill_after: Callable[[int], Callable[[], bool]], plain: bool
 ) -> None:
     """Also when the recovery is killed, anywhere, and the one after that."""
     points = 0
@@ -268,7 +272,7 @@ def test_an_update_killed_anywhere_leaves_one_whole_app(
         before = installed(folder, tmp_path)
         disarm = kill_after(points)
         with suppress(Killed):
-            update(folder)
+            update(folder, plain)
         if not disarm():
             break
         for again in range(points % 7, 40, 3):
@@ -298,11 +302,67 @@ def test_an_update_killed_anywhere_leaves_one_whole_app(
     assert seen == {"one", "two"}
 
 
+def test_what_was_made_by_hand_is_kept_wherever_its_replacement_is_killed(
+    folder: AppFolder, tmp_path: Path, kill_after: Callable[[int], Callable[[], bool]]
+) -> None:
+    kept = folder.path.with_name("a.by-hand")
+    seen = set()
+    for points in range(1000):
+        before = installed(folder, tmp_path)
+        folder.marker.unlink()
+        disarm = kill_after(points)
+        with suppress(Killed):
+            update(folder, plain=bool(points % 2))
+        if not disarm():
+            break
+        disarm = kill_after(points % 5)
+        with suppress(Killed):
+            folder.recover()
+        disarm()
+        folder.recover()
+        seen.add(folder.complete)
+        now = contents(kept if folder.complete else folder.path)
+        data = ("models", "cache/voices", "linked")
+        own = {name for name in before if not name.startswith(data)} - {MARKER}
+        assert {name: now[name] for name in own} == {name: before[name] for name in own}, points
+        assert {"models/one", "cache/voices/one", "linked"} <= set(contents(folder.path)), points
+        assert kept.exists() is folder.complete
+        for left in (folder, AppFolder(kept.parent, kept.name)):
+            left.clear()
+    assert points > 20
+    assert seen == {True, False}
+
+
+def test_of_a_data_folder_that_both_have_the_old_files_win(
+    folder: AppFolder, tmp_path: Path
+) -> None:
+    for name in ("mine", "both", "deep/mine", "deep/both", "file-now-folder"):
+        write(folder.path / "models" / name, "old")
+    (folder.path / "models/link").symlink_to(tmp_path)
+    folder.aside(["models"])
+    for name in ("new", "both", "deep/new", "deep/both", "file-now-folder/x", "link/x"):
+        write(folder.path / "models" / name, "new")
+    for _ in range(2):  # the second has nothing to do
+        folder.bring()
+        assert contents(folder.path / "models") == {
+            "mine": "old",
+            "both": "old",
+            "new": "new",
+            "deep/mine": "old",
+            "deep/both": "old",
+            "deep/new": "new",
+            "file-now-folder": "old",
+            "link": str(tmp_path),
+        }
+    assert not (tmp_path / "x").exists()
+
+
 def test_a_data_folder_that_is_no_longer_listed_comes_back_all_the_same(
     folder: AppFolder, tmp_path: Path
 ) -> None:
     before = installed(folder, tmp_path)
     folder.aside(KEEP)
+    folder.bring()
     install(folder, "two")
     assert json.loads((folder.old / appfolder.KEPT).read_text()) == KEEP
     assert folder.recover() == "restored"
