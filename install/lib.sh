@@ -40,6 +40,7 @@
 set -euo pipefail
 
 ONEGAI_ROOT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
+INSTALL_HOME=${ONEGAI_HOME:-$ONEGAI_ROOT}
 INSTALL_ARGUMENTS=("$@") # of the script that sources this file
 # shellcheck source=setup/uv.sh
 source "$ONEGAI_ROOT/setup/uv.sh"
@@ -64,7 +65,7 @@ install_begin() {
 _name_app() {
     APP=$1
     APP_DIR=$PWD/$APP
-    LOG=$ONEGAI_ROOT/data/logs/install-$APP.log
+    LOG=$INSTALL_HOME/data/logs/install-$APP.log
     if [[ /proc/self/fd/1 -ef $LOG ]]; then LOG=/dev/null; fi # the engine has us write to it already
     [[ $APP =~ ^[a-z][a-z0-9_]{0,63}$ ]] || die "'$APP' is not an app name" "lower-case letters, digits and _"
 }
@@ -83,11 +84,11 @@ _install() {
 _prepare() {
     local facts need state='' freed
     local -a keep
-    [[ $PWD -ef $ONEGAI_ROOT/apps ]] ||
-        die "an install script runs in apps/" "mkdir -p '$ONEGAI_ROOT/apps' && cd '$ONEGAI_ROOT/apps' && bash ../install/$APP.sh"
+    [[ $PWD -ef $INSTALL_HOME/apps ]] ||
+        die "an install script runs in apps/" "mkdir -p '$INSTALL_HOME/apps' && cd '$INSTALL_HOME/apps' && bash ../install/$APP.sh"
     _check_script
     if ! [[ -w . ]] || [[ -e .$APP.lock && ! -w .$APP.lock ]]; then
-        die "cannot write to $PWD" "make it yours: sudo chown -R \"\$(id -un)\" '$ONEGAI_ROOT'"
+        die "cannot write to $PWD" "make it yours: sudo chown -R \"\$(id -un)\" '$INSTALL_HOME'"
     fi
     exec {INSTALL_LOCK}>>".$APP.lock"
     # an engine that looks whether the lock is held has it for a moment
@@ -138,7 +139,7 @@ _check_script() {
     IFS= read -r line <"$INSTALL_SCRIPT" || true
     if [[ $line == *$'\r' || $line == $'\xef\xbb\xbf'* ]]; then
         die "install/$APP.sh was saved as Windows does it, and bash cannot read that" \
-            "sed -i '1s/^\xef\xbb\xbf//; s/\r\$//' $(printf %q "$ONEGAI_ROOT/install/$APP.sh")"
+            "sed -i '1s/^\xef\xbb\xbf//; s/\r\$//' $(printf %q "$INSTALL_HOME/install/$APP.sh")"
     fi
 }
 
@@ -363,12 +364,12 @@ _explain_and_exit() {
 _app_files() {
     local python
     python=$(command -v python3) || python=$ONEGAI_ROOT/venv/bin/python
-    "$python" -I "$ONEGAI_ROOT/onegai/appfolder.py" "$ONEGAI_ROOT" "$APP" "$@"
+    "$python" -I "$ONEGAI_ROOT/onegai/appfolder.py" "$INSTALL_HOME" "$APP" "$@"
 }
 
 if [[ ${BASH_SOURCE[0]} == "$0" ]]; then
     if (($# == 0)); then die "which app?" "cd apps && bash ../install/lib.sh APP"; fi
     INSTALL_ARGUMENTS=("${@:2}")
     _name_app "$1"
-    _install "$ONEGAI_ROOT/install/$APP.sh"
+    _install "$INSTALL_HOME/install/$APP.sh"
 fi

@@ -119,6 +119,12 @@ class Home:
         """install/{app}.sh."""
         return _below(self.root, "install", f"{app}.sh")
 
+    @property
+    def install_runner(self) -> Path:
+        """install/lib.sh, which runs the install scripts; OneGAI's own where the home has none."""
+        here = self.root / "install" / "lib.sh"
+        return here if here.is_file() else Path(__file__).parent.parent / "install" / "lib.sh"
+
     def relative(self, path: Path) -> str:
         """The path as it is shown to people: below the home where possible."""
         return str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)

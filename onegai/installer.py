@@ -146,7 +146,7 @@ class Installer:
             **extra,
         }
         begun = time.monotonic()
-        script = ["bash", "../install/lib.sh", app]
+        script = ["bash", str(home.install_runner), app]
         with log.kept_small():
             child = await Child.spawn(script, home.apps, environment, log, tag)
             try:

@@ -10,6 +10,7 @@ import click
 
 from onegai.commands.backend import COMMAND, Worker, backend, server_option, worker
 from onegai.commands.output import Progress, duration, size, table
+from onegai.errors import OneGAIError
 from onegai.home import Home
 
 if TYPE_CHECKING:
@@ -93,6 +94,10 @@ def _run(onegai: Worker, doing: str, done: str, begin: Callable[[], Job]) -> Non
         try:
             for line in onegai.follow(job):
                 progress.say(line)
+        except OneGAIError as error:
+            if progress.keeps_lines:
+                error.extra.pop("log", None)  # they have just been said
+            raise
         except KeyboardInterrupt:
             if onegai.lasting:
                 hint = f"{doing} goes on: {COMMAND} jobs --cancel {job.id} ends it"

@@ -154,11 +154,16 @@ class Progress:
         """How long it has been, for people."""
         return duration(time.monotonic() - self._begun)
 
+    @property
+    def keeps_lines(self) -> bool:
+        """What is said stays to be read."""
+        return self._plain and not self._live
+
     def say(self, line: str) -> None:
         """A line of what is going on."""
         if self._live:
             self._line = line.strip()
-        elif self._plain:
+        elif self.keeps_lines:
             click.echo(f"    {line}", err=True)
 
     def _draw(self) -> None:

@@ -36,7 +36,7 @@ def test_helpers_and_their_arguments(text: str, lib: str) -> None:
 def test_variables_of_install_scripts(text: str, lib: str) -> None:
     [paragraph] = re.findall(r"^# After install_begin: .*\n", lib, re.MULTILINE)
     given = re.findall(r"\$[A-Z_]+", paragraph)
-    section = text.split("## The install script: helpers", 1)[1]
+    section = text.split("### Helpers", 1)[1]
     assert sorted(first_cells(section, "variable")) == sorted(given)
 
 
