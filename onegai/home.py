@@ -119,6 +119,14 @@ class Home:
         """install/{app}.sh."""
         return _below(self.root, "install", f"{app}.sh")
 
+    def run_files(self, app: str) -> dict[str, Stamp | None]:
+        """The state of each run/run_{app}.*, by its path below the home."""
+        try:
+            found = stamps(self.root / "run")
+        except OSError:
+            return {}
+        return {f"run/{name}": at for name, at in found.items() if name.startswith(f"run_{app}.")}
+
     @property
     def install_runner(self) -> Path:
         """install/lib.sh, which runs the install scripts; OneGAI's own where the home has none."""

@@ -125,7 +125,9 @@ class ServiceStatus(BaseModel):
     )
     rss: int | None = Field(default=None, description="resident memory of its processes, MiB")
     outdated: list[str] = Field(
-        default=[], description="keys that changed since it was started, and wait for its restart"
+        default=[],
+        description="keys, and files of run/, that changed since it was started, and wait for its "
+        "restart",
     )
     problems: list[str] = []
 

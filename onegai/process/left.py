@@ -8,6 +8,7 @@ is to be ended.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from onegai import jsonfile
 from onegai.catalog import APP_NAME, AppSpec
-from onegai.home import Home
+from onegai.home import Home, Stamp
 from onegai.process import tree
 from onegai.process.child import Child
 
@@ -39,6 +40,8 @@ class Note(BaseModel):
     """See ``AppSpec.started_as``."""
     handed_over: bool = False
     """See ``Child.handed_over``."""
+    run_files: dict[str, Stamp | None] = {}
+    """See ``Home.run_files``: as they were when it was started."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,13 @@ class Left:
     note: Note | None
 
 
-def write(home: Home, spec: AppSpec, child: Child, gpu: int | None) -> None:
+def write(
+    home: Home,
+    spec: AppSpec,
+    child: Child,
+    gpu: int | None,
+    run_files: Mapping[str, Stamp | None],
+) -> None:
     """Note that a service is ready. Raises OSError; its process may be gone by now."""
     pid = child.pid or 0
     note = Note(
@@ -59,6 +68,7 @@ def write(home: Home, spec: AppSpec, child: Child, gpu: int | None) -> None:
         gpu=gpu,
         started_as=spec.started_as,
         handed_over=child.handed_over,
+        run_files=dict(run_files),
     )
     jsonfile.write(home.process_note(spec.app), note.model_dump(), durable=False)
 

@@ -67,6 +67,7 @@ def report(
 ) -> ServiceStatus:
     """A snapshot."""
     spec, run, gate, learnt = at.spec, at.run, at.gate, at.learnt
+    outdated = [*outdated, *(run.edited if run else ())]
     return ServiceStatus(
         app=spec.app,
         state=at.state,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack, suppress
 
 import aiohttp
 
 from onegai.catalog import AppSpec
 from onegai.errors import Died, ExitedEarly, OneGAIError, Unreachable
-from onegai.home import Home
+from onegai.home import Home, Stamp, stamp
 from onegai.process import left, sockets, tree
 from onegai.process.child import Child, service_command
 from onegai.process.left import Left
@@ -50,6 +50,7 @@ class Run:
         self._unreachable: Unreachable | None = None
         self._noted: tuple[int | None, bool] = (None, False)
         """The GPU that it was noted with, and whether it is."""
+        self._run_files: Mapping[str, Stamp | None] = {}
         self.problems: list[str] = []
 
     @property
@@ -82,6 +83,7 @@ class Run:
         """Go on with what an earlier OneGAI has left, or (without a note) only ``end`` it."""
         self._small.enter_context(self._log.kept_small())
         tag, note = tree.Tag(self._spec.app, self._home.root), left.note
+        self._run_files = note.run_files if note else {}
         try:
             if note is None:
                 raise ProcessLookupError
@@ -89,6 +91,15 @@ class Run:
         except ProcessLookupError:
             self._child = Child.adopted(None, tag)
         self._child.moved = self._note_again
+
+    @property
+    def edited(self) -> list[str]:
+        """Files of run/ that are not as they were when it was started."""
+        return [
+            name
+            for name, before in self._run_files.items()
+            if stamp(self._home.root / name) != before
+        ]
 
     @property
     def over(self) -> bool:
@@ -108,6 +119,7 @@ class Run:
             chosen = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": str(gpu)}
             environment |= {key: value for key, value in chosen.items() if key not in spec.env}
         tag = tree.Tag(spec.app, self._home.root)
+        self._run_files = self._home.run_files(spec.app)
         self._small.enter_context(self._log.kept_small())
         self._spawning = asyncio.ensure_future(
             Child.spawn(arguments, folder, environment, self._log, tag)
@@ -140,7 +152,7 @@ class Run:
         if not noted or self._child is None:
             return
         try:
-            left.write(self._home, self._spec, self._child, gpu)
+            left.write(self._home, self._spec, self._child, gpu, self._run_files)
         except OSError as error:
             log.warning("%s: it could not go on without this server: %s", self._spec.app, error)
 

@@ -156,6 +156,31 @@ def test_an_app_that_waits_for_memory_is_started_as_its_entry_is_then(make_serve
         assert call.result().detail["code"] == "inactive"
 
 
+def test_an_edited_run_file_waits_for_the_restart(make_server: Make) -> None:
+    server = make_server({"a": fake("ready"), "ab": fake("ready")})
+    server.write("run/run_a.py", "one")
+    server.write("run/run_a.json", "{}")
+    server.start()
+    for app in ("a", "ab"):
+        server.post("/service/start", {"app": app})
+    assert server.service("a")["outdated"] == []
+    server.write("run/run_a.py", "edited")
+    server.write("run/run_ab.py", "new, so it was not started with it")
+    told = server.service("a")
+    assert told["outdated"] == ["run/run_a.py"]
+    assert told["problems"][0].startswith("run/run_a.py changed since it was started")
+    assert server.service("ab")["outdated"] == []
+    assert server.process is not None
+    server.process.kill()
+    server.process.wait()
+    (server.home / "run/run_a.json").unlink()
+    server.start()
+    until(lambda: server.service("a")["state"] == "ready")
+    assert sorted(server.service("a")["outdated"]) == ["run/run_a.json", "run/run_a.py"]
+    server.post("/service/start", {"app": "a", "restart": True})
+    assert server.service("a")["outdated"] == []
+
+
 def test_more_calls_at_once_let_in_those_that_wait(make_server: Make) -> None:
     server = make_server({"a": {"type": "inline", "concurrency": 1}})
     server.write(
