@@ -120,8 +120,8 @@ _prepare() {
     if [[ $INSTALL_KIND == install ]]; then
         freed=$(_app_files clear) || _failed 1
         if [[ -n $freed ]]; then say "$freed"; fi
-    else
-        say "$APP waits in apps/.$APP.old until the new one is complete"
+    elif [[ $INSTALL_KIND == takeover ]]; then
+        say "apps/$APP was made by hand: it waits in apps/.$APP.old until the new one is complete"
     fi
     # In this order: with the word, but not aside, what was made by hand would look like a broken try.
     if [[ -e $APP ]]; then _app_files aside || _failed 1; fi

@@ -121,11 +121,8 @@ class Home:
 
     def run_files(self, app: str) -> dict[str, Stamp | None]:
         """The state of each run/run_{app}.*, by its path below the home."""
-        try:
-            found = stamps(self.root / "run")
-        except OSError:
-            return {}
-        return {f"run/{name}": at for name, at in found.items() if name.startswith(f"run_{app}.")}
+        found = (self.root / "run").glob(f"run_{app}.*")
+        return {self.relative(path): stamp(path) for path in found}
 
     @property
     def install_runner(self) -> Path:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -121,3 +124,28 @@ def test_a_change_that_waits_keeps_nobody_else_waiting(make_server: Make) -> Non
                 assert not changing.done()
         changing.result(20)
     assert "username" not in json.loads((server.home / "config.json").read_text())
+
+
+def test_what_was_acknowledged_is_there_after_kill_9_of_the_server(make_server: Make) -> None:
+    server = make_server({"a": {"type": "inline"}})
+    now = 0
+    for _ in range(2):
+        server.start()
+        assert server.get("/config/get_json").result.get("vram_headroom", 0) == now / 16
+        acknowledged, asked = now, now
+        assert server.process is not None
+        # Between the third and the ninth write, at any point of it.
+        killer = threading.Timer(random.uniform(0.02, 0.2), server.process.kill)
+        with server.client() as client, suppress(OneGAIError):
+            for number in range(now + 1, 10_000):
+                document, asked = client.config_document(), number
+                wanted = {**document.content, "vram_headroom": number / 16}
+                client.replace_config(wanted, document.etag)
+                acknowledged = number
+                if number == now + 3:
+                    killer.start()
+        killer.join()
+        server.process.wait()
+        now = round(json.loads((server.home / "config.json").read_text())["vram_headroom"] * 16)
+        assert now in (acknowledged, asked)
+        assert acknowledged >= 3
