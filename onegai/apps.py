@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
+from functools import partial
 from typing import Any
 
-from onegai.catalog import AppSpec, Catalog
+from onegai.catalog import APP_NAME, AppSpec, Catalog
+from onegai.errors import EntryGone
 from onegai.functions import Function
 from onegai.home import Home
 from onegai.installation import (
     DiskUsage,
     InstallState,
+    data_folders,
     disk_usage,
     install_state,
     made_by_hand,
@@ -23,7 +27,7 @@ from onegai.installer import Installer
 from onegai.jobs import Jobs, Report, Work
 from onegai.plugins import Plugins
 from onegai.protocol import raise_failure
-from onegai.schema import AppInfo, FunctionInfo, Job, State
+from onegai.schema import AppInfo, FunctionInfo, Job, Problem, State
 from onegai.supervisor.supervisor import Supervisor
 
 SIZE_SECONDS = 60.0
@@ -76,7 +80,12 @@ class Apps:
             )
             for app in catalog.broken
         ]
-        return {info.app: info for info in sorted(known + broken, key=lambda info: info.app)}
+        gone = [
+            await self._info_without_entry(app)
+            for app in self._folders() - {*catalog.specs, *catalog.broken}
+        ]
+        found = sorted(known + broken + gone, key=lambda info: info.app)
+        return {info.app: info for info in found}
 
     async def _info(self, catalog: Catalog, spec: AppSpec) -> AppInfo:
         app = spec.app
@@ -110,6 +119,30 @@ class Apps:
         self._catalog().active(app)
         return _listed(await self._plugins.functions(app))
 
+    def _folders(self) -> set[str]:
+        """Names of apps that have a folder in apps/."""
+        try:
+            found = {entry.name for entry in os.scandir(self._home.apps) if entry.is_dir()}
+        except OSError:
+            return set()
+        return {name for name in found if APP_NAME.fullmatch(name)}
+
+    async def _info_without_entry(self, app: str) -> AppInfo:
+        usage = await self._usage(app)
+        error = EntryGone(app=app)
+        problem = Problem(app=app, file=f"apps/{app}", reason=error.message, remark=True)
+        return AppInfo(
+            app=app,
+            active=False,
+            installed=False,
+            installable=False,
+            state=State.ABSENT,
+            job=self._jobs.under_way(app, CHANGES),
+            size=usage.size,
+            shared=usage.shared,
+            problems=[problem],
+        )
+
     async def _usage(self, app: str) -> DiskUsage:
         """As it was at most a minute ago: a walk through a large app takes a while.
 
@@ -134,7 +167,8 @@ class Apps:
             async with self._at_rest(app, force=False):
                 return await self._installer.update(spec, report)
 
-        return await self._change("install", spec, work, wait, check=self._installer.check)
+        check = partial(self._installer.check, spec)
+        return await self._change("install", app, work, wait, check=check)
 
     async def update(self, app: str, *, force: bool = False, wait: bool = False) -> Job:
         """Install again beside the app that is there, which comes back if that fails.
@@ -147,48 +181,56 @@ class Apps:
             async with self._at_rest(app, force):
                 return await self._installer.update(spec, report)
 
-        return await self._change("update", spec, work, wait, check=self._installer.check_update)
+        check = partial(self._installer.check_update, spec)
+        return await self._change("update", app, work, wait, check=check)
 
     async def uninstall(
         self, app: str, *, purge: bool = False, force: bool = False, wait: bool = False
     ) -> Job:
-        """Stop the service and remove apps/{app}, except data folders unless ``purge``."""
-        spec = self._catalog().spec(app)
+        """Stop the service and remove apps/{app}, except data folders unless ``purge``.
+
+        Raises EntryGone, where nobody knows what is data.
+        """
+        catalog = self._catalog()
+        unknown = app not in catalog.specs and app in self._folders()
+        if unknown and app not in catalog.broken and not purge:
+            raise EntryGone(app=app)
+        keep = [] if unknown and purge else data_folders(catalog.spec(app))
 
         async def work(report: Report) -> Any:
             async with self._at_rest(app, force):
-                return await self._installer.uninstall(spec, purge, report)
+                return await self._installer.uninstall(app, [] if purge else keep, report)
 
-        return await self._change("uninstall", spec, work, wait, variant=purge)
+        return await self._change("uninstall", app, work, wait, variant=purge)
 
     async def _change(
         self,
         kind: str,
-        spec: AppSpec,
+        app: str,
         work: Work,
         wait: bool,
         *,
-        check: Callable[[AppSpec], None] = lambda _spec: None,
+        check: Callable[[], None] = lambda: None,
         variant: object = None,
     ) -> Job:
         """One change of an app's folder at a time; ``check`` raises why it need not be tried."""
-        job = self._jobs.running(kind, spec.app, excluding=CHANGES, variant=variant)
+        job = self._jobs.running(kind, app, excluding=CHANGES, variant=variant)
         if job is None:
-            check(spec)
-            job = self._jobs.submit(kind, spec.app, self._measured(spec, work), variant=variant)
+            check()
+            job = self._jobs.submit(kind, app, self._measured(app, work), variant=variant)
         if wait:
             job = await self._jobs.wait(job.id)
             raise_failure(job)
         return job
 
-    def _measured(self, spec: AppSpec, work: Work) -> Work:
+    def _measured(self, app: str, work: Work) -> Work:
         """The work, after which the app's folder is measured anew."""
 
         async def measured_anew(report: Report) -> Any:
             try:
                 return await work(report)
             finally:
-                self._sizes.pop(spec.app, None)
+                self._sizes.pop(app, None)
 
         return measured_anew
 

@@ -21,7 +21,7 @@ they can be translated without touching the places that raise.
     ├── ConflictError           it exists, but not in a state that allows this
     │   ├── BrokenEntry 409 · BrokenPlugin 409 · Inactive 409 · NoService 409
     │   ├── NotInstalled 409 · InstallBroken 409 · Installing 409 · NoInstallScript 409
-    │   ├── Busy 409 · NotRemovable 409 · JobNotDone 409
+    │   ├── Busy 409 · EntryGone 409 · NotRemovable 409 · JobNotDone 409
     │   ├── PortTaken 409 · Stopped 409 · ShuttingDown 503
     │   ├── UnreadableFile 409 · LostUpdate 412 · EditLocked 503
     │   ├── NotEnoughMemory 503 · NoGpu 503 · TooLarge 409 · KeptInTheWay 409 · Deadlock 409
@@ -406,6 +406,15 @@ class NoInstallScript(ConflictError):
     code = "no_install_script"
     text = "{app} has no install script (install/{app}.sh)"
     hint = "it needs none if it runs without one; else add the script"
+
+
+class EntryGone(ConflictError):
+    """The app's folder is there, but its entry, which says what of it is data, is gone."""
+
+    code = "entry_gone"
+    text = "apps/{app} is there, but the entry of {app} is gone, which said what of it is data"
+    hint = 'POST /app/uninstall {{"app": "{app}", "purge": true}} removes all of it'
+    cli_hint = "bash run.sh uninstall {app} --purge removes all of it"
 
 
 class Busy(ConflictError):

@@ -23,10 +23,7 @@ from onegai.errors import (
     UpdateFailed,
 )
 from onegai.home import Home
-from onegai.installation import (
-    check_installed,
-    data_folders,
-)
+from onegai.installation import check_installed
 from onegai.process import tree
 from onegai.process.child import Child, inherited_environment
 from onegai.process.logfile import LogFile
@@ -80,14 +77,13 @@ class Installer:
         finally:
             await self.recover({spec.app: spec})  # lib.sh does, unless it was killed
 
-    async def uninstall(self, spec: AppSpec, purge: bool, report: Say) -> dict[str, Any]:
-        """Remove the app's folder, but for data folders unless ``purge``. MiB ``freed`` are those
-        of files whose last link went. Cancelling stops in the middle: broken, to be repeated.
+    async def uninstall(self, app: str, keep: list[str], report: Say) -> dict[str, Any]:
+        """Remove the app's folder, but for the folders to ``keep``. MiB ``freed`` are those of
+        files whose last link went. Cancelling stops in the middle: broken, to be repeated.
 
         The service must be at rest. Raises NotRemovable, UninstallFailed, Installing.
         """
-        app, folder = spec.app, self._folder(spec)
-        keep = [] if purge else data_folders(spec)
+        folder = AppFolder(self._home.apps, app)
 
         def work(stop: Callable[[], bool]) -> tuple[int, list[str]]:
             with folder.locked():
@@ -121,9 +117,6 @@ class Installer:
                     continue
                 if done == "restored":
                     log.warning("%s: an update was cut off; the app is as it was before it", app)
-
-    def _folder(self, spec: AppSpec) -> AppFolder:
-        return AppFolder(self._home.apps, spec.app)
 
     async def _run(
         self,

@@ -201,7 +201,7 @@ class AppInfo(BaseModel):
     app: str
     title: str = ""
     about: str = ""
-    type: str = Field(default="", description="empty when the entry itself is broken")
+    type: str = Field(default="", description="empty when the entry itself is broken, or gone")
     active: bool = True
     installed: bool
     installable: bool = Field(description="there is an install script")

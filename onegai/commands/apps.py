@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def install(app: str, server: str | None) -> None:
     """Install an app, or join the install that runs."""
     with worker(Home.find(), server) as onegai:
-        _run(onegai, f"installing {app}", f"{app} is installed", lambda: onegai.install(app))
+        run_job(onegai, f"installing {app}", f"{app} is installed", lambda: onegai.install(app))
 
 
 @click.command()
@@ -32,7 +32,7 @@ def install(app: str, server: str | None) -> None:
 def update(app: str, server: str | None) -> None:
     """Install an app anew; its models and voices stay."""
     with worker(Home.find(), server) as onegai:
-        _run(onegai, f"updating {app}", f"{app} is up to date", lambda: onegai.update(app))
+        run_job(onegai, f"updating {app}", f"{app} is up to date", lambda: onegai.update(app))
 
 
 @click.command()
@@ -42,7 +42,7 @@ def update(app: str, server: str | None) -> None:
 def uninstall(app: str, purge: bool, server: str | None) -> None:
     """Remove an app; its models and voices stay."""
     with worker(Home.find(), server) as onegai:
-        _run(
+        run_job(
             onegai,
             f"uninstalling {app}",
             f"{app} is uninstalled",
@@ -87,7 +87,7 @@ def _took(job: Job) -> str:
     return duration((job.ended or time.time()) - (job.started or job.created))
 
 
-def _run(onegai: Worker, doing: str, done: str, begin: Callable[[], Job]) -> None:
+def run_job(onegai: Worker, doing: str, done: str, begin: Callable[[], Job]) -> None:
     """Begin a job and stay with it to its end."""
     with Progress(doing) as progress:
         job = begin()
