@@ -115,7 +115,8 @@ _prepare() {
     elif [[ -z $state ]] && ! _app_files ours; then
         INSTALL_KIND=takeover
     fi
-    _need_space "${1:-$need}" "$(_kilobytes_that_stay "${keep[@]+"${keep[@]}"}")"
+    need=${1:-$need}
+    if [[ $need != 0 ]]; then _need_space "$need" "$(_kilobytes_that_stay "${keep[@]+"${keep[@]}"}")"; fi
     if ((INSTALL_SIGNAL)); then exit "$INSTALL_SIGNAL"; fi
     if [[ $INSTALL_KIND == install ]]; then
         freed=$(_app_files clear) || _failed 1
@@ -214,16 +215,18 @@ _stop() {
 }
 
 _failed() {
+    local code=$1
+    if ((code == 75)); then code=1; fi # that says something else
     trap '' HUP INT TERM # the rest is quick, and better done than left
     _app_files recover >/dev/null || true
     if [[ $INSTALL_KIND != install && -e $APP && ! -e .$APP.old ]]; then
         : >".$APP.lock"
-        printf 'update of %s failed (exit %s): it is as it was before\n' "$APP" "$1" >&2
-        exit "$1"
+        printf 'update of %s failed (exit %s): it is as it was before\n' "$APP" "$code" >&2
+        exit "$code"
     fi
     _write_state broken || true
-    printf 'install of %s failed (exit %s): fix the cause and run it again, it starts clean\n' "$APP" "$1" >&2
-    exit "$1"
+    printf 'install of %s failed (exit %s): fix the cause and run it again, it starts clean\n' "$APP" "$code" >&2
+    exit "$code"
 }
 
 # Overwritten in place, so that it can still be said when the disk is full.

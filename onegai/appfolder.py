@@ -215,9 +215,18 @@ class AppFolder(AppPaths):
         files of the old one win.
         """
         for folder in self._noted():
-            self.path.mkdir(exist_ok=True)
-            _join(self.path / folder, self.old / folder)
-            _move(self.old, self.path, folder)
+            item = _up_to_a_link(self.old, folder)
+            if os.path.lexists(self.old / item):
+                self._make_way(item)
+                _join(self.path / item, self.old / item)
+                (self.old / item).rename(self.path / item)
+
+    def _make_way(self, item: Path) -> None:
+        """Have real folders on the way to it: nothing is moved or removed through a link."""
+        for folder in reversed([self.path / parent for parent in item.parents]):
+            if os.path.lexists(folder) and not _is_folder(folder):
+                folder.unlink()
+            folder.mkdir(exist_ok=True)
 
     def recover(self) -> str | None:
         """End or undo what is not under way. Says in a word which: restored, updated, or the name
@@ -282,14 +291,19 @@ def _others(folder: Path, keep: list[str], prefix: str = "") -> Iterator[str]:
             yield name
 
 
-def _move(source: Path, target: Path, folder: str) -> None:
-    """Move a folder if it is there; a link on the way to it is what is moved instead."""
+def _up_to_a_link(base: Path, folder: str) -> Path:
+    """The folder's path below base, or of the link on the way to it."""
     parts = Path(folder).parts
     for count in range(1, len(parts)):
-        if source.joinpath(*parts[:count]).is_symlink():
-            parts = parts[:count]
-            break
-    here, there = source.joinpath(*parts), target.joinpath(*parts)
+        if base.joinpath(*parts[:count]).is_symlink():
+            return Path(*parts[:count])
+    return Path(folder)
+
+
+def _move(source: Path, target: Path, folder: str) -> None:
+    """Move a folder if it is there; a link on the way to it is what is moved instead."""
+    item = _up_to_a_link(source, folder)
+    here, there = source / item, target / item
     if os.path.lexists(here) and not os.path.lexists(there):
         there.parent.mkdir(parents=True, exist_ok=True)
         here.rename(there)

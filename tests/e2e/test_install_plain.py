@@ -100,6 +100,7 @@ def repository(home: Home) -> str:
         ("false\necho on >probe/on", 1),
         ("no-such-command\necho on >probe/on", 127),
         ("kill -9 $$", 137),
+        ("exit 75", 1),
     ],
 )
 def test_one_that_fails_in_the_middle_is_broken_and_the_next_starts_clean(

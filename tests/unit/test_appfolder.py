@@ -357,6 +357,28 @@ def test_of_a_data_folder_that_both_have_the_old_files_win(
     assert not (tmp_path / "x").exists()
 
 
+def test_data_goes_through_no_link_of_the_new_app(folder: AppFolder, tmp_path: Path) -> None:
+    for place in ("outside/voices", "outside/old", "disk"):
+        write(tmp_path / place / "theirs")
+    write(folder.path / "cache/voices/mine")
+    write(folder.path / "deep/x/y/mine")
+    (folder.path / "linked").symlink_to(tmp_path / "disk")
+    before = contents(tmp_path / "outside")
+    folder.aside(["cache/voices", "deep/x/y", "linked/below", "none/x"])
+    folder.path.mkdir()
+    (folder.path / "cache").symlink_to(tmp_path / "outside")
+    write(folder.path / "deep/x", "a file of the new one")
+    write(folder.path / "linked/below/new")
+    folder.bring()
+    assert contents(folder.path) == {
+        "cache/voices/mine": "x",
+        "deep/x/y/mine": "x",
+        "linked": str(tmp_path / "disk"),
+    }
+    assert contents(tmp_path / "outside") == before
+    assert contents(tmp_path / "disk") == {"theirs": "x"}
+
+
 def test_a_data_folder_that_is_no_longer_listed_comes_back_all_the_same(
     folder: AppFolder, tmp_path: Path
 ) -> None:
