@@ -52,9 +52,9 @@ install_begin() {
             die "install/${ONEGAI_INSTALL_PARENT%:*}.sh says install_begin $APP" "a script installs the app that it is named after"
         fi
         unset ONEGAI_INSTALL_PARENT
-        if [[ -n ${2:-} ]]; then _need_space "$2" "$(_kilobytes "$APP")"; fi
-        _app_files bring >/dev/null || exit 1
+        _app_files bring || exit 1
         mkdir -p -- "$APP_DIR"
+        if [[ -n ${2:-} ]]; then _need_space "$2" "$(_kilobytes "$APP")"; fi
         : >"$APP_DIR/.onegai-begun"
         return # on with the script
     fi

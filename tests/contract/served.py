@@ -65,7 +65,7 @@ FUNCS = {
     "off": "def main(args): return 1",
     "torn": "def main(args)",
 }
-INSTALLS = {"absent": "exit 1", "busy": "exit 75"}
+INSTALLS = {"absent": "exit 1", "busy": "mkdir busy"}
 
 
 @dataclass

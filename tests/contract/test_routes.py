@@ -19,6 +19,7 @@ from served import BASE, LISTED, PASSWORD, Server
 from starlette.routing import Route
 
 from onegai.app import create_app
+from onegai.appfolder import AppFolder
 from onegai.home import Home
 from onegai.settings import Settings
 
@@ -506,11 +507,12 @@ async def test_a_job_is_refused_where_a_call_would_be(
 
 
 async def test_failed_and_refused_installs_keep_their_own_status(
-    server: Server, is_error: Any
+    server: Server, home: Home, is_error: Any
 ) -> None:
     answer = await server.send("POST", "/app/install", json={"app": "absent", "wait": True})
     is_error(answer, "install_failed", src="absent")
-    answer = await server.send("POST", "/app/install", json={"app": "busy", "wait": True})
+    with AppFolder(home.apps, "busy").locked():  # somebody installs it by hand
+        answer = await server.send("POST", "/app/install", json={"app": "busy", "wait": True})
     body = is_error(answer, "installing")
     assert body["result"] == "busy is being installed, updated or uninstalled"
 
