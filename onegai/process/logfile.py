@@ -46,7 +46,7 @@ class LogFile:
         self.old = path.with_name(path.name + ".1")
         self._moved = 0  # the position where the file begins, and where ``.1`` ends
         self._old_end = 0
-        self._lock = threading.Lock()  # held while positions change, never for long
+        self._lock = threading.Lock()  # held while positions change
         self._rotating = threading.Lock()
 
     def open_for_child(self) -> int:
@@ -72,7 +72,7 @@ class LogFile:
     def kept_small(self) -> Iterator[None]:
         """Rotate it for as long as this lasts, from a thread of its own.
 
-        It then takes up ROTATE_AT and KEPT, and what is written to it in twice LOOK_SECONDS.
+        It then takes up ROTATE_AT, twice KEPT, and what is written to it in twice LOOK_SECONDS.
         """
         over = threading.Event()
 
@@ -185,7 +185,7 @@ class LogFile:
             yield line
         while True:
             last = until is not None and until.is_set()
-            pieces = reader.pieces(self.end)
+            pieces = reader.pieces()
             while (lines := await asyncio.to_thread(next, pieces, None)) is not None:
                 for count, line in enumerate(lines):
                     yield line
@@ -215,12 +215,14 @@ class Reader:
         """The line that has no end yet."""
         return clean(self._rest)
 
-    def lines(self, end: int) -> Iterator[str]:
-        """Those up to a position. For a thread."""
+    def lines(self, end: int | None = None) -> Iterator[str]:
+        """Those up to a position, without one up to where the log ends now. For a thread."""
         return chain.from_iterable(self.pieces(end))
 
-    def pieces(self, end: int) -> Iterator[list[str]]:
+    def pieces(self, end: int | None = None) -> Iterator[list[str]]:
         """The same in pieces: each ``next`` is a short work."""
+        if end is None:
+            end = self._log.end
         while self._position != end:
             yield self._piece(end)
 

@@ -236,7 +236,7 @@ def _log_to(path: Path) -> None:
     """INFO to the terminal in short, everything with time to a rotating file."""
     private.make_folder(path.parent)
     to_file = _PrivateLog(path, maxBytes=5 << 20, backupCount=2)
-    to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    to_file.setFormatter(_Plain("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     to_terminal = logging.StreamHandler(sys.stderr)
     to_terminal.setFormatter(_Short("%(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[to_file, to_terminal], force=True)
@@ -253,8 +253,15 @@ class _PrivateLog(logging.handlers.RotatingFileHandler):
         return super()._open()
 
 
+class _Plain(logging.Formatter):
+    """What apps and requests say cannot control the terminal that shows it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return clean(super().format(record))
+
+
 class _Short(logging.Formatter):
-    """Plain text; tracebacks are in the file only."""
+    """Plain, too; tracebacks are in the file only."""
 
     def format(self, record: logging.LogRecord) -> str:
         mark = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "

@@ -14,6 +14,7 @@ import aiohttp
 from onegai import patterns, wire
 from onegai.catalog import AppSpec
 from onegai.errors import NeverReady, PortTaken, Unreachable
+from onegai.home import stamp
 from onegai.masking import masked
 from onegai.process import sockets
 from onegai.process.child import Child
@@ -44,13 +45,13 @@ class Patience:
         self.log = log
         self._clock = clock
         self._started = self._grew = clock()
-        self._end = log.end
+        self._stamp = stamp(log.path)
 
     def used_up(self) -> str | None:
         """Why the waiting is over; None while it is not."""
-        now, end, seconds = self._clock(), self.log.end, self._seconds()
-        if end != self._end:
-            self._end, self._grew = end, now
+        now, seen, seconds = self._clock(), stamp(self.log.path), self._seconds()
+        if seen != self._stamp:
+            self._stamp, self._grew = seen, now
         if now - self._started > CAP_FACTOR * seconds:
             return f"{CAP_FACTOR * seconds:g} s in all"
         if now - self._grew > seconds:
@@ -250,6 +251,6 @@ class Announcement:
         return f"no line of its log matches {pattern!r}"
 
     def _new_lines(self) -> Iterator[str]:
-        yield from self._reader.lines(self._log.end)
+        yield from self._reader.lines()
         if self._reader.rest:
             yield self._reader.rest
