@@ -129,8 +129,10 @@ def test_an_app_that_may_be_in_a_file_that_does_not_parse(home: Path) -> None:
 
 
 def test_secret_from_stdin(home: Path) -> None:
-    assert run("password", "-", stdin="typed or piped\n").exit_code == 0
-    assert stored(home)["password"] == "typed or piped"
+    for end in ("\n", "\r\n"):
+        assert run("password", "-", stdin=f"typed or piped{end}").exit_code == 0
+        assert stored(home)["password"] == "typed or piped"
+    assert 'user = "onegai:typed or piped"' in (home / "data" / "curlrc").read_text()
 
 
 @pytest.mark.parametrize(
