@@ -15,7 +15,7 @@ from typing_extensions import TypedDict
 
 from onegai import wire
 from onegai.errors import CallTimeout, SdkMisuse
-from onegai.sdk.connections import Answer
+from onegai.sdk.connections import CONNECT_SECONDS, Answer
 from onegai.sdk.context import CallContext, Hold, current
 from onegai.sdk.http import Files, Params, Request, Response, build
 
@@ -309,9 +309,11 @@ class AsyncHandle:
                 base + request.target,
                 data=request.body,
                 headers=request.headers,
-                timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=10),
+                timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_SECONDS),
             ) as answer:
                 yield answer
+        except aiohttp.ConnectionTimeoutError as error:
+            raise await context.services.why_lost(self.app, wire.reason(error)) from None
         except TimeoutError:
             raise CallTimeout(app=self.app, seconds=seconds) from None
         except (aiohttp.ClientError, OSError) as error:

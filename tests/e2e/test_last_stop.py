@@ -132,3 +132,38 @@ async def test_a_service_elsewhere_that_is_gone_is_not_ready(stage: Stage, tmp_p
 def connects(port: int) -> bool:
     with socket.socket() as client:
         return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+ASYNC_FUNC = """
+from onegai.sdk import async_service
+
+me = async_service("cloud")
+
+
+async def main(args: dict) -> int:
+    return (await me.post("/echo")).status_code
+"""
+
+
+@pytest.mark.parametrize(
+    "func", [HANDLE_FUNC.format(app="cloud"), ASYNC_FUNC], ids=["sync", "async"]
+)
+async def test_a_machine_that_takes_no_connection_is_unreachable(
+    stage: Stage, func: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("onegai.sdk.connections.CONNECT_SECONDS", 0.3)
+    monkeypatch.setattr("onegai.sdk.handles.CONNECT_SECONDS", 0.3)
+    # Its queue takes one connection, and this is it: whoever comes next gets no answer at all.
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        port = full.getsockname()[1]
+        stage.apps["cloud"] = {"type": "webapi", "url": f"http://127.0.0.1:{port}"}
+        stage.func("cloud", func)
+
+        async def there(*_: object) -> None:
+            """It was when the app was first used."""
+
+        monkeypatch.setattr("onegai.supervisor.readiness.check_remote", there)
+        with socket.create_connection(("127.0.0.1", port)):
+            async with stage.open():
+                with pytest.raises(Unreachable):
+                    await stage.call("cloud")
