@@ -17,20 +17,19 @@ from typing import Any
 from onegai.catalog import AppSpec, Catalog
 from onegai.errors import (
     AppError,
-    BadRequest,
     CallTimeout,
     FunctionFailed,
     OneGAIError,
     ResultTooLarge,
 )
-from onegai.files import File, Workspace, suffix_of
+from onegai.files import File, Workspace
 from onegai.filestore import FileStore
-from onegai.functions import Function, Keep, Outcome, TooLong, enveloped, json_bytes
+from onegai.functions import Function, Keep, Outcome, TooLong
 from onegai.home import Home
 from onegai.jobs import CallResult, Jobs, Report
-from onegai.pieces import PIECE, to_base64
+from onegai.pieces import PIECE
 from onegai.plugins import Plugins
-from onegai.protocol import Answer, raise_failure
+from onegai.results import Results
 from onegai.schema import FileForm, Job
 from onegai.sdk.context import CallContext, Services, Transport
 from onegai.settings import MIB, Settings
@@ -56,6 +55,7 @@ class Calls:
         home: Home,
         jobs: Jobs,
         files: FileStore,
+        results: Results,
         sources: Callable[[], Sources],
         catalog: Callable[[], Catalog],
         settings: Callable[[], Settings],
@@ -63,6 +63,7 @@ class Calls:
         self._home = home
         self._jobs = jobs
         self._files = files
+        self._results = results
         self._sources = sources
         self._catalog = catalog
         self._settings = settings
@@ -312,52 +313,9 @@ class Calls:
 
         async def work(report: Report) -> CallResult:
             outcome = await self._called(placed, function, arguments, files, report)
-            return await asyncio.to_thread(self._kept, spec.app, function, outcome)
+            return await asyncio.to_thread(self._results.keep, spec.app, function, outcome)
 
         return self._jobs.call(spec.app, function.name, work, placed.held.close)
-
-    def _kept(self, app: str, function: Function, outcome: Outcome) -> CallResult:
-        body = outcome.file or outcome.body
-        name = f"{app}-{function.name}{suffix_of(body.media_type)}"
-        kept = self._files.keep(File(body.content, name, body.media_type), body.media_type)
-        detail = outcome.detail_json if outcome.envelope else None
-        return CallResult(kept, detail, base64=outcome.file is not None)
-
-    def result(self, job_id: str) -> CallResult | None:
-        """What a call gave; None for a job of another kind. Raises its error, and JobNotDone."""
-        found = self._jobs.answer(job_id)
-        if found is None:
-            raise_failure(self._jobs.get(job_id))
-        return found
-
-    def content(self, result: CallResult) -> bytes:
-        """What the direct answer would have had, or had in its envelope. Raises UnknownFile."""
-        kept = self._files.find(result.kept.id, result.kept.name)
-        content = self._files.path(kept).read_bytes()
-        return b"".join((b'"', to_base64(content), b'"')) if result.base64 else content
-
-    async def answer_of(self, job: Job) -> Answer:
-        """What a job has answered, for an hour after its end. Raises its error, and JobNotDone."""
-        found = self.result(job.id)
-        if found is None:
-            content = enveloped(json_bytes(self._jobs.get(job.id)), b"{}")
-            return Answer.of("", content, "application/json")
-        content = await asyncio.to_thread(self.content, found)
-        if found.detail is None:
-            return Answer.of(job.function, content, found.kept.media_type)
-        return Answer.of(job.function, enveloped(content, found.detail), "application/json")
-
-    def file_of_job(self, job_id: str) -> File:
-        """The result of a job as a file. Raises UnknownJob, JobNotDone, BadRequest, UnknownFile."""
-        answer = self._jobs.answer(job_id)
-        if answer is None:
-            job = self._jobs.get(job_id)
-            reason = f"the job {job_id} gave no result"
-            if job.error is not None:
-                reason += f": {job.error['message']}"
-            raise BadRequest(reason=reason, do="name a job that called a function and is done")
-        kept = self._files.find(answer.kept.id, answer.kept.name)
-        return File(self._files.path(kept), kept.name, kept.media_type)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from onegai.links import Links
 from onegai.plugins import Plugins
 from onegai.protocol import Answer, output_of
 from onegai.resources import Probe, machine_probe
+from onegai.results import Results
 from onegai.schema import (
     AppInfo,
     Applied,
@@ -76,16 +77,18 @@ class Engine:
         self._home_files = HomeFiles(home, settings, problems, arguments)
         self.links = Links()
         self.files = FileStore(home.files, self.links)
+        self.results = Results(self._jobs, self.files)
         self.calls = Calls(
             home,
             self._jobs,
             self.files,
+            self.results,
             lambda: self._sources,
             lambda: self._catalog,
             lambda: self.settings,
         )
         self._sources = Sources(
-            roots(settings.file_roots), settings.max_upload, self.calls.file_of_job, refused
+            roots(settings.file_roots), settings.max_upload, self.results.file_of_job, refused
         )
         self._plugins: Plugins
         self._problem_sources: list[Callable[[], Iterable[Problem]]] = []
@@ -412,7 +415,7 @@ class Engine:
 
     async def result(self, job: Job) -> Answer:
         """What a job has answered, for an hour after its end. Raises its error, and JobNotDone."""
-        return await self.calls.answer_of(job)
+        return await self.results.answer_of(job)
 
     def call_context(self, app: str) -> CallContext:
         """The surroundings of one call of a function of ``app``. From any thread."""

@@ -27,12 +27,12 @@ def router(engine: Engine) -> APIRouter:
         return envelope(with_links(engine, await engine.job(job), files))
 
     async def result(job: str) -> Response:
-        found = engine.calls.result(job)
+        found = engine.results.of(job)
         if found is None:
             return envelope(await engine.job(job))
         if found.detail is None:
             return file_answer(engine, engine.files.find(found.kept.id, found.kept.name))
-        content = await asyncio.to_thread(engine.calls.content, found)
+        content = await asyncio.to_thread(engine.results.content, found)
         return encoded_envelope(content, found.detail)
 
     summary = "What the call would have answered, for an hour after its end"
