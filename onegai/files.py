@@ -6,7 +6,6 @@ looking at it (a URL, a path, a job), the File is pending until ``sources`` has 
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import errno
 import functools
@@ -30,6 +29,7 @@ from pydantic_core import CoreSchema, core_schema
 from onegai import pieces, private
 from onegai.errors import DiskFull, SdkMisuse
 from onegai.runner import media
+from onegai.writing import soon
 
 MARK = "x-onegai-file"
 """A key of the JSON Schema of every File."""
@@ -90,17 +90,10 @@ class Workspace:
         return inside / safe_name(name)
 
     def close(self) -> None:
-        """Remove the folder, in a thread where this is an event loop's; twice is harmless."""
+        """Remove the folder, soon; twice is harmless."""
         self.closed = True
-        if not self._used:
-            return
-        remove = functools.partial(shutil.rmtree, self.folder, ignore_errors=True)
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            remove()
-        else:
-            loop.run_in_executor(None, remove)
+        if self._used:
+            soon(functools.partial(shutil.rmtree, self.folder, ignore_errors=True))
 
 
 def sweep(parent: Path) -> None:

@@ -201,7 +201,7 @@ def json_bytes(value: Any, keep: Keep | None = None) -> bytes:
         if keep is not None and any(find(value, _FILES)):
             value = _without_files(value, keep)
         return to_json(value, bytes_mode="base64", inf_nan_mode="null", fallback=str)
-    return text.encode("utf-8", "replace")
+    return pieces.utf8(text)
 
 
 def enveloped(result: bytes, detail: bytes) -> bytes:
@@ -350,7 +350,7 @@ def _bare(value: Any, keep: Keep | None) -> Binary:
     if isinstance(value, Binary):
         return value
     if isinstance(value, str):
-        return Binary(value.encode("utf-8", "replace"), "text/plain; charset=utf-8")
+        return Binary(pieces.utf8(value), "text/plain; charset=utf-8")
     return Binary(json_bytes(value, keep), _JSON)
 
 

@@ -16,10 +16,17 @@ PIECE = 3 << 18
 _BASE64_PIECE = PIECE // 3 * 4
 
 
+def utf8(text: str) -> bytes:
+    """The text; what is no Unicode becomes question marks."""
+    if len(text) <= PIECE:
+        return text.encode("utf-8", "replace")
+    return b"".join(map(utf8, _texts(text, PIECE)))
+
+
 def json_of_text(text: str) -> bytes:
-    """The text as JSON; what is no Unicode becomes question marks."""
+    """The same as JSON."""
     pieces = (json.dumps(piece, ensure_ascii=False)[1:-1] for piece in _texts(text, PIECE))
-    return b"".join((b'"', *(piece.encode("utf-8", "replace") for piece in pieces), b'"'))
+    return b"".join((b'"', *map(utf8, pieces), b'"'))
 
 
 def to_base64(content: bytes) -> bytes:

@@ -190,7 +190,9 @@ def send_form(server: Server, path: str, *parts: tuple[str, str | None, bytes]) 
 
 
 def uploads(server: Server) -> list[Path]:
-    return list((server.home / "data" / "uploads").rglob("*"))
+    """Whatever lies there; some of it may be going just now."""
+    found = os.walk(server.home / "data" / "uploads")
+    return [Path(folder, name) for folder, dirs, files in found for name in (*dirs, *files)]
 
 
 def heard(server: Server, audio: Any, **more: Any) -> dict[str, Any]:

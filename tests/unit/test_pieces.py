@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onegai import pieces
-from onegai.pieces import from_base64, json_of_text, to_base64
+from onegai.pieces import from_base64, json_of_text, to_base64, utf8
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -23,6 +23,7 @@ def tiny() -> Iterator[None]:
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_json_of_a_text(text: str) -> None:
+    assert utf8(text) == text.encode()
     assert json_of_text(text) == json.dumps(text, ensure_ascii=False).encode()
 
 
