@@ -100,17 +100,17 @@ class LogFile:
         Lines written between the copy and the truncation are lost. Raises OSError; what cannot be
         copied (to a full disk, say) is truncated all the same.
         """
-        if _size(self.path) <= ROTATE_AT or not self._rotating.acquire(blocking=False):
-            return
-        copy, end = self.path.with_name(self.path.name + ".part"), None
-        try:
-            end = self._copy_end(copy)
-        finally:
+        with self._rotating:
+            if _size(self.path) <= ROTATE_AT:
+                return
+            copy, end = self.path.with_name(self.path.name + ".part"), None
             try:
-                self._cut(copy, end)
+                end = self._copy_end(copy)
             finally:
-                self._rotating.release()
-                copy.unlink(missing_ok=True)
+                try:
+                    self._cut(copy, end)
+                finally:
+                    copy.unlink(missing_ok=True)
 
     def _copy_end(self, copy: Path) -> int:
         """To which position it was copied."""
