@@ -230,7 +230,9 @@ def _check_settings(wanted: Values, stored: Values, errors: _Errors) -> None:
     for key in jsonfile.content(wanted):
         known = key in Settings.model_fields or key in LATER or key.endswith("_key")
         if not known and key not in stored:
-            errors.add(key, f"unknown key{jsonfile.meant(key, Settings.model_fields)}")
+            errors.add(
+                key, f"unknown key{jsonfile.meant(key, Settings.model_fields.keys() | LATER)}"
+            )
     try:
         Settings.model_validate(jsonfile.content(wanted))
     except ValidationError as error:

@@ -194,7 +194,7 @@ def effective_settings(
     values = jsonfile.content(stored)
     known = set(Settings.model_fields)
     problems = [
-        Problem(file=where, key=key, reason=f"unknown key{jsonfile.meant(key, known)}")
+        Problem(file=where, key=key, reason=f"unknown key{jsonfile.meant(key, known | LATER)}")
         for key in values
         if key not in known and key not in LATER and not key.endswith("_key")
     ]
