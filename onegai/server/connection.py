@@ -8,7 +8,8 @@ password, or none yet:
   IDLE_SECONDS.
 - One request is parsed at a time. What a client sends ahead (pipelining) waits unparsed, one read
   of it at most, and nothing further is read until the answer is complete.
-- A body waits in memory up to uvicorn's high-water mark and one read; trailers are dropped.
+- A body waits in memory up to uvicorn's high-water mark and one read; trailers are dropped. Of
+  who has not shown the right password no body is parsed before somebody reads it.
 - Who does not read the answer is given up after UNREAD_SECONDS, and so is who stops in the middle
   of a body after IDLE_SECONDS.
 - There are only so many connections, and only so many of one address that have not yet shown the
@@ -23,6 +24,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import httptools
@@ -132,6 +134,8 @@ class Connection(HttpToolsProtocol):
         """The last bytes of what may end in CRLF CRLF."""
         self._left = 0
         """Bytes that are still to come of a body that has one."""
+        self._wanted = False
+        """Somebody reads the request's body."""
         self._upgrade = False
         """It asks for another protocol, which nobody speaks: an ordinary request (RFC 9110, 7.8),
         but one whose body httptools does not know."""
@@ -141,7 +145,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Count it in."""
         super().connection_made(transport)
-        self.flow = _Flow(transport)
+        self.flow = _Flow(transport, self._body_wanted)
         self.address = self.client[0] if self.client else ""
         self.server_state.admit(self)
 
@@ -164,6 +168,10 @@ class Connection(HttpToolsProtocol):
                     return
                 if not self._size:
                     self._begun = self._heard
+            elif self._stranger and not self._in_head and not self._wanted:
+                self._ahead = data[at:]
+                self.flow.hold()
+                return
             piece = self._piece(data, at)
             self._parse(piece)
             at += len(piece)
@@ -181,7 +189,7 @@ class Connection(HttpToolsProtocol):
         if len(self.headers) > MOST_LINES:
             raise HeadTooLarge(limit=f"{MOST_LINES} header lines")
         headers = dict(self.headers)
-        self._in_head, self._size = False, 0
+        self._in_head, self._size, self._wanted = False, 0, False
         self._left = int(headers.get(b"content-length", 0))
         self._upgrade = self.parser.should_upgrade()
         if self._upgrade and b"transfer-encoding" in headers:
@@ -190,12 +198,9 @@ class Connection(HttpToolsProtocol):
         self.headers = []  # Trailers would go where the headers are.
 
     def on_body(self, body: bytes) -> None:
-        """Some of the body. What nobody wants to read any more is dropped, of a stranger at most
-        what was under way."""
+        """Some of the body. After the answer it is dropped."""
         self._size = 0
         super().on_body(body)
-        if self._stranger and not self._answering:
-            self.transport.close()
 
     def on_message_complete(self) -> None:
         """The request is complete; for httptools, one with an Upgrade already behind its head."""
@@ -207,11 +212,26 @@ class Connection(HttpToolsProtocol):
     # What the request's cycle calls.
 
     def on_response_complete(self) -> None:
-        """Go on with what was sent ahead. (Without uvicorn's timer for each request.)"""
+        """Go on with what was sent ahead; of a stranger it is not worth the work.
+
+        Without uvicorn's timer for each request.
+        """
         self.server_state.total_requests += 1
+        if self._stranger and (self._ahead or not self._in_head):
+            self.transport.close()
         if self.transport.is_closing():
             return
-        self._begun = self._heard = self.loop.time()
+        self._begun = self.loop.time()
+        self._go_on()
+
+    def _body_wanted(self) -> None:
+        if not self._wanted:
+            self._wanted = True
+            if not self._in_head:
+                self._go_on()
+
+    def _go_on(self) -> None:
+        self._heard = self.loop.time()
         if self.flow.read_paused:
             self.flow.go_on()
         if self._ahead:
@@ -311,12 +331,15 @@ class Connection(HttpToolsProtocol):
 
 
 class _Flow(FlowControl):
-    """Reading stands still while there are requests ahead, even if an app wants to know more.
+    """Reading stands still while something waits unparsed, whoever wants to read more.
 
-    An app does when it watches for the client to leave.
+    Everybody does that watches for the client to leave.
     """
 
-    _held = False
+    def __init__(self, transport: asyncio.Transport, wanted: Callable[[], None]) -> None:
+        super().__init__(transport)
+        self._held = False
+        self._wanted = wanted
 
     def hold(self) -> None:
         self._held = True
@@ -324,8 +347,10 @@ class _Flow(FlowControl):
 
     def go_on(self) -> None:
         self._held = False
-        self.resume_reading()
+        super().resume_reading()
 
     def resume_reading(self) -> None:
+        """Called by who reads a body."""
+        self._wanted()
         if not self._held:
             super().resume_reading()

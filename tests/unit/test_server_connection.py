@@ -89,6 +89,7 @@ class Application:
         if self.answer is not None:
             await self.answer(scope, receive)
         else:
+            await welcoming(scope, receive)
             more = True
             while more:
                 message = await receive()
@@ -225,7 +226,8 @@ def test_the_same_bytes_are_the_same_requests_wherever_they_are_cut() -> None:
 async def test_one_request_is_parsed_at_a_time() -> None:
     go_on = asyncio.Event()
 
-    async def when_told(_scope: Scope, receive: Receive) -> None:
+    async def when_told(scope: Scope, receive: Receive) -> None:
+        await welcoming(scope, receive)
         await receive()
         # As one does that watches for the client to leave.
         watching = asyncio.ensure_future(receive())
@@ -255,7 +257,11 @@ async def test_what_was_sent_ahead_is_dropped_when_the_connection_closes() -> No
 
 
 async def test_a_body_waits_until_it_is_read() -> None:
-    made = Made(Application(answer=never))
+    async def known(scope: Scope, receive: Receive) -> None:
+        await welcoming(scope, receive)
+        await never(scope, receive)
+
+    made = Made(Application(answer=known))
     client = made.connect()
     await client.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999\r\n\r\n")
     await client.send(b"x" * (40 << 20), piece=READ)
@@ -409,15 +415,15 @@ async def test_a_later_head_that_drips_has_no_more_time() -> None:
 
 
 async def test_an_answer_may_take_any_time_and_a_body_may_not_stand_still() -> None:
-    made = Made(Application(answer=never))
-    long, still = made.connect(), made.connect()
+    forever, made = Made(Application(answer=never)), Made()
+    long, still = forever.connect(), made.connect()
     await long.send(GET)
     await still.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nabc")
     made.sweep(IDLE_SECONDS - 0.5)
     assert not still.transport.closed
     made.sweep(IDLE_SECONDS)
     assert still.error()["code"] == "slow_request"
-    made.sweep(1e6)
+    forever.sweep(1e6)
     assert not long.transport.closed
 
 
@@ -454,8 +460,35 @@ async def test_of_a_body_that_nobody_wants_a_stranger_sends_no_more() -> None:
     client = made.connect()
     await client.send(b"GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 9999999\r\n\r\n")
     assert client.statuses == [200]
-    await client.send(b"x" * READ)
     assert client.transport.closed
+
+
+async def test_of_a_stranger_one_request_is_parsed_and_no_body_that_nobody_reads() -> None:
+    made = Made(Application(answer=never))
+    client = made.connect()
+    await client.send(CHUNKED + b"1\r\na\r\n" * 1000)
+    assert client.transport.paused
+    assert client.connection.cycle.body == b""
+    made = Made(Application(answer=at_once))
+    client = made.connect()
+    await client.send(GET * 5)
+    assert (client.statuses, client.transport.closed) == ([200], True)
+
+
+@pytest.mark.parametrize("early", [True, False])
+async def test_of_a_stranger_too_a_body_is_there_for_who_reads_it(early: bool) -> None:
+    async def reads(_scope: Scope, receive: Receive) -> None:
+        while (message := await receive())["more_body"]:
+            made.application.asked[-1].body += message["body"]
+        made.application.asked[-1].body += message["body"]
+
+    made = Made(Application(answer=reads))
+    client = made.connect()
+    await client.send(CHUNKED + (b"" if early else b"1\r\na\r\n"))
+    await client.send(b"2\r\nbc\r\n0\r\n\r\n")
+    assert client.statuses == [200]
+    assert made.application.asked[0].body == (b"bc" if early else b"abc")
+    assert not client.transport.closed
 
 
 async def test_of_a_body_that_nobody_wants_a_friend_may_send_what_fits_in_the_time() -> None:
