@@ -85,6 +85,17 @@ async def test_it_was_stopped(stage: Stage) -> None:
         )
 
 
+async def test_it_was_uninstalled(stage: Stage) -> None:
+    stage.app("chat", 0)
+    (stage.home.root / "install").mkdir()
+    (stage.home.root / "install" / "chat.sh").touch()
+    (stage.home.apps / "chat" / "venv").mkdir(parents=True)
+    async with stage.open():
+        await stage.call("chat")
+        await stage.engine.uninstall("chat", wait=True)
+        assert (await last_stop(stage, "chat")).reason is StopReason.CHANGED
+
+
 async def test_nobody_waited_for_its_start_any_more(stage: Stage) -> None:
     stage.apps["slow"] = fake("slow", "--delay", "30")
     stage.func("slow", HANDLE_FUNC.format(app="slow"))

@@ -158,6 +158,7 @@ def test_what_cannot_go_on_is_ended(
     until(lambda: not alive(pid))
     if "voice" in json.loads((server.home / "services.json").read_text()):
         until(lambda: server.service("voice")["state"] == "stopped")
+        assert server.service("voice")["last_stop"]["reason"] == "left_over"
         if change is not switch_off:
             assert pid_of(server, "voice") != pid
     server.stop()
