@@ -25,6 +25,9 @@ from onegai import __version__
 from onegai.sdk.http import Request
 
 CONNECT_SECONDS = 10.0
+IDLE_SECONDS = 1.0
+"""Of a kept connection that is used again. Apps close theirs by a clock of their own (uvicorn's is
+5 s), and one that does so just as a request comes leaves it unanswered."""
 REDIRECTS = 5
 _KEPT = 64
 """Idle connections at most, to all services together."""
@@ -32,6 +35,7 @@ _PIECE = 1 << 16
 _DEFLATED_PIECE = 1 << 20
 _ADDED = {"accept-encoding": "identity", "user-agent": f"OneGAI/{__version__}"}
 _FOR_ONE_ORIGIN = frozenset({"authorization", "cookie", "host", "proxy-authorization"})
+_IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"})
 _NEVER_WITH_BODY = frozenset({"GET", "HEAD", "DELETE", "OPTIONS", "TRACE"})
 _RESERVED = "!$&'()*+,/:;=?@[]~"
 _STRAY_PERCENT = re.compile("%(?![0-9A-Fa-f]{2})")
@@ -66,8 +70,7 @@ class Connections:
         for _ in range(REDIRECTS + 1):
             origin, prefix = _parted(base)
             message = _message(origin, prefix, request)
-            connection = self._connection(origin, deadline)
-            answer = connection.exchange(self, message, request, deadline)
+            answer = self._exchange(origin, message, request, deadline)
             location = answer.headers.get("location")
             if location is None or answer.status not in (301, 302, 303, 307, 308):
                 return answer
@@ -77,6 +80,7 @@ class Connections:
 
     def keep(self, connection: _Connection) -> None:
         """Its answer has been read, and another may be asked for. The oldest make room."""
+        connection.idle_since = time.monotonic()
         with self._lock:
             self._idle.append(connection)
             surplus = self._idle if self._closed else self._idle[:-_KEPT]
@@ -92,13 +96,27 @@ class Connections:
         for connection in idle:
             connection.close()
 
-    def _connection(self, origin: _Origin, deadline: float) -> _Connection:
-        """The one that was used last and is still open, else a new one."""
-        while (connection := self._take(origin)) is not None:
-            if connection.usable():
-                return connection
-            connection.close()
-        return _Connection(origin, self._tls if origin.secure else None, deadline)
+    def _exchange(
+        self, origin: _Origin, message: bytes, request: Request, deadline: float
+    ) -> Answer:
+        """Over the connection that was used last and is still open, else over a new one.
+
+        Where a kept one is closed instead of an answer, the request is sent again over a new one,
+        if it is certain that the app has not heeded it or harmless if it has (RFC 9110, 9.2.2).
+        """
+        while (kept := self._take(origin)) is not None:
+            if not kept.usable():
+                kept.close()
+                continue
+            try:
+                return kept.exchange(self, message, request, deadline)
+            except ConnectionError:
+                heard_of = kept.begun and request.method not in _IDEMPOTENT
+                if heard_of or kept.answered:
+                    raise
+                break
+        new = _Connection(origin, self._tls if origin.secure else None, deadline)
+        return new.exchange(self, message, request, deadline)
 
     def _take(self, origin: _Origin) -> _Connection | None:
         with self._lock:
@@ -160,6 +178,7 @@ class _Connection:
     def __init__(self, origin: _Origin, tls: ssl.SSLContext | None, deadline: float) -> None:
         self.origin = origin
         self._socket = _connected(origin, tls, deadline)
+        self.idle_since = 0.0
         self._readable = select.poll()
         self._readable.register(self._socket, select.POLLIN)
         self._parser = httptools.HttpResponseParser(self)
@@ -171,8 +190,8 @@ class _Connection:
         )
 
     def usable(self) -> bool:
-        """The other side has not closed it, nor sent what was not asked for."""
-        return not self._readable.poll(0)
+        """Idle for a moment only; not closed, and nothing came that was not asked for."""
+        return time.monotonic() - self.idle_since < IDLE_SECONDS and not self._readable.poll(0)
 
     def exchange(
         self, owner: Connections, message: bytes, request: Request, deadline: float
@@ -183,15 +202,18 @@ class _Connection:
         self.complete = self.kept_alive = False
         self._head = False
         self._body: list[bytes] = []
+        self.begun = self.answered = False
         try:
             self._socket.settimeout(_left(deadline))
+            body = request.body or b""
+            first = message + body if len(body) < _PIECE else message
             # Who has answered and closed before all was sent has said why.
             with suppress(BrokenPipeError):
-                body = request.body or b""
-                if len(body) < _PIECE:
-                    self._socket.sendall(message + body)
-                else:
-                    self._socket.sendall(message)
+                sent = self._socket.send(first)
+                self.begun = True
+                if sent < len(first):
+                    self._socket.sendall(first[sent:])
+                if len(body) >= _PIECE:
                     self._socket.sendall(body)
             while not self._head:
                 self.receive(deadline)
@@ -212,6 +234,7 @@ class _Connection:
                 raise ConnectionError("it closed the connection before its answer was complete")
             self.complete = True
             return
+        self.answered = True
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:

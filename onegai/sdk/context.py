@@ -25,6 +25,7 @@ from onegai.errors import AppError, CallTimeout, ResultTooLarge, SdkMisuse
 from onegai.files import Workspace, pending
 from onegai.sdk.connections import Connections
 from onegai.settings import MIB
+from onegai.sdk.connections import IDLE_SECONDS, Connections
 from onegai.sources import Sources
 
 
@@ -74,7 +75,9 @@ async def open_transport() -> AsyncIterator[Transport]:
     """Both clients; the asynchronous one belongs to the running event loop."""
     connections = Connections()
     try:
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        # It sends again by the same rule as Connections.
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_SECONDS)
+        async with aiohttp.ClientSession(connector=connector) as session:
             yield Transport(connections, session)
     finally:
         connections.close()

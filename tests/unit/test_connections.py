@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import socket
 import ssl
@@ -10,15 +11,19 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext, suppress
+from contextlib import closing, nullcontext, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
 import trustme
+import uvicorn
+from starlette.types import Receive, Scope
+from starlette.types import Send as SendMessage
 
 from onegai.sdk import connections
 from onegai.sdk.connections import Answer, Connections
+from onegai.sdk.context import Transport, open_transport
 from onegai.sdk.http import build
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -336,6 +341,108 @@ def test_one_that_was_closed_meanwhile_is_not_used(peer: Peer, send: Send) -> No
     assert peer.closed.wait(10)
     assert send(peer.url, "POST")[1] == b"ok"
     assert (peer.connections, len(peer.requests)) == (2, 2)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "POST", "PATCH"])
+def test_one_that_is_closed_instead_of_an_answer(peer: Peer, send: Send, method: str) -> None:
+    """Whether the app has heeded a POST cannot be known; the rest may come twice."""
+    send(peer(OK, CLOSE, OK))
+    if method in ("POST", "PATCH"):
+        with pytest.raises(ConnectionError):
+            send(peer.url, method)
+        assert len(peer.requests) == 2
+    else:
+        assert send(peer.url, method)[0].status == 200
+        assert (peer.connections, len(peer.requests)) == (2, 3)
+
+
+@pytest.mark.parametrize("answers", [(), ((OK[:-1], CLOSE),), (CLOSE, CLOSE)])
+def test_nothing_is_sent_again_but_once_and_before_any_answer(
+    peer: Peer, send: Send, answers: tuple[bytes, ...]
+) -> None:
+    """The first connection is no kept one, where there are no answers."""
+    if answers:
+        send(peer(OK, *answers, OK))
+    else:
+        peer(CLOSE, OK)
+    with pytest.raises(ConnectionError):
+        send(peer.url)
+    assert len(peer.requests) == 1 + len(answers)
+
+
+def test_what_was_not_sent_at_all_is_sent_again(
+    peer: Peer, send: Send, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The peer closes after the look whether it has."""
+    send(peer((OK, CLOSE), OK), "POST")
+    assert peer.closed.wait(10)
+
+    def shut(kept: connections._Connection) -> bool:
+        kept._socket.shutdown(socket.SHUT_WR)
+        return True
+
+    monkeypatch.setattr(connections._Connection, "usable", shut)
+    assert send(peer.url, "POST", content=b"x")[1] == b"ok"
+    assert (peer.connections, len(peer.requests)) == (2, 2)
+
+
+def test_none_is_used_that_was_idle_for_long(
+    peer: Peer, send: Send, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send(peer(OK, OK, OK), "POST")
+    send(peer.url, "POST")
+    assert peer.connections == 1
+    monkeypatch.setattr(connections, "IDLE_SECONDS", 0)
+    send(peer.url, "POST")
+    assert peer.connections == 2
+
+
+async def test_posts_at_the_moment_that_an_app_closes_what_is_idle() -> None:
+    """As of uvicorn, whose clock is 5 s if nobody says otherwise; here it is 1.2 s."""
+
+    async def app(_scope: Scope, receive: Receive, sent: SendMessage) -> None:
+        while (await receive()).get("more_body"):
+            pass
+        length = [(b"content-length", b"2")]
+        await sent({"type": "http.response.start", "status": 200, "headers": length})
+        await sent({"type": "http.response.body", "body": b"ok"})
+
+    config = uvicorn.Config(app, lifespan="off", log_config=None, timeout_keep_alive=CLOCK)
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0), backlog=200) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        thread = threading.Thread(target=server.run, args=([listener],))
+        thread.start()
+        barrier = threading.Barrier(POSTS)
+
+        def post(number: int) -> None:
+            """One at a time over its own connection; the second as the first one's is closed."""
+            with closing(Connections()) as own:
+                for wait in (0, CLOCK + (number - POSTS / 2) / 1000):
+                    barrier.wait()
+                    time.sleep(wait)
+                    answer = own.send(url, build("POST", "/"), time.monotonic() + 20)
+                    assert b"".join(answer.pieces()) == b"ok"
+
+        async def post_too(transport: Transport, number: int) -> None:
+            async with transport.asynchronous.post(url) as answer:
+                assert await answer.read() == b"ok"
+
+        try:
+            with ThreadPoolExecutor(POSTS) as threads:
+                for done in [threads.submit(post, number) for number in range(POSTS)]:
+                    await asyncio.wrap_future(done)
+            async with open_transport() as transport:
+                for wait in (0, CLOCK):
+                    await asyncio.sleep(wait)
+                    await asyncio.gather(*(post_too(transport, number) for number in range(POSTS)))
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+POSTS = 60
+CLOCK = 1.2
 
 
 def test_one_exchange_at_a_time(peer: Peer, client: Connections) -> None:
