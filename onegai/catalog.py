@@ -1,7 +1,7 @@
 """services.json + services.local.json + config.json's ``apps`` → one AppSpec per app.
 
 A bad entry is listed with its key and reason, and hides no other. Keys are merged per app: what
-the later source names wins.
+the later source names wins. A func file without an entry is an app, too: functions only.
 """
 
 from __future__ import annotations
@@ -132,8 +132,9 @@ class AppSpec(BaseModel):
 
     app: str
     active: Switch = Field(default=True, description="1: callable through the API")
-    type: Literal["gradio", "webapi", "command", "inline"] = Field(
-        description="gradio, webapi: a process with a port; command, inline: functions only"
+    type: Literal["gradio", "webapi", "command", "inline", "functions"] = Field(
+        description="gradio, webapi: a process with a port; command, inline, functions: functions "
+        "only; a func file without an entry is of type functions"
     )
     port: int | None = Field(
         default=None, ge=1, le=65535, description="its fixed port on 127.0.0.1"
@@ -322,6 +323,9 @@ def load_catalog(
         broken.setdefault(problem.app, problem)
 
     merged, origin = _merged_files(home, read, problems, refuse)
+    for app in func_apps(home):
+        if app not in origin:
+            merged[app], origin[app] = {"type": "functions"}, home.relative(home.func_file(app))
     own_settings = _lay_over(home, merged, origin, overrides, problems)
     specs: dict[str, AppSpec] = {}
     for app, entry in merged.items():
@@ -405,6 +409,12 @@ def mistyped(home: Home, app: str, key: str) -> str:
     except (OSError, UnicodeDecodeError):
         uses = ""
     return "" if key in uses else f"unknown key{meant}"
+
+
+def func_apps(home: Home) -> list[str]:
+    """The names of func files that are names of apps: each is an app, with an entry or without."""
+    stems = sorted(path.stem for path in home.func.glob("*.py"))
+    return [stem for stem in stems if bad_name(stem) is None]
 
 
 def bad_name(app: str) -> str | None:

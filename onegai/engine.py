@@ -288,6 +288,11 @@ class Engine:
             ),
             problems=self.problems(),
             overridden=sorted(self._home_files.overridden),
+            functions_only=sorted(
+                app
+                for app, spec in self._catalog.specs.items()
+                if spec.active and not spec.has_service
+            ),
         )
 
     def problems(self) -> list[Problem]:

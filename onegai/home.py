@@ -111,6 +111,11 @@ class Home:
         """Where the last install's output is kept."""
         return self.logs / f"install-{app}.log"
 
+    @property
+    def func(self) -> Path:
+        """The folder of func files."""
+        return self.root / "func"
+
     def func_file(self, app: str) -> Path:
         """func/{app}.py."""
         return _below(self.root, "func", f"{app}.py")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from onegai import jsonfile
-from onegai.catalog import Catalog, load_catalog
+from onegai.catalog import Catalog, func_apps, load_catalog
 from onegai.errors import ConfigError
 from onegai.home import Home, Stamp, stamp
 from onegai.jsonfile import Unreadable
@@ -37,7 +37,8 @@ class HomeFiles:
         self._next = settings
         self.catalog = Catalog({})
         self._home = home
-        self._files = (home.config, home.services, home.services_local)
+        self._files = (home.config, home.services, home.services_local, home.func)
+        self._func_apps = func_apps(home)
         self._arguments = dict(arguments or {})
         self._good: dict[Path, dict[str, Any]] = {}
         self._config_problems = list(problems)
@@ -61,9 +62,13 @@ class HomeFiles:
         return overridden_keys(self._arguments)
 
     def refresh(self) -> list[str]:
-        """Read again the files that have changed, and name them. Three stat calls if none has."""
+        """Read again the files that have changed, and name them. Four stat calls if none has."""
         before, self._stamps = self._stamps, self._stamps_now()
         changed = [path for path in self._files if self._stamps[path] != before[path]]
+        if self._home.func in changed:
+            names, self._func_apps = self._func_apps, func_apps(self._home)
+            if self._func_apps == names:
+                changed.remove(self._home.func)
         if self._home.config in changed:
             self._read_config()
         if changed:

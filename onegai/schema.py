@@ -185,6 +185,9 @@ class StatusReport(BaseModel):
         default=[],
         description="keys of config.json over which an argument or environment variable wins",
     )
+    functions_only: list[str] = Field(
+        default=[], description="active apps that have no service: they are there to be called"
+    )
 
 
 class FunctionInfo(BaseModel):

@@ -12,7 +12,7 @@ from onegai.home import Home
 if TYPE_CHECKING:
     from onegai.commands.recipes import Recipe
 
-KINDS = ("gradio", "webapi", "command", "library")
+KINDS = ("gradio", "webapi", "command", "library", "functions")
 
 
 @click.command(short_help="Make the files of an app of your own.")
@@ -32,6 +32,7 @@ def new(
     webapi    a server: --git or --package with --exec, or --url
     library   a Python package without a server: --package
     command   a program that runs once per call: --exec, and --package where it comes from one
+    functions no program: Python functions, for example a chain of other apps
     """
     from onegai.commands.newfiles import make_app
     from onegai.commands.wanted import Wanted
@@ -51,7 +52,7 @@ def _say(app: str, recipe: Recipe) -> None:
         + ("" if f"run/run_{app}.py" in recipe.files else ": edit this next"),
         "tests": "whether it works",
     }
-    lines = {"services.local.json": f"how it runs{port}"}
+    lines = {"services.local.json": f"how it runs{port}"} if recipe.entry else {}
     lines |= {name: about[name.partition("/")[0]] for name in recipe.files}
     width = max(map(len, lines))
     click.echo(f"made {app}:")

@@ -34,7 +34,8 @@ def make_app(home: Home, wanted: Wanted) -> Recipe:
         _check_free(home, wanted.app)
         port = 0 if wanted.url else free_port(_ports(home))
         recipe = make(wanted, port, repository)
-        check_entry(wanted.app, recipe.entry)
+        if recipe.entry:
+            check_entry(wanted.app, recipe.entry)
         place(home, wanted.app, recipe)
     return recipe
 
@@ -52,7 +53,7 @@ def free_port(others: Iterable[int], ports: Iterable[int] = PORTS) -> int:
 
 
 def place(home: Home, app: str, recipe: Recipe) -> None:
-    """Write all files and the entry. Where that fails, nothing of it is left. Raises OSError."""
+    """Write all files and the entry, if it has one; all of it or nothing. Raises OSError."""
     made: list[Path] = []
     try:
         for name, text in recipe.files.items():
@@ -68,10 +69,11 @@ def place(home: Home, app: str, recipe: Recipe) -> None:
                 os.fsync(file.fileno())
             if path.suffix == ".sh":
                 path.chmod(path.stat().st_mode | 0o111)
-        entries = _entries(home.services_local)
-        local = home.services_local
-        mode = local.stat().st_mode & 0o777 if local.exists() else 0o600
-        jsonfile.write(local, {**entries, app: recipe.entry}, mode)
+        if recipe.entry:
+            entries = _entries(home.services_local)
+            local = home.services_local
+            mode = local.stat().st_mode & 0o777 if local.exists() else 0o600
+            jsonfile.write(local, {**entries, app: recipe.entry}, mode)
     except BaseException:
         for path in reversed(made):
             with suppress(OSError):

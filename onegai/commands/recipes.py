@@ -29,7 +29,9 @@ _INSIDE = re.compile(r"(?!/)(?!.*\.\.)[\w./ -]+")
 
 @dataclass(frozen=True)
 class Recipe:
-    """``files``: path below the home → text. ``call``: words after the app's name in a call, as an
+    """``entry`` is empty where the app needs none.
+
+    ``files``: path below the home → text. ``call``: words after the app's name in a call, as an
     example; one of ``input@-`` is what base64 gives.
     """
 
@@ -47,10 +49,9 @@ def make(wanted: Wanted, port: int, repository: Repository | None) -> Recipe:
     if wanted.kind == "command":
         return _command(wanted, port)
     values = {"app": app}
-    files = {
-        f"func/{app}.py": _filled(f"func_{wanted.kind}.py", values),
-        f"tests/test_{app}.sh": _filled(f"test_{wanted.kind}.sh", values),
-    }
+    if wanted.kind == "functions":
+        return Recipe({}, _own_files(wanted, values), call="text=hello")
+    files = _own_files(wanted, values)
     call = "endpoints" if wanted.kind == "gradio" else "path=/"
     if wanted.url:
         return Recipe(_entry(wanted, url=wanted.url), files, call)
@@ -68,6 +69,14 @@ def make(wanted: Wanted, port: int, repository: Repository | None) -> Recipe:
             f"port of {app} in services.local.json to the one that it listens on"
         )
     return Recipe(_entry(wanted, port=port, exec=run), files, call, note)
+
+
+def _own_files(wanted: Wanted, values: Mapping[str, str]) -> dict[str, str]:
+    """The functions and their test."""
+    return {
+        f"func/{wanted.app}.py": _filled(f"func_{wanted.kind}.py", values),
+        f"tests/test_{wanted.app}.sh": _filled(f"test_{wanted.kind}.sh", values),
+    }
 
 
 def _library(wanted: Wanted, port: int) -> Recipe:

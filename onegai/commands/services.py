@@ -152,6 +152,8 @@ def report(status: StatusReport, now: float) -> str:
     lines = [table(_COLUMNS, [_row(item, now) for item in services]), "", *_memory(status.memory)]
     lines += [f"{item.app}: {why}" for item in services if (why := _why_down(item, now))]
     lines += [f"{item.app}: {problem}" for item in services for problem in item.problems]
+    if status.functions_only:
+        lines.append(f"functions only: {', '.join(status.functions_only)}")
     if count := len(status.problems):
         lines.append(f"problems: {count} ({COMMAND} doctor)")
     return "\n".join(lines)

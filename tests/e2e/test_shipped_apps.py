@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import sound
 from harness import PASSWORD, ROOT, SHIPPED, Server
+from manual import read_page
 
 
 @pytest.mark.parametrize("app", SHIPPED)
@@ -52,6 +53,17 @@ def test_chat_remembers_what_it_is_told(shipped: Server) -> None:
     assert "Momo" in answer.result
     assert answer.detail["usage"]["completion_tokens"] > 0
     assert "Momo" not in shipped.post("/api/smollm/main", question).result
+
+
+def test_chain_of_the_manual(shipped: Server) -> None:
+    page = read_page(ROOT / "docs" / "functions.md")
+    file = shipped.write("func/oshaberi.py", page.files["func/oshaberi.py"])
+    try:
+        spoken = shipped.post("/api/oshaberi/raw", {"text": "Why do cats sleep so much?"})
+        assert sound.read(spoken.body).seconds > 1
+    finally:
+        file.unlink()
+    assert shipped.post("/api/oshaberi/raw", {}).detail["code"] == "unknown_app"
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,7 @@ def test_bad_override_is_a_problem_of_that_app_only(tmp_path: Path) -> None:
         ({"release": {"post": "/", "jsn": {}}}, "release.jsn", "unknown key"),
         ({"app": "b"}, "app", "entry's name"),
         ({"ready": {"htpp": "/"}}, "ready.htpp", "unknown key"),
-        ({"type": "docker"}, "type", "'gradio', 'webapi', 'command' or 'inline'"),
+        ({"type": "docker"}, "type", "'gradio', 'webapi', 'command', 'inline' or 'functions'"),
         ({"type": None}, "type", ""),
         ({"port": 0}, "port", "greater than or equal to 1"),
         ({"port": 70000}, "port", "less than or equal to 65535"),
@@ -249,6 +249,22 @@ def test_shared_port_is_a_remark_for_both(tmp_path: Path) -> None:
 )
 def test_what_needs_no_port(tmp_path: Path, entry: dict[str, Any], has_service: bool) -> None:
     assert catalog(tmp_path, {"a": entry}).specs["a"].has_service is has_service
+
+
+def test_a_func_file_alone_is_an_app(tmp_path: Path) -> None:
+    (tmp_path / "func").mkdir()
+    for name in ("a.py", "chain.py", "other.py", "bad.py", "_words.py", "A.py", "v1.py", "x.txt"):
+        (tmp_path / "func" / name).write_text("")
+    jsonfile.write(tmp_path / "services.json", {"a": WEB, "bad": {"type": "sever"}})
+    config = {"chain": {"concurrency": 1, "voice": "x"}, "other": {"concurrency": "x"}}
+    found = load_catalog(Home(tmp_path), config)
+    assert set(found.specs) == {"a", "chain"}
+    assert found.specs["a"].has_service
+    chain = found.specs["chain"]
+    assert (chain.type, chain.has_service, chain.calls_at_once) == ("functions", False, 1)
+    assert found.own_settings["chain"] == {"voice": "x"}
+    assert set(found.broken) == {"bad", "other"}
+    assert found.broken["other"].file == "func/other.py with apps.other of config.json"
 
 
 def test_an_app_is_looked_up(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ KINDS = {
     "space": ("--type", "gradio", "--url", "http://box:7860"),
     "program": ("--type", "command", "--exec", "date -u +'%Y %m'"),
     "words": ("--type", "command", "--exec", "tr 'a\"b' \"it's\" {text} --x={other}"),
+    "functions": ("--type", "functions"),
     "files": ("--type", "command", "--package", "y", "--exec", "venv/bin/y {input} {output}"),
 }
 
@@ -103,6 +104,8 @@ def test_entries_that_are_there_stay(home: Home) -> None:
         (("old", *LIBRARY), "there is an app old already"),
         (("broken", *LIBRARY), "there is an app broken already"),
         (("x", "--type", "library"), "needs --package"),
+        (("x", "--type", "functions", "--url", "http://y"), "--url does not go with"),
+        (("x", "--type", "functions", "--exec", "y"), "--exec has no meaning here"),
         (("x", *LIBRARY, "--git", "/r"), "--git does not go with"),
         (("x", *LIBRARY, "--exec", "y"), "--exec has no meaning here"),
         (("x", "--type", "library", "--package", "a; rm"), "no name of a package"),
@@ -138,7 +141,7 @@ def test_refusals(home: Home, words: tuple[str, ...], said: str) -> None:
 def test_unknown_type_names_the_right_ones(home: Home) -> None:
     ended = new("x", "--type", "inline")
     assert ended.exit_code == 2
-    assert "'gradio', 'webapi', 'command', 'library'" in ended.output
+    assert "'gradio', 'webapi', 'command', 'library', 'functions'" in ended.output
 
 
 def test_files_that_are_there_are_listed_and_kept(home: Home) -> None:

@@ -40,6 +40,25 @@ def test_nothing_is_read_again_without_a_change(home: Home) -> None:
     assert not found.refresh()
 
 
+def test_func_files_come_and_go(home: Home) -> None:
+    home.func.mkdir()
+    home.func_file("a").write_text("")
+    found = started(home)
+    home.func_file("words").write_text("")
+    assert found.refresh() == ["func"]
+    assert {app: spec.type for app, spec in found.catalog.specs.items()} == {
+        "a": "inline",
+        "words": "functions",
+    }
+    # As an editor saves: the folder has changed, but not which files there are.
+    (home.func / "_new.py").write_text("def main(args): ...")
+    (home.func / "_new.py").rename(home.func_file("words"))
+    assert found.refresh() == []
+    home.func_file("words").unlink()
+    assert found.refresh() == ["func"]
+    assert list(found.catalog.specs) == ["a"]
+
+
 def test_arguments_go_on_winning_over_the_file(home: Home) -> None:
     found = started(home, host="127.0.0.2")
     jsonfile.write(home.config, {"password": "y" * 12, "host": "127.0.0.3", "vram_headroom": 1})
