@@ -23,9 +23,8 @@ import aiohttp
 
 from onegai.errors import AppError, CallTimeout, ResultTooLarge, SdkMisuse
 from onegai.files import Workspace, pending
-from onegai.sdk.connections import Connections
-from onegai.settings import MIB
 from onegai.sdk.connections import IDLE_SECONDS, Connections
+from onegai.settings import MIB
 from onegai.sources import Sources
 
 
