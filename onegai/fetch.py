@@ -30,6 +30,12 @@ from onegai.writing import in_writer
 MIB = 1 << 20
 REDIRECTS = 5
 TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=30)
+HEAD_SECONDS = 30.0
+"""To the head of each answer."""
+STEP, STEP_SECONDS = 160 << 10, 20.0
+"""So many bytes of a file must come in so many seconds, again and again: 8 KiB/s."""
+MOST_SECONDS = 1800.0
+"""For a file with everything, however long the call may take."""
 _PIECE = 1 << 18
 _MOVED = frozenset({301, 302, 303, 307, 308})
 
@@ -106,6 +112,14 @@ async def fetch(
     Raises AddressRefused and FileTooLarge in the name of ``field``, DiskFull, Unfetchable.
     """
     try:
+        async with asyncio.timeout(MOST_SECONDS):
+            return await _fetched(url, target, field, limit, refused)
+    except TimeoutError:
+        raise Unfetchable(f"it is not here within {MOST_SECONDS:g} s") from None
+
+
+async def _fetched(url: str, target: Path, field: str, limit: int, refused: AddressRule) -> Fetched:
+    try:
         following = URL(url.strip())
     except ValueError as error:
         raise Unfetchable(f"it is no URL: {error}") from None
@@ -126,6 +140,7 @@ async def fetch(
                     auto_decompress=False,
                     trust_env=False,
                 ) as session,
+                asyncio.timeout(HEAD_SECONDS) as clock,
                 session.get(
                     following,
                     allow_redirects=False,
@@ -135,7 +150,7 @@ async def fetch(
                 if answer.status in _MOVED and (place := answer.headers.get("Location")):
                     following = following.join(URL(place))
                     continue
-                return await _written(answer, target, field, limit)
+                return await _written(answer, target, field, limit, clock)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise Unfetchable(f"{following.host}: {_reason(error)}") from None
     raise Unfetchable(f"it was redirected more than {REDIRECTS} times")
@@ -143,28 +158,32 @@ async def fetch(
 
 async def _resolved(url: URL, field: str, refused: AddressRule) -> list[ResolveResult]:
     """All addresses of the URL's host. Raises AddressRefused if one is, and Unfetchable."""
+    try:
+        host, port = url.host, url.port
+    except ValueError as error:
+        raise Unfetchable(f"the URL's host is no name: {error}") from None
     if url.scheme not in ("http", "https"):
         raise Unfetchable(f"a URL with {url.scheme or 'no scheme'}: is not fetched, only http(s)")
     if url.user is not None or url.password is not None:
         raise Unfetchable("a URL with a user name or password is not fetched")
-    if not url.host or not url.port:
+    if not host or not port:
         raise Unfetchable("the URL names no host")
     try:
         found = await asyncio.get_running_loop().getaddrinfo(
-            url.host, url.port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
+            host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
         )
     except (OSError, UnicodeError):
-        raise Unfetchable(f"the host {url.host} is not known") from None
+        raise Unfetchable(f"the host {host} is not known") from None
     addresses = []
     for family, _kind, proto, _name, place in found:
         address = ipaddress.ip_address(str(place[0]))
-        if await asyncio.to_thread(refused, address, url.port):
-            raise AddressRefused(field=field, host=url.host, address=address)
+        if await asyncio.to_thread(refused, address, port):
+            raise AddressRefused(field=field, host=host, address=address)
         addresses.append(
             ResolveResult(
-                hostname=url.host,
+                hostname=host,
                 host=str(place[0]),
-                port=url.port,
+                port=port,
                 family=family,
                 proto=proto,
                 flags=socket.AI_NUMERICHOST,
@@ -198,7 +217,15 @@ def _socket(info: Any, allowed: list[ResolveResult]) -> socket.socket:
     return socket.socket(family, kind, proto)
 
 
-async def _written(answer: aiohttp.ClientResponse, target: Path, field: str, limit: int) -> Fetched:
+async def _written(
+    answer: aiohttp.ClientResponse,
+    target: Path,
+    field: str,
+    limit: int,
+    clock: asyncio.Timeout,
+) -> Fetched:
+    """``clock`` is what ends it where less than STEP bytes come in STEP_SECONDS."""
+    now = asyncio.get_running_loop().time
     if answer.status != 200:
         raise Unfetchable(f"{answer.url.host} answered {answer.status}")
     too_large = FileTooLarge(what=f"{field}: the file", limit_mib=round(limit / MIB, 1))
@@ -206,12 +233,16 @@ async def _written(answer: aiohttp.ClientResponse, target: Path, field: str, lim
         raise too_large
     if answer.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise Unfetchable(f"{answer.url.host} sends it compressed, which was not asked for")
-    size = 0
+    size = step = 0
+    clock.reschedule(now() + STEP_SECONDS)
     with full_disk(target), private.make_file(target).open("wb") as file:
         async for piece in answer.content.iter_chunked(_PIECE):
             size += len(piece)
             if size > limit:
                 raise too_large
+            if size - step >= STEP:
+                step = size
+                clock.reschedule(now() + STEP_SECONDS)
             await in_writer(file.write, piece)
     return Fetched(_name(answer), answer.content_type if "Content-Type" in answer.headers else "")
 

@@ -19,7 +19,7 @@ from onegai.files import (
     pending,
     safe_name,
 )
-from onegai.upload import readable_size, unusable
+from onegai.upload import linked, readable_size, unusable
 
 PATH_LENGTH = 4096
 """Of the longest path there can be; a longer text is base64."""
@@ -82,9 +82,7 @@ class Sources:
     def _of_job(self, job: str, workspace: Workspace) -> File:
         """Its file under its name, which stays for the call when the job's own is removed."""
         found = self.of_job(job)
-        path = workspace.new(found.name)
-        path.hardlink_to(found.path)
-        return File(path, found.name, found.media_type)
+        return File(linked(found.path, workspace, found.name), found.name, found.media_type)
 
     def _local(self, field: str, source: str | Path, own_paths: bool) -> bytes | Path:
         """The path that is meant, or the bytes that its base64 stands for."""

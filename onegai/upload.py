@@ -78,7 +78,7 @@ def as_files(
         if _size(attached) > limit:
             raise FileTooLarge(what=f"{field}: the file", limit_mib=round(limit / MIB, 1))
         path = _expanded(attached).absolute()
-        return File(path if workspace is None else _kept(path, workspace))
+        return File(path if workspace is None else linked(path, workspace, path.name))
 
     return {
         key: [file(key, one) for one in value]
@@ -88,9 +88,9 @@ def as_files(
     }
 
 
-def _kept(path: Path, workspace: Workspace) -> Path:
-    """A link to it where that is possible, else a copy."""
-    inside = workspace.new(path.name)
+def linked(path: Path, workspace: Workspace, name: str) -> Path:
+    """It inside of the workspace: a link where that is possible, else a copy. Raises DiskFull."""
+    inside = workspace.new(name)
     try:
         inside.hardlink_to(path.resolve())
     except OSError:

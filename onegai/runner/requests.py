@@ -13,6 +13,7 @@ from .answers import JSON, RequestError
 
 _PORT = re.compile(r":\d*\Z")
 _CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,15}\Z")
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _LINE = 8192
 
 
@@ -119,7 +120,10 @@ def parse_args(body: bytes) -> Dict[str, Any]:
     if not body.strip():
         return {}
     try:
-        value = json.loads(body.decode("utf-8-sig"), parse_constant=_no_constant)
+        text = body.decode("utf-8-sig")
+        value = json.loads(text, parse_constant=_no_constant)
+        if _SURROGATE.search(text):
+            value = _well_formed(value)
     except json.JSONDecodeError as error:
         raise RequestError(
             400,
@@ -136,6 +140,15 @@ def parse_args(body: bytes) -> Dict[str, Any]:
     if not isinstance(value, dict):
         raise RequestError(422, "the body must be a JSON object", got=type(value).__name__)
     return value
+
+
+def _well_formed(value: Any) -> Any:
+    """Half a surrogate pair, which no library can print or encode, becomes U+FFFD."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, dict):
+        return {_well_formed(key): _well_formed(one) for key, one in value.items()}
+    return [_well_formed(one) for one in value] if isinstance(value, list) else value
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -86,22 +86,32 @@ def build(
     sent = {key.lower(): value for key, value in (headers or {}).items()}
     body = content
     if json is not None:
-        body = jsonlib.dumps(json, ensure_ascii=False).encode()
+        body = _encoded(jsonlib.dumps(json, ensure_ascii=False))
         sent.setdefault("content-type", "application/json")
     elif files is not None:
-        fields: dict[str, Any] = {key: str(value) for key, value in (data or {}).items()}
+        fields: dict[str, Any] = {key: _encoded(str(value)) for key, value in (data or {}).items()}
         fields |= {
-            key: (key, value, "application/octet-stream") if isinstance(value, bytes) else value
+            key: (key, value, "application/octet-stream")
+            if isinstance(value, bytes)
+            else (_encoded(value[0]).decode(), *value[1:])
             for key, value in files.items()
         }
         body, sent["content-type"] = urllib3.encode_multipart_formdata(fields)
     elif data is not None:
-        body = urlencode(data, doseq=True).encode()
+        body = urlencode(data, doseq=True, errors="replace").encode()
         sent.setdefault("content-type", "application/x-www-form-urlencoded")
     target = path if path.startswith("/") else f"/{path}"
     if params:
-        target += ("&" if "?" in target else "?") + urlencode(params, doseq=True)
-    return Request(method.upper(), target, sent, body)
+        target += ("&" if "?" in target else "?") + urlencode(params, doseq=True, errors="replace")
+    return Request(method.upper(), _encoded(target).decode(), sent, body)
+
+
+def _encoded(text: str) -> bytes:
+    """UTF-8. Half a surrogate pair, as a text has that was cut in the middle, becomes U+FFFD."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 
 def _reason(text: str) -> str:

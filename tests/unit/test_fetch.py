@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from pydantic import BaseModel
@@ -87,6 +90,7 @@ ANSWERS: dict[str, tuple[int, dict[str, str], bytes]] = {
     "missing": (404, {}, b""),
     "cut": (200, {"Content-Length": "900"}, bytes(100)),
     "endless": (200, {"Content-Length": "900"}, bytes(100)),
+    "drip": (200, {"Content-Length": "900"}, b""),
 }
 CSV = (200, {"Content-Type": "text/csv; charset=utf-8"}, b"a,b")
 
@@ -94,8 +98,13 @@ CSV = (200, {"Content-Type": "text/csv; charset=utf-8"}, b"a,b")
 class Elsewhere(BaseHTTPRequestHandler):
     """``/to/URL`` redirects there, ``/times/3`` three times; see ANSWERS for others."""
 
+    begun = False
+
     def do_GET(self) -> None:
         self.server.asked.append((self.path, dict(self.headers)))
+        while self.path == "/drip-head" and not self.server.until.wait(0.05):
+            self.wfile.write(b"HTTP/1.1 200 OK\r\n" if not self.begun else b"X: y\r\n")
+            self.begun = True
         kind, _, rest = self.path[1:].partition("/")
         if kind == "together":
             self.server.together.wait(10)
@@ -114,6 +123,8 @@ class Elsewhere(BaseHTTPRequestHandler):
         self.wfile.write(body)
         if kind == "endless":
             self.server.until.wait(20)
+        while kind == "drip" and not self.server.until.wait(0.05):
+            self.wfile.write(b"x")
 
     def log_message(self, *args: object) -> None:
         pass
@@ -301,6 +312,44 @@ async def test_unfetchable(
         await fetch(f"{local.url}/{path}", target, field="f", limit=1000, refused=rule)
 
 
+@pytest.mark.parametrize("limits", ["HEAD_SECONDS STEP_SECONDS", "MOST_SECONDS"])
+@pytest.mark.parametrize("path", ["drip", "drip-head"])
+async def test_what_drips_is_given_up(
+    local: Local,
+    rule: AddressRule,
+    target: Path,
+    path: str,
+    limits: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for limit in limits.split():
+        monkeypatch.setattr(module, limit, 0.3)
+    begun = time.monotonic()
+    with pytest.raises(Unfetchable):
+        await fetch(f"{local.url}/{path}", target, field="f", limit=1000, refused=rule)
+    assert 0.25 < time.monotonic() - begun < 10
+
+
+async def test_what_is_quick_enough_may_take_long(
+    local: Local, rule: AddressRule, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "STEP", 1)
+    monkeypatch.setattr(module, "STEP_SECONDS", 2)
+    monkeypatch.setattr(module, "MOST_SECONDS", 4)
+    begun = time.monotonic()
+    with pytest.raises(Unfetchable, match="within 4 s"):
+        await fetch(f"{local.url}/drip", target, field="f", limit=1000, refused=rule)
+    assert time.monotonic() - begun > 3.9
+
+
+@pytest.mark.parametrize(
+    "host", ["xn--", "xn--a", "\udc80", "a..b", "a" * 70 + ".com", "\u2024\u2024", "%zz"]
+)
+async def test_hosts_that_are_no_names(target: Path, host: str) -> None:
+    with pytest.raises(Unfetchable):
+        await fetch(f"http://{host}/", target, field="f", limit=1000)
+
+
 async def test_nobody_listens(local: Local, rule: AddressRule, target: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -311,6 +360,19 @@ async def test_nobody_listens(local: Local, rule: AddressRule, target: Path) -> 
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/"
         with pytest.raises(Unfetchable, match=r"127\.0\.0\.1: "):
             await fetch(url, target, field="f", limit=1000, refused=refused)
+
+
+def test_the_result_of_a_job_on_another_disk_is_copied(tmp_path: Path) -> None:
+    with TemporaryDirectory(dir="/dev/shm") as elsewhere, Workspace(tmp_path) as workspace:
+        result = Path(elsewhere, "x.csv")
+        result.write_bytes(b"a,b")
+        assert result.stat().st_dev != tmp_path.stat().st_dev
+        sources = Sources((), 1000, lambda _job: File(result, "told.csv", "text/csv"))
+        given = Sound.model_validate({"audio": {"job": "1"}})
+        asyncio.run(sources.resolve(given, workspace))
+        result.unlink()
+        assert (given.audio.name, given.audio.read()) == ("told.csv", b"a,b")
+        assert given.audio.path.is_relative_to(workspace.folder)
 
 
 class Sound(BaseModel):

@@ -424,6 +424,12 @@ def _count(runner: Runner, entry: str) -> int:
 
 
 class TestArguments:
+    def test_half_an_emoji(self, runner: Runner) -> None:
+        """As JavaScript cuts a text in the middle of one."""
+        sent = {"text": "hi \ud83d", "tags": ["\udc00", "\ud83d\ude00"]}
+        heard = runner.call("/voice", sent)
+        assert (heard["text"], heard["tags"]) == ("hi \ufffd", ["\ufffd", "\U0001f600"])
+
     def test_dataclass(self, runner: Runner) -> None:
         assert runner.call("/voice", {"text": "a", "speed": 2, "tags": ["x"]}) == {
             "text": "a",

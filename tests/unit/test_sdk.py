@@ -16,6 +16,12 @@ def response(status: int, body: str) -> Response:
     return Response("a", status, {}, body.encode())
 
 
+def test_half_an_emoji_in_a_form_and_a_path() -> None:
+    request = build("post", "/\ud83d", data={"a": "\ud83d"}, files={"f": ("\ud83d", b"x", "y/z")})
+    assert request.target == "/\ufffd"
+    assert "\ufffd".encode() in (request.body or b"")
+
+
 def test_making_a_handle_needs_nothing() -> None:
     assert service("a").app == async_service("a").app == "a"
 
@@ -30,6 +36,10 @@ def test_making_a_handle_needs_nothing() -> None:
         ({"json": []}, "/p", "application/json", "[]"),
         ({"data": {"a": "b c"}}, "/p", "application/x-www-form-urlencoded", "a=b+c"),
         ({"content": b"raw"}, "/p", None, "raw"),
+        ({"json": {"a": "hi \ud83d"}}, "/p", "application/json", '{"a": "hi \ufffd"}'),
+        ({"json": ["\ud83d\ude00"]}, "/p", "application/json", '["\U0001f600"]'),
+        ({"data": {"a": "\ud83d"}}, "/p", "application/x-www-form-urlencoded", "a=%3F"),
+        ({"params": {"a": "\ud83d"}}, "/p?a=%3F", None, None),
         ({"json": 1, "headers": {"Content-Type": "x/y"}}, "/p", "x/y", "1"),
     ],
 )
