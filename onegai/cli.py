@@ -9,7 +9,7 @@ from typing import NoReturn
 import click
 
 from onegai import __version__
-from onegai.commands import apps, calls, config, doctor, new, remove, services
+from onegai.commands import add, apps, calls, config, doctor, new, remove, services
 from onegai.commands.backend import FAILED, WRONG, Failure, shown
 from onegai.commands.output import protect_terminals
 from onegai.home import Home
@@ -66,7 +66,7 @@ def version() -> None:
 
 
 for command in (
-    *(new.new, remove.remove),
+    *(new.new, remove.remove, add.add),
     *(apps.install, apps.update, apps.uninstall),
     *(services.start, services.stop, services.restart, services.ps, services.plan, services.logs),
     calls.call,

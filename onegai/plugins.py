@@ -53,6 +53,8 @@ class Plugin:
     functions: Mapping[str, Function] = field(default_factory=dict)
     problem: Problem | None = None
     module: ModuleType | None = None
+    missing: str = ""
+    """The package that its import lacks, if that is the problem."""
 
     @functools.cached_property
     def has_handle(self) -> bool:
@@ -156,9 +158,11 @@ class FuncFiles:
         return next((problem for problem in found if problem is not None), None)
 
     def is_current(self, app: str) -> bool:
-        """Are all files that it was built on as they were then?"""
+        """Are all files that it was built on as they were then, and what it lacked still is not?"""
         loaded = self._loaded.get(app)
-        return loaded is not None and self._stamps(loaded.built_on) == loaded.built_on
+        if loaded is None or self._stamps(loaded.built_on) != loaded.built_on:
+            return False
+        return not loaded.plugin.missing or _is_missing(loaded.plugin.missing)
 
     def _stamps(self, names: Iterable[str]) -> dict[str, Stamp | None]:
         return {name: stamp(self._home.func_file(name)) for name in names}
@@ -167,9 +171,9 @@ class FuncFiles:
         """Load the file again if it, or one that it imports, has changed."""
         seen.add(app)
         if (loaded := self._loaded.get(app)) is not None:
-            stamps = self._stamps(loaded.built_on)
-            if stamps == loaded.built_on:
+            if self.is_current(app):
                 return
+            stamps = self._stamps(loaded.built_on)
             for other in stamps.keys() - seen:
                 if other in self._loaded:
                     self._refresh(other, seen)
@@ -187,7 +191,7 @@ class FuncFiles:
         if fresh.problem is not None and last is not None and last.plugin.functions:
             reason = f"{fresh.problem.reason} (its last good version stays in use)"
             problem = fresh.problem.model_copy(update={"reason": reason})
-            fresh = replace(last.plugin, problem=problem)
+            fresh = replace(last.plugin, problem=problem, missing=fresh.missing)
             if fresh.module is not None:
                 sys.modules[f"{PACKAGE}.{app}"] = fresh.module
         self._loaded[app] = _Loaded(fresh, built_on)
@@ -340,7 +344,7 @@ def _import(home: Home, app: str, *, again: bool) -> Plugin:
         sys.modules.pop(name, None)
     if not path.is_file():
         return Plugin(app)
-    shown = home.relative(path)
+    shown, missing = home.relative(path), ""
     try:
         module = importlib.import_module(name)
         return Plugin(app, getattr(module, _FUNCTIONS), module=module)
@@ -352,8 +356,23 @@ def _import(home: Home, app: str, *, again: bool) -> Plugin:
             raise
         reason, line = describe_failure(path, error)
         problem = Problem(app=app, file=shown, line=line, reason=reason)
+        if isinstance(error, ModuleNotFoundError):
+            missing = _top(error)
     sys.modules.pop(name, None)
-    return Plugin(app, problem=problem)
+    return Plugin(app, problem=problem, missing=missing)
+
+
+def _top(error: ModuleNotFoundError) -> str:
+    """The package that is not there; empty where it is, or is one of func itself."""
+    top = (error.name or "").partition(".")[0]
+    return top if top and top != PACKAGE and _is_missing(top) else ""
+
+
+def _is_missing(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is None
+    except (ImportError, ValueError):
+        return True
 
 
 def describe_failure(path: Path, error: BaseException) -> tuple[str, int | None]:
@@ -364,6 +383,8 @@ def describe_failure(path: Path, error: BaseException) -> tuple[str, int | None]
         reason = f"syntax: {error.msg} ({error.filename}, line {error.lineno})"
     else:
         reason = f"{type(error).__name__}: {error}"
+        if isinstance(error, ModuleNotFoundError) and (package := _top(error)):
+            reason += f" (bash run.sh add {package} installs it, if its package has that name)"
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if frame.filename == str(path)]
     return reason, lines[-1] if lines else None

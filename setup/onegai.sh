@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
 # Makes venv/, OneGAI's own Python environment, or brings it up to date. Does nothing, fast, when nothing changed.
 # usage: setup/onegai.sh [--dev]     --dev: also what the tests need
+#        setup/onegai.sh --local FILE [GONE...]     FILE becomes requirements/local.txt, the packages that func files need,
+#                                                   once they are installed; those that are GONE are not any more
 set -euo pipefail
 
 ONEGAI_ROOT=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/.." && pwd -P)
 readonly ONEGAI_ROOT
 readonly LOG=$ONEGAI_ROOT/data/logs/setup.log VENV=$ONEGAI_ROOT/venv STAMP=$ONEGAI_ROOT/venv/.onegai-stamp
+readonly LOCAL=$ONEGAI_ROOT/requirements/local.txt
 
 # The stamp says, one a line: where the venv was made, and the hash of each lock file that is installed in it. While
 # packages are being changed its first line is "changing".
@@ -16,6 +19,16 @@ wanted_stamp() {
         read -r hash _ < <(sha256sum <"$ONEGAI_ROOT/requirements/$set_name.lock")
         printf '%s %s\n' "$set_name" "$hash"
     done
+    local_stamp
+}
+
+# local_stamp: the line of requirements/local.txt, if there is anything in it.
+local_stamp() {
+    local hash
+    if [[ -s $LOCAL ]]; then
+        read -r hash _ < <(sha256sum <"$LOCAL")
+        printf 'local %s\n' "$hash"
+    fi
 }
 
 # up_to_date STAMP: every wanted line is there, the root first, and the interpreter still exists.
@@ -68,6 +81,28 @@ install() {
         fail "installing packages"
 }
 
+# install_local FILE: what it names, as long as OneGAI's own packages can stay as they are.
+install_local() {
+    if [[ ! -s $1 ]]; then return; fi
+    say "installing packages for func files"
+    attempt "$UV" pip install --python "$VENV/bin/python" --constraints "$ONEGAI_ROOT/requirements/onegai.lock" -r "$1"
+}
+
+# adopt_local FILE [GONE...]
+adopt_local() {
+    local file=$1
+    shift
+    [[ -x $VENV/bin/python && -f $STAMP ]] || die "there is no venv yet" "bash run.sh makes it"
+    if (($#)); then attempt "$UV" pip uninstall --python "$VENV/bin/python" "$@" || fail "removing packages"; fi
+    install_local "$file" || fail "installing packages for func files"
+    if [[ -s $file ]]; then mv -f -- "$file" "$LOCAL"; else rm -f -- "$file" "$LOCAL"; fi
+    {
+        grep -v '^local ' -- "$STAMP"
+        local_stamp
+    } >"$STAMP.new"
+    mv -f -- "$STAMP.new" "$STAMP"
+}
+
 fail() {
     explain "$1"
     exit 1
@@ -75,17 +110,20 @@ fail() {
 
 main() {
     local -a sets=(onegai)
-    local stamp
+    local stamp='' file=''
     case "$#:${1:-}" in
         0:) ;;
         1:--dev) sets+=(dev) ;;
+        [2-9]:--local | [1-9][0-9]*:--local) file=$2 ;;
         *)
             printf 'usage: setup/onegai.sh [--dev]\n' >&2
             exit 2
             ;;
     esac
-    stamp=$(wanted_stamp "${sets[@]}")
-    if up_to_date "$stamp"; then return; fi
+    if [[ -z $file ]]; then
+        stamp=$(wanted_stamp "${sets[@]}")
+        if up_to_date "$stamp"; then return; fi
+    fi
 
     # shellcheck source=setup/uv.sh
     source "$ONEGAI_ROOT/setup/uv.sh"
@@ -93,13 +131,22 @@ main() {
     need_python
     make_data
     one_setup_at_a_time
-    if up_to_date "$stamp"; then return; fi
+    if [[ -z $file ]] && up_to_date "$stamp"; then return; fi
     trap 'printf "\nsetup interrupted: run it again, it goes on from here\n" >&2; exit 130' INT TERM
     : >"$LOG"
     find_uv
+    if [[ -n $file ]]; then
+        adopt_local "${@:2}"
+        return
+    fi
     mkdir -p -- "$ONEGAI_ROOT/apps"
     if [[ ! -x $VENV/bin/python || ! -f $STAMP ]] || ! python_fits "$VENV/bin/python"; then make_venv; fi
     install "${sets[@]}"
+    if ! install_local "$LOCAL"; then
+        explain "installing what requirements/local.txt names"
+        say "OneGAI goes on without these packages; the next run tries again"
+        stamp=$(grep -v '^local ' <<<"$stamp")
+    fi
     printf '%s\n' "$stamp" >"$STAMP.new"
     mv -f -- "$STAMP.new" "$STAMP"
     say "OneGAI is set up"

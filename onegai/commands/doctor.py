@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from onegai.commands.add import CHECKOUT, LOCAL, listed, version
 from onegai.commands.backend import COMMAND, Failure, backend, holder, shown
 from onegai.commands.output import marked, size
 from onegai.errors import ConfigError, OneGAIError
@@ -68,6 +69,7 @@ def doctor(context: click.Context) -> None:
 def examine(home: Home) -> Iterator[Finding]:
     """Everything that is looked at, in order."""
     yield python(sys.version_info[:2])
+    yield from packages(CHECKOUT)
     yield from programs(home)
     yield from disk(home)
     yield from wsl(home, platform.release())
@@ -98,6 +100,15 @@ def python(version: tuple[int, int]) -> Finding:
         return Finding("ok", name)
     low, high = (".".join(map(str, bound)) for bound in PYTHONS)
     return Finding("warn", f"{name} is not tried", f"use {low} to {high}: rm -rf venv, run.sh")
+
+
+def packages(root: Path) -> Iterator[Finding]:
+    """Those of the user's own, for func files."""
+    found = {line: version(line) for line in listed(root)}
+    for line in (line for line, there in found.items() if there is None):
+        yield Finding("warn", f"{line} of {LOCAL} is not installed", f"{COMMAND} add '{line}'")
+    if there := [f"{line} ({version})" for line, version in found.items() if version]:
+        yield Finding("ok", f"packages for func files: {', '.join(there)}")
 
 
 def programs(home: Home) -> Iterator[Finding]:

@@ -367,6 +367,34 @@ def test_what_was_imported_before_is_taken_if_it_is_current(home: Home) -> None:
     assert files.last("b").functions["main"].call({}) == 22
 
 
+def test_a_file_that_lacks_a_package_works_when_it_is_there(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    monkeypatch.syspath_prepend(str(packages))
+    write(home, a="import lacked_by_a.part\ndef main(args): return 1", b="from func import a")
+    files = loaded(home, "a", "b")
+    for app in ("a", "b"):
+        assert files.is_current(app)
+        problem = files.last(app).problem
+        assert problem is not None
+        assert "bash run.sh add lacked_by_a" in problem.reason
+    (packages / "lacked_by_a").mkdir()
+    (packages / "lacked_by_a" / "__init__.py").write_text("")
+    # There by now, but not the part of it that is wanted.
+    problem = files.load("a").problem
+    assert problem is not None
+    assert "add" not in problem.reason
+    assert files.is_current("a")
+    (packages / "lacked_by_a" / "part.py").write_text("")
+    write(home, a="import lacked_by_a.part\ndef main(args): return 2")
+    assert files.load("a").functions["main"].call({}) == 2
+    assert files.load("b").problem is None
+    sys.modules.pop("lacked_by_a.part")
+    sys.modules.pop("lacked_by_a")
+
+
 def test_an_edit_while_a_file_is_imported_is_seen(home: Home) -> None:
     """The file edits itself."""
     write(
