@@ -13,7 +13,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
 from contextlib import AsyncExitStack, ExitStack
 from typing import Any, TypeVar
 
@@ -100,8 +101,10 @@ class LocalEngine:
             self._thread.join(5)
             self._lock.close()
 
-    def _exit_at_signals(self) -> None:
+    def exit_at_signals(self) -> None:
         """End in order at SIGTERM and SIGHUP, unless the program has its own idea of them.
+
+        From the main thread only; elsewhere, and twice, it does nothing.
 
         What a signal handler raises can get lost in a finalizer; so the services are stopped by a
         thread, and what waits for them fails.
@@ -111,7 +114,8 @@ class LocalEngine:
             threading.Thread(target=self.close, name="onegai end").start()
             sys.exit(128 + number)
 
-        if threading.current_thread() is threading.main_thread():
+        here = threading.current_thread() is threading.main_thread()
+        if here and self._engine is not None:
             for number in (signal.SIGTERM, signal.SIGHUP):
                 if signal.getsignal(number) is signal.SIG_DFL:
                     signal.signal(number, end)
@@ -140,7 +144,7 @@ class LocalEngine:
         engine = Engine(self._home, self._settings)
         self._transport = self.run(self._enter(engine))
         self._engine = engine
-        self._exit_at_signals()
+        self.exit_at_signals()
 
     async def _enter(self, engine: Engine) -> Any:
         await self._stack.enter_async_context(engine)
@@ -213,6 +217,39 @@ def local_engine(home: Home | None = None) -> LocalEngine:
 def call_context(app: str) -> CallContext:
     """See ``onegai.sdk.context.call_context``."""
     return local_engine().call_context(app)
+
+
+async def call_context_later(app: str) -> CallContext:
+    """See ``onegai.sdk.context.call_context_later``."""
+    engine = _made[0] if _made else await _in_thread(local_engine)
+    engine.exit_at_signals()
+    context: Future[CallContext] = Future()
+    try:
+        return await _in_thread(lambda: engine.call_context(app), context)
+    except asyncio.CancelledError:
+        # Nobody will use what it may have leased by then, or soon has.
+        context.add_done_callback(_give_back)
+        raise
+
+
+async def _in_thread(work: Callable[[], T], done: Future[T] | None = None) -> T:
+    """Not in one of asyncio's own, for which a program waits at its end: this may take long."""
+    outcome: Future[T] = Future() if done is None else done
+    outcome.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            outcome.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for
+            outcome.set_exception(error)
+
+    threading.Thread(target=run, name="onegai waits", daemon=True).start()
+    return await asyncio.wrap_future(outcome)
+
+
+def _give_back(context: Future[CallContext]) -> None:
+    if context.exception() is None:
+        context.result().release()
 
 
 def process_context(app: str) -> CallContext:

@@ -247,6 +247,12 @@ def call_context(app: str) -> CallContext:
     return importlib.import_module("onegai.local").call_context(app)  # type: ignore[no-any-return]
 
 
+async def call_context_later(app: str) -> CallContext:
+    """The same, without holding up the event loop that asks."""
+    local = await asyncio.to_thread(importlib.import_module, "onegai.local")
+    return await local.call_context_later(app)  # type: ignore[no-any-return]
+
+
 def current(app: str) -> CallContext:
     """The context of the running call; outside of one, that of this process.
 

@@ -7,7 +7,7 @@ import functools
 from typing import Any
 
 from onegai.functions import Binary, Function
-from onegai.sdk.context import CallContext, call_context, running_call
+from onegai.sdk.context import CallContext, call_context, call_context_later, running_call
 
 
 class DirectFunction:
@@ -15,7 +15,7 @@ class DirectFunction:
 
     Inside of a running call it is part of that call. Outside, it is one of its own: what it needs
     is started, or borrowed from this home's running server, and sync functions run in the caller's
-    own thread. An async function gives an awaitable, in any event loop. A file may be any path of
+    own thread. An async function gives a coroutine, for any event loop. A file may be any path of
     the user's, too. Raises OneGAIError (BadArguments for wrong arguments), and whatever the
     function itself raises.
     """
@@ -33,13 +33,10 @@ class DirectFunction:
         context = running_call()
         if context is not None:
             return self._inside(context, arguments)
+        if self._function.is_async:
+            return self._outside(arguments)
         context = call_context(self._app)
         context.own_paths = True
-        if self._function.is_async:
-            started = asyncio.run_coroutine_threadsafe(
-                self._in_context(context, arguments), context.loop
-            )
-            return asyncio.wrap_future(started)
         with context.whole_call():
             return self._inside(context, arguments)
 
@@ -50,6 +47,13 @@ class DirectFunction:
         if self._function.takes_files:
             context.fetch_files_now(arguments)
         return self._value(self._function.call(arguments))
+
+    async def _outside(self, arguments: Any) -> Any:
+        """A call of its own, on the engine's loop."""
+        context = await call_context_later(self._app)
+        context.own_paths = True
+        work = self._in_context(context, arguments)
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, context.loop))
 
     async def _in_context(self, context: CallContext, arguments: Any) -> Any:
         with context.whole_call():

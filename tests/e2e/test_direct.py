@@ -7,10 +7,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from harness import PASSWORD, ROOT, Server, fake, strays, until
+
+from onegai.home import Home
 
 Make = Callable[..., Server]
 
@@ -253,6 +256,37 @@ def test_beside_a_server_its_errors_come_through(server: Server) -> None:
     status, _lines, err = run(server, "from func import a\na.pid()")
     assert status == 1
     assert "Relayed: a is not installed" in err
+
+
+WAITS = """
+import asyncio, signal, sys, time
+from func import a
+
+async def main():
+    worst, last = 0, time.monotonic()
+    call = asyncio.ensure_future(a.later(text="x"))
+    while not call.done():
+        await asyncio.sleep(0.01)
+        worst, last = max(worst, time.monotonic() - last), time.monotonic()
+    print(await call, worst < 1, signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL)
+
+asyncio.run(main())
+"""
+
+
+def test_an_async_function_that_waits_for_another_program_blocks_no_loop(server: Server) -> None:
+    """Nor does the start of its service, and Ctrl-C ends the waiting."""
+    with ExitStack() as programs:
+        with Home(server.home).lock():
+            waiting, stopped = (programs.enter_context(spawn(server, WAITS)) for _ in range(2))
+            for program in (waiting, stopped):
+                assert program.stderr is not None
+                assert "waiting for another program" in program.stderr.readline()
+            stopped.send_signal(signal.SIGINT)
+            assert stopped.wait(10) != 0
+        out, err = waiting.communicate(timeout=30)
+        stopped.communicate()
+    assert out.splitlines() == ["ok True True"], err
 
 
 def test_two_at_once_wait_politely(server: Server) -> None:
