@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 
+from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -65,27 +66,29 @@ class Cors:
             return
         head = _head(scope)
         origin = head.headers.get("origin")
-        # What a cache must know: with another Origin, the answer would be another.
-        added = {"Vary": "Origin"}
-        if origin in self._settings().cors_origins:
-            added |= {
+        added = _VARY
+        if origin is not None and origin in self._settings().cors_origins:
+            allowed = {
+                "Vary": "Origin",
                 "Access-Control-Allow-Origin": origin,
                 "Access-Control-Allow-Credentials": "true",
                 "Access-Control-Expose-Headers": _EXPOSED,
             }
             if head.is_preflight:
-                await Response(headers=added | _allowed(head))(scope, receive, send)
+                await Response(headers=allowed | _allowed(head))(scope, receive, send)
                 return
-        raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in added.items()]
+            added = Headers(allowed).raw
 
         async def adding(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), *raw]
+                message["headers"] = [*message.get("headers", ()), *added]
             await send(message)
 
         await self._app(scope, receive, adding)
 
 
+_VARY = [(b"vary", b"Origin")]
+"""What a cache must know: with another Origin, the answer would be another."""
 _EXPOSED = "ETag, Location, Retry-After, Preference-Applied"
 _METHODS = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
 

@@ -123,11 +123,10 @@ class Handle:
         with self.lease() as base:
             answer = self._send(context, base, request, None)
             try:
-                pieces = self._pieces(context, answer)
                 if answer.status >= 400:
-                    content = b"".join(pieces)
+                    content = self._whole(context, answer)
                     Response(self.app, answer.status, answer.headers, content).checked()
-                yield pieces
+                yield self._pieces(context, answer)
             finally:
                 answer.close()
 
@@ -231,12 +230,7 @@ class AsyncHandle:
         hold = await self._hold(context)
         try:
             async with self._send(context, hold.url, request, timeout) as answer:
-                pieces, size = [], 0
-                async for piece in answer.content.iter_any():
-                    size += len(piece)
-                    context.check_size(self.app, size)
-                    pieces.append(piece)
-                content = b"".join(pieces)
+                content = await self._whole(context, answer)
                 response = Response(self.app, answer.status, answer.headers, content)
         finally:
             hold.release()
@@ -269,7 +263,7 @@ class AsyncHandle:
         try:
             async with self._send(context, hold.url, request, None) as answer:
                 if answer.status >= 400:
-                    content = await answer.read()
+                    content = await self._whole(context, answer)
                     Response(self.app, answer.status, answer.headers, content).checked()
                 yield answer.content.iter_any()
         finally:
@@ -296,6 +290,14 @@ class AsyncHandle:
         if hold is not None:
             return hold
         return await context.lease(self.app)
+
+    async def _whole(self, context: CallContext, answer: aiohttp.ClientResponse) -> bytes:
+        pieces, size = [], 0
+        async for piece in answer.content.iter_any():
+            size += len(piece)
+            context.check_size(self.app, size)
+            pieces.append(piece)
+        return b"".join(pieces)
 
     @asynccontextmanager
     async def _send(
