@@ -68,7 +68,7 @@ function stateOf(app, service) {
   if (service?.unresponsive) return element("span", "unresponsive", "failed");
   if (app.type === "functions") return element("span", "functions only, nothing to start");
   if (!service && state === "stopped") return element("span", "no service, nothing to start");
-  return element("span", state, state);
+  return element("span", state === "absent" ? "not installed" : state, state);
 }
 
 function labelled(label, text) {

@@ -69,7 +69,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with new_server(tmp_path_factory.mktemp("home"), SERVICES) as server:
         server.write("func/pieces.py", PIECES)
-        server.write("install/slow.sh", "echo '<b>line</b> 1'; sleep 60")
+        server.write("install/slow.sh", "seq 200; echo '<b>line</b> 1'; sleep 60")
         server.write("install/bad.sh", "echo no such wheel; exit 3")
         yield server.start()
 
@@ -235,8 +235,11 @@ class TestConsole:
         assert told == "unresponsive"
 
     async def test_install_is_followed_and_cancelled(self, page: Page, served: Server) -> None:
+        await page.resize(390)
         await self.press(page, "slow", "install")
         await page.until("document.querySelector('dialog[open] pre')?.innerText.includes('<b>')")
+        last = "document.querySelector('dialog pre').getBoundingClientRect().bottom"
+        assert await page.run(f"{last} <= innerHeight"), "the newest line is seen"
         await page.run("document.querySelector('#close').click()")
         await self.row(page, "slow", "row.innerText.includes('install: running')")
         await self.row(page, "slow", "row.innerText.includes('<b>line</b> 1')")
