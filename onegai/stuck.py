@@ -8,6 +8,8 @@ import sys
 import threading
 import time
 
+from onegai.writing import WRITER
+
 log = logging.getLogger(__name__)
 
 CALLS = "call"
@@ -31,4 +33,6 @@ def leave_stuck_threads(status: int = 0) -> None:
 
 
 def _is_waited_for(thread: threading.Thread) -> bool:
+    if thread.name.startswith(WRITER):  # its work is ours, and ends
+        return False
     return not thread.daemon or thread.name.startswith(CALLS)

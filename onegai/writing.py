@@ -10,7 +10,10 @@ from typing import TypeVar, TypeVarTuple
 A = TypeVarTuple("A")
 T = TypeVar("T")
 
-_WRITERS = ThreadPoolExecutor(4, "write")
+WRITER = "write"
+"""What the names of these threads begin with."""
+
+_WRITERS = ThreadPoolExecutor(4, WRITER)
 
 
 async def in_writer(work: Callable[[*A], T], *args: *A) -> T:

@@ -195,7 +195,7 @@ class Supervisor:
 
     def try_lease(self, app: str) -> Lease | None:
         """A lease if the service is ready right now. From any thread."""
-        service = self._services.get(app)
+        service = self._services.get(app) if self._wanted(app) else None
         return service.try_lease() if service is not None else None
 
     async def lease(self, app: str, holding: frozenset[str] = frozenset()) -> Lease:

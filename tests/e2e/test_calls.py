@@ -213,7 +213,7 @@ def test_bare_results(server: Server, path: str, media_type: str, start: bytes) 
         ("kinds/_private", {}, 404, "unknown_function", "'_private'", ""),
         ("kinds/helper", {}, 404, "unknown_function", "'helper'", ""),
         ("silent/main", {}, 404, "unknown_function", "", "func/silent.py"),
-        ("off/raw", {}, 409, "inactive", "switched off", "services.local.json"),
+        ("off/raw", {}, 409, "inactive", "switched off", "config apps.off.active 1"),
         ("absent/raw", {}, 409, "not_installed", "not installed", "/app/install"),
         ("halfway/raw", {}, 409, "install_broken", "did not finish", "/app/install"),
         ("broken/raw", {}, 409, "broken_entry", "prot: unknown key", "services.json"),

@@ -140,7 +140,7 @@ def test_with_remote_edit_a_new_app_is_callable_at_once(make_server: Make) -> No
     assert server.post("/api/b/main", {"text": "hi"}).status == 200
     answer = send(server, "/service/set_json", content, answer.headers["etag"])
     assert answer.result["now"] == ["b"]
-    assert server.post("/api/b/main", {}).detail["code"] == "unknown_app"
+    assert server.post("/api/b/main", {}).detail["code"] == "no_service"  # its func file is left
     assert stored(server, "services.local.json") == {}
 
 

@@ -31,18 +31,21 @@ def config(**keys: Any) -> dict[str, Any]:
 
 def test_a_new_app_is_callable_and_a_removed_one_is_stopped(make_server: Make) -> None:
     server = make_server({"a": fake("ready")})
-    with_handles(server, "a", "b")
+    with_handles(server, "a")
     server.write("api/b.py", "def router(engine): ...\n")
     server.start()
     assert "no usable app 'b'" in problems(server)[0]["reason"]
     assert server.post("/api/b/main", {}).detail["code"] == "unknown_app"
+    with_handles(server, "b")
     server.write("services.local.json", {"b": fake("ready")})
     assert server.post("/api/b/main", {"text": "hi"}).status == 200
     assert names(server) == ["a", "b"]
     assert problems(server)[0]["reason"] == "not loaded yet: restart the server"
     server.write("services.local.json", {})
-    assert server.post("/api/b/main", {}).detail["code"] == "unknown_app"
+    assert server.post("/api/b/main", {}).detail["code"] == "no_service"  # a func file alone
     until(lambda: "b: stopped" in server.log())
+    (server.home / "func/b.py").unlink()
+    until(lambda: server.post("/api/b/main", {}).detail["code"] == "unknown_app")
     states = server.get("/service/status").result["services"]
     assert [service["app"] for service in states] == ["a"]
     assert server.stop() == 0
@@ -61,7 +64,7 @@ def test_an_app_that_is_removed_ends_its_calls_first_and_may_come_back(make_serv
         call = pool.submit(server.post, "/api/a/main", {})
         until(lambda: server.service("a")["leases"] == 1)
         server.write("services.json", {"_": ""})
-        assert server.post("/api/a/main", {}).detail["code"] == "unknown_app"
+        assert server.post("/api/a/main", {}).detail["code"] == "no_service"
         until(lambda: server.service("a")["state"] == "stopping")
         server.write("services.json", entry)
         assert call.result().status == 200
