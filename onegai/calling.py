@@ -21,6 +21,7 @@ from onegai.errors import (
     FunctionFailed,
     OneGAIError,
     ResultTooLarge,
+    in_words,
 )
 from onegai.files import File, Workspace
 from onegai.filestore import FileStore
@@ -246,7 +247,7 @@ class Calls:
         return FunctionFailed(
             app=app,
             function=function.name,
-            reason=_in_words(error),
+            reason=in_words(error),
             log=self._home.relative(self._home.logs / "onegai.log"),
         )
 
@@ -334,13 +335,6 @@ class _Thrown(Exception):
     def __init__(self, error: BaseException) -> None:
         super().__init__()
         self.error = error
-
-
-def _in_words(error: BaseException) -> str:
-    try:
-        return f"{type(error).__name__}: {error}"
-    except Exception:  # noqa: BLE001 - its __str__ is the user's code
-        return type(error).__name__
 
 
 _SMALL = (int, float, bool, type(None))

@@ -841,3 +841,11 @@ class InternalError(OneGAIError):
     code = "internal_error"
     text = "OneGAI itself failed: {reason}"
     hint = "the traceback is in the server's log; please report it"
+
+
+def in_words(error: BaseException) -> str:
+    """An error of other people's code: its class, and what it says, if it can say anything."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 - its __str__ is the user's code
+        return type(error).__name__

@@ -24,7 +24,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Self
 
-from onegai.errors import BrokenPlugin, UnknownFunction
+from onegai.errors import BrokenPlugin, UnknownFunction, in_words
 from onegai.functions import BadFunction, Function, public_functions
 from onegai.home import Home, Stamp, stamp
 from onegai.schema import Problem
@@ -364,7 +364,7 @@ def _import(home: Home, app: str, *, again: bool) -> Plugin:
 
 def _top(error: ModuleNotFoundError) -> str:
     """The package that is not there; empty where it is, or is one of func itself."""
-    top = (error.name or "").partition(".")[0]
+    top = error.name.partition(".")[0] if isinstance(error.name, str) else ""
     return top if top and top != PACKAGE and _is_missing(top) else ""
 
 
@@ -382,7 +382,7 @@ def describe_failure(path: Path, error: BaseException) -> tuple[str, int | None]
             return f"syntax: {error.msg}", error.lineno
         reason = f"syntax: {error.msg} ({error.filename}, line {error.lineno})"
     else:
-        reason = f"{type(error).__name__}: {error}"
+        reason = in_words(error)
         if isinstance(error, ModuleNotFoundError) and (package := _top(error)):
             reason += f" (bash run.sh add {package} installs it, if its package has that name)"
     frames = traceback.extract_tb(error.__traceback__)

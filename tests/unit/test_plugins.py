@@ -339,6 +339,24 @@ async def test_an_import_that_does_not_end_is_told_to_who_waits(
         assert (await plugins.function("z", "main")).call({}) == "z"
 
 
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("class Mute(Exception):\n    def __str__(self): return 1\nraise Mute", "Mute"),
+        ("raise ModuleNotFoundError('odd', name=5)", "ModuleNotFoundError: odd"),
+    ],
+)
+async def test_an_error_that_cannot_be_told_hides_no_other_file(
+    home: Home, source: str, says: str
+) -> None:
+    write(home, a=source, z="def main(args): return 'z'")
+    async with Plugins(home, ["a", "z"]) as plugins:
+        problem = plugins.last("a").problem
+        assert problem is not None
+        assert (problem.reason, problem.line) == (says, source.count("\n") + 1)
+        assert plugins.last("z").functions["main"].call({}) == "z"
+
+
 async def test_a_broken_edit_is_told_once_in_the_log(
     home: Home, caplog: pytest.LogCaptureFixture
 ) -> None:
