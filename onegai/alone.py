@@ -13,7 +13,7 @@ from onegai.schema import AppInfo, Job
 class Alone:
     """What can be done in one go: installs and calls.
 
-    Services end with the process, or live on where ``stop_children`` is 0.
+    Services end with the command, or live on where ``stop_children`` is 0.
     """
 
     lasting = False

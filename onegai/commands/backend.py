@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol
 
 import click
@@ -116,18 +116,14 @@ def worker(home: Home, server: str | None = None) -> AbstractContextManager[Work
     return backend(home, server)
 
 
-@contextmanager
-def _alone(home: Home) -> Iterator[Worker]:
-    """It ends with the program; where that ends badly, at once: a function may never return."""
+def _alone(home: Home) -> AbstractContextManager[Worker]:
+    """It ends with the command, when all has been said, however that ends."""
     from onegai.alone import Alone
     from onegai.local import local_engine
 
     local = local_engine(home)
-    try:
-        yield Alone(local)
-    except BaseException:
-        local.close()
-        raise
+    click.get_current_context().find_root().call_on_close(local.close)
+    return nullcontext(Alone(local))
 
 
 def holder(running: Mapping[str, Any]) -> str:

@@ -185,6 +185,14 @@ def test_a_function_that_never_returns_is_left(server: Server, number: signal.Si
     assert strays(server.home) == []
 
 
+def test_a_failure_after_the_answer_leaves_no_service(server: Server) -> None:
+    assert run(server, "install", "a")[0] == 0
+    status, _out, err = run(server, "call", "a", "raw", "--json")
+    assert (status, "without an envelope" in err) == (2, True)
+    assert "leaving it" not in err
+    assert strays(server.home) == []
+
+
 def test_nor_does_a_call_that_takes_too_long_keep_the_command(server: Server) -> None:
     server.write("services.json", {"a": {"type": "inline", "call_timeout": 0.5}})
     (server.home / "install/a.sh").unlink()
