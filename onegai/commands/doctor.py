@@ -164,7 +164,7 @@ def config(home: Home) -> tuple[Settings | None, list[Problem], list[Finding]]:
         settings, problems, _made = load_settings(home, {})
     except OneGAIError as error:
         return None, [], [Finding("fail", error.message, error.advice)]
-    found = [Finding("warn", in_words(problem), "correct it") for problem in problems]
+    found = [Finding("warn", problem.in_words(), "correct it") for problem in problems]
     mode = stat.S_IMODE(home.config.stat().st_mode)
     if mode & 0o077:
         found.append(Finding("warn", "others may read config.json", f"chmod 600 '{home.config}'"))
@@ -215,7 +215,7 @@ def entries(catalog: Catalog) -> Iterator[Finding]:
         broken = not problem.app or problem.app in catalog.broken
         mark: Mark = "note" if problem.remark else "fail" if broken else "warn"
         do = "the app is switched off" if problem.remark else "the other apps go on"
-        yield Finding(mark, in_words(problem), f"correct it there; {do}")
+        yield Finding(mark, problem.in_words(), f"correct it there; {do}")
     if not catalog.problems:
         yield Finding("ok", f"{len(catalog.specs)} entries of services.json")
 
@@ -224,7 +224,7 @@ def func_files(plugins: Collection[Plugin]) -> Iterator[Finding]:
     """As they load here."""
     problems = [plugin.problem for plugin in plugins if plugin.problem]
     for problem in problems:
-        yield Finding("fail", in_words(problem), "correct the file; the other apps go on")
+        yield Finding("fail", problem.in_words(), "correct the file; the other apps go on")
     if not problems:
         count = sum(1 for plugin in plugins if plugin.functions)
         yield Finding("ok", f"{count} func files")
@@ -239,7 +239,7 @@ def installs(home: Home, catalog: Catalog) -> Iterator[Finding]:
             do = f"{COMMAND} install {spec.app} starts clean"
             yield Finding("warn", f"the last install of {spec.app} did not finish", do)
         for remark in remarks(home, spec):
-            yield Finding("note", in_words(remark), "nothing to do if it is meant so")
+            yield Finding("note", remark.in_words(), "nothing to do if it is meant so")
 
 
 def server(home: Home) -> tuple[StatusReport | None, list[Finding]]:
@@ -267,7 +267,7 @@ def server_knows(status: StatusReport, seen: Iterable[Problem]) -> Iterator[Find
     for item in status.problems:
         if (item.file, item.line, item.app, item.key) in known or item.remark:
             continue
-        what = f"{in_words(item)}, says the server"
+        what = f"{item.in_words()}, says the server"
         if item.file.startswith("api/"):
             yield Finding("fail", what, "correct it, restart the server")
         elif item.file == "config.json" and item.key:
@@ -311,12 +311,6 @@ def stranger(host: str, port: int) -> str | None:
             # A start waits for what the kernel frees by itself.
             return port_holder(port) if wait_worth(port) < CLOSED_WAIT else None
     return None
-
-
-def in_words(problem: Problem) -> str:
-    """A problem in one line."""
-    place = f"{problem.file}:{problem.line}" if problem.line else problem.file
-    return ": ".join(part for part in (place, problem.app, problem.key, problem.reason) if part)
 
 
 def _own_ports(home: Home) -> set[int]:

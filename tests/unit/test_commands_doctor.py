@@ -74,9 +74,9 @@ def test_entries_and_func_files(home: Home) -> None:
     )
     home.func_file("torn").write_text("def main(args):\n    return (\n")
     home.services_local.write_text('{\n "x": 1\n;}\n')
-    assert mark_of(home, "services.json: bad: type: ") == "fail"
-    assert mark_of(home, "services.json: off: exec: contains '&&'") == "note"
-    assert mark_of(home, "services.json: a: port: 50000 is also") == "warn"
+    assert mark_of(home, "services.json: bad type: ") == "fail"
+    assert mark_of(home, "services.json: off exec: contains '&&'") == "note"
+    assert mark_of(home, "services.json: a port: 50000 is also") == "warn"
     assert mark_of(home, "services.local.json:3: ") == "fail"
     assert mark_of(home, "func/torn.py:2: torn: syntax") == "fail"
 
