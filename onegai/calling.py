@@ -227,9 +227,7 @@ class Calls:
             if not thread.cancel() and not thread.done():
                 context.give_up()
                 rest = held.pop_all()
-                thread.add_done_callback(
-                    lambda _thread: self._loop.call_soon_threadsafe(rest.close)
-                )
+                thread.add_done_callback(lambda _thread: _soon(self._loop, rest.close))
             raise
 
     def _failed(self, app: str, function: Function, error: BaseException) -> AppError:
@@ -360,5 +358,10 @@ def _call(
         settle = partial(done.set_exception, error)
     except BaseException as error:  # noqa: BLE001 - as above
         settle = partial(done.set_exception, _Thrown(error))
-    with suppress(RuntimeError):  # the loop has ended
-        done.get_loop().call_soon_threadsafe(lambda: None if done.done() else settle())
+    _soon(done.get_loop(), lambda: None if done.done() else settle())
+
+
+def _soon(loop: asyncio.AbstractEventLoop, work: Callable[[], object]) -> None:
+    """Have the loop do it, from another thread, unless the loop has ended."""
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(work)

@@ -320,13 +320,30 @@ def test_a_full_disk_for_the_log_shows_no_traceback(make_server: Make) -> None:
     assert "Traceback" not in server.output.read_text()
 
 
-def test_a_call_that_the_end_cuts_off_is_told_so(make_server: Make) -> None:
+BEGUN = """
+import asyncio
+import time
+from pathlib import Path
+
+from onegai.sdk.context import running_call
+
+
+{kind} main(args: dict) -> None:
+    Path(args["begun"]).touch()
+    {rest}
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "rest"),
+    [
+        ("async def", "await asyncio.sleep(600)"),
+        ("def", "while not running_call().loop.is_closed(): time.sleep(0.01)"),
+    ],
+)
+def test_a_call_that_the_end_cuts_off_is_told_so(make_server: Make, kind: str, rest: str) -> None:
     server = make_server({"a": {"type": "inline"}})
-    server.write(
-        "func/a.py",
-        "import asyncio\nfrom pathlib import Path\n\n\nasync def main(args: dict) -> None:\n"
-        "    Path(args['begun']).touch()\n    await asyncio.sleep(600)\n",
-    )
+    server.write("func/a.py", BEGUN.format(kind=kind, rest=rest))
     server.start()
     begun = server.home / "begun"
     with ThreadPoolExecutor(1) as pool:
@@ -335,3 +352,4 @@ def test_a_call_that_the_end_cuts_off_is_told_so(make_server: Make) -> None:
         assert server.stop() == 0
         answer = call.result()
     assert (answer.status, answer.detail["code"]) == (503, "shutting_down")
+    assert "exception" not in server.output.read_text()
