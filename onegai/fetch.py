@@ -25,9 +25,9 @@ from yarl import URL
 from onegai import private
 from onegai.errors import AddressRefused, FileTooLarge
 from onegai.files import full_disk
+from onegai.settings import MIB
 from onegai.writing import in_writer
 
-MIB = 1 << 20
 REDIRECTS = 5
 TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=30)
 HEAD_SECONDS = 30.0

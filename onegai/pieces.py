@@ -23,6 +23,11 @@ def utf8(text: str) -> bytes:
     return b"".join(map(utf8, _texts(text, PIECE)))
 
 
+def well_formed(text: str) -> str:
+    """The text; half a surrogate pair, as one has that was cut in the middle, becomes U+FFFD."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def json_of_text(text: str) -> bytes:
     """The same as JSON."""
     pieces = (json.dumps(piece, ensure_ascii=False)[1:-1] for piece in _texts(text, PIECE))

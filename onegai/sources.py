@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from onegai.errors import FileTooLarge, PathRefused
-from onegai.fetch import MIB, AddressRule, Unfetchable, fetch, refuse_this_machine
+from onegai.fetch import AddressRule, Unfetchable, fetch, refuse_this_machine
 from onegai.files import (
     File,
     JobResult,
@@ -19,6 +19,7 @@ from onegai.files import (
     pending,
     safe_name,
 )
+from onegai.settings import MIB
 from onegai.upload import linked, readable_size, unusable
 
 PATH_LENGTH = 4096

@@ -11,9 +11,9 @@ from typing import Any
 from onegai import private
 from onegai.errors import BadArguments, FileTooLarge
 from onegai.files import FORMS, File, Workspace, full_disk
+from onegai.settings import MIB
 from onegai.wire import Attached, Form
 
-MIB = 1 << 20
 PIECE = 1 << 16
 
 

@@ -15,9 +15,10 @@ from starlette.requests import Request
 from onegai import private
 from onegai.errors import BadMultipart, BodyTooLarge
 from onegai.files import MARK, File, Workspace, full_disk
+from onegai.pieces import well_formed
+from onegai.settings import MIB
 from onegai.writing import in_writer
 
-MIB = 1 << 20
 MAX_PARTS = 1000
 _PIECE = 1 << 19
 
@@ -182,7 +183,7 @@ def decoded(body: bytes | bytearray | str) -> Any:
 
 def _well_formed(value: Any) -> Any:
     if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return well_formed(value)
     if isinstance(value, dict):
         return {_well_formed(key): _well_formed(one) for key, one in value.items()}
     return [_well_formed(one) for one in value] if isinstance(value, list) else value

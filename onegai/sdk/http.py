@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 import urllib3
 
 from onegai.errors import ErrorAnswer
+from onegai.pieces import well_formed
 
 Params = Mapping[str, Any] | Sequence[tuple[str, Any]]
 Files = Mapping[str, tuple[str, bytes, str] | bytes]
@@ -107,11 +108,11 @@ def build(
 
 
 def _encoded(text: str) -> bytes:
-    """UTF-8. Half a surrogate pair, as a text has that was cut in the middle, becomes U+FFFD."""
+    """UTF-8."""
     try:
         return text.encode()
     except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+        return well_formed(text).encode()
 
 
 def _reason(text: str) -> str:
