@@ -49,38 +49,43 @@ def add(packages: tuple[str, ...], remove: bool) -> None:
 
 def listed(root: Path) -> list[str]:
     """The lines of requirements/local.txt that name a package."""
-    with suppress(FileNotFoundError):
-        lines = (root / LOCAL).read_text(encoding="utf-8").splitlines()
-        return [line.strip() for line in lines if _NAME.match(line.strip())]
-    return []
+    return [line.strip() for line in _lines(root) if _named(line)]
 
 
 def version(requirement: str) -> str | None:
     """The installed version of what a requirement names; None: it is not installed."""
     try:
-        return metadata.version(_name(requirement))
-    except (metadata.PackageNotFoundError, Failure):
+        return metadata.version(_named(requirement))
+    except (metadata.PackageNotFoundError, ValueError):
         return None
 
 
 def _put_in(names: Sequence[str], packages: Sequence[str]) -> None:
-    others = [line for line in listed(CHECKOUT) if _name(line) not in names]
-    _adopt([*others, *packages], [])
+    _adopt([*_others(names), *packages], [])
     click.echo(f"{', '.join(names)}: installed, and listed in {LOCAL}")
 
 
 def _take_out(names: Sequence[str]) -> None:
-    lines = listed(CHECKOUT)
-    there = {_name(line) for line in lines}
+    there = {_named(line) for line in listed(CHECKOUT)}
     if missing := [name for name in names if name not in there]:
         raise Failure(
             f"{LOCAL} does not list {', '.join(missing)}",
             f"it lists: {', '.join(sorted(there)) or 'nothing'}",
             status=WRONG,
         )
-    left = [line for line in lines if _name(line) not in names]
-    _adopt(left, [name for name in names if name not in _own()])
+    _adopt(_others(names), [name for name in names if name not in _own()])
     click.echo(f"{', '.join(names)}: taken out")
+
+
+def _lines(root: Path) -> list[str]:
+    with suppress(FileNotFoundError):
+        return (root / LOCAL).read_text(encoding="utf-8").splitlines()
+    return []
+
+
+def _others(names: Sequence[str]) -> list[str]:
+    """The lines that do not name any of these packages, comments and options of the user's too."""
+    return [line for line in _lines(CHECKOUT) if _named(line) not in names]
 
 
 def _adopt(lines: Iterable[str], gone: Sequence[str]) -> None:
@@ -101,16 +106,21 @@ def _own() -> set[str]:
     stamp = (CHECKOUT / "venv" / ".onegai-stamp").read_text(encoding="utf-8")
     locks = (CHECKOUT / "requirements" / f"{line.split()[0]}.lock" for line in stamp.splitlines())
     text = "".join(lock.read_text(encoding="utf-8") for lock in locks if lock.is_file())
-    return {_name(found) for found in re.findall(r"^([\w.-]+)==", text, re.MULTILINE)}
+    return {_named(found) for found in re.findall(r"^([\w.-]+)==", text, re.MULTILINE)}
 
 
 def _name(requirement: str) -> str:
-    """As package indexes compare names (PEP 503). Raises Failure."""
-    found = _NAME.match(requirement)
-    if found is None or not _REQUIREMENT.fullmatch(requirement):
+    """The name in what a user asks for. Raises Failure."""
+    if not _REQUIREMENT.fullmatch(requirement):
         raise Failure(
             f"{requirement!r} is no name of a package",
             f"{COMMAND} add NAME, NAME==1.2.3 or 'NAME @ URL'",
             status=WRONG,
         )
-    return re.sub(r"[-_.]+", "-", found[0]).lower()
+    return _named(requirement)
+
+
+def _named(line: str) -> str:
+    """As package indexes compare names (PEP 503); empty: it names none."""
+    found = _NAME.match(line.strip())
+    return re.sub(r"[-_.]+", "-", found[0]).lower() if found else ""

@@ -63,9 +63,11 @@ def state(root: Path) -> tuple[object, ...]:
 
 def test_packages_come_stay_and_go(checkout: Path) -> None:
     before = installed(checkout)
+    local = checkout / "requirements" / "local.txt"
+    local.write_text("# for banners\n--find-links .\n")
     run("pyfiglet == 1.0.4")
     assert installed(checkout) == {**before, "pyfiglet": "1.0.4"}
-    assert (checkout / "requirements" / "local.txt").read_text() == "pyfiglet == 1.0.4\n"
+    assert local.read_text() == "# for banners\n--find-links .\npyfiglet == 1.0.4\n"
     assert setup(checkout) == ""
 
     # What cannot be had, or would change a package of OneGAI's own, changes nothing.
@@ -85,8 +87,12 @@ def test_packages_come_stay_and_go(checkout: Path) -> None:
     assert installed(checkout)["pyfiglet"] == "1.0.4"
     run("--remove", "PyFiglet", "click")
     assert installed(checkout) == before
-    assert not (checkout / "requirements" / "local.txt").exists()
+    assert local.read_text() == "# for banners\n--find-links .\n"
     assert setup(checkout) == ""
+    local.unlink()
+    run("pyfiglet")
+    run("--remove", "pyfiglet")
+    assert not local.exists()
 
 
 def test_a_list_that_cannot_be_had_keeps_no_server_from_starting(checkout: Path) -> None:
