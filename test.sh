@@ -56,7 +56,8 @@ if (($#)); then
     step "pytest" python -m pytest "$@"
 else
     # most of a test's time is spent on waiting for processes
-    step "pytest" python -m pytest -n 4 --dist loadgroup
+    step "pytest" python -m pytest -n 4 -m "not alone"
+    step "pytest, one by one" python -m pytest -m alone
     step "newest Python" bash tests/newest.sh
 fi
 

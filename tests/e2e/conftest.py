@@ -44,27 +44,31 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whichever test is the first to need the shipped apps waits until 500 MB are downloaded.
-
-    One worker runs all of these, so that they are installed once.
-    """
+    """Whichever test is the first to need the shipped apps waits until 500 MB are downloaded."""
     for item in items:
         if "shipped" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.timeout(900))
-            item.add_marker(pytest.mark.xdist_group("shipped"))
 
 
-_REPORT: list[str] = []
-
-
-@pytest.fixture(scope="session")
-def rehearsal_report() -> list[str]:
+@pytest.fixture
+def rehearsal_report(record_property: Callable[[str, object], None]) -> Iterator[list[str]]:
     """Lines that are shown at the end of the run, whether it is green or red."""
-    return _REPORT
+    lines: list[str] = []
+    yield lines
+    record_property("rehearsal", lines)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if _REPORT:
+    reports = [report for some in terminalreporter.stats.values() for report in some]
+    told = [
+        line
+        for report in reports
+        if getattr(report, "when", "") == "teardown"
+        for name, lines in report.user_properties
+        if name == "rehearsal"
+        for line in lines
+    ]
+    if told:
         terminalreporter.section("rehearsal")
-        for line in _REPORT:
+        for line in told:
             terminalreporter.line(line)

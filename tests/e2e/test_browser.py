@@ -15,8 +15,6 @@ import pytest
 from browser import Page
 from harness import PASSWORD, Server, fake, new_server, until
 
-pytestmark = pytest.mark.xdist_group("browser")
-
 PIECES = """
 import io, math, wave, array
 from onegai.errors import BadArguments

@@ -8,10 +8,9 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
-from harness import PASSWORD, ROOT, Server, fake, strays, until
+from harness import ROOT, Server, fake, strays, until
 
 from onegai.home import Home
 
@@ -340,25 +339,6 @@ def test_hold_over_http(server: Server) -> None:
     assert server.post("/service/nobody/hold").detail["code"] == "unknown_app"
     assert server.post("/service/other/hold").detail["code"] == "not_installed"
     assert server.get("/service/other/hold").detail["code"] == "method_not_allowed"
-
-
-def test_example_script(shipped: Server, tmp_path: Path) -> None:
-    command = [sys.executable, str(ROOT / "cli.py")]
-    environment = {**os.environ, "ONEGAI_HOME": str(shipped.home)}
-    for arguments in (["Hello!"], ["--server", shipped.url, PASSWORD, "Hello!"]):
-        done = subprocess.run(
-            [*command, *arguments],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        assert "spoken in answer.wav" in done.stdout
-        assert (tmp_path / "answer.wav").read_bytes().startswith(b"RIFF")
-        (tmp_path / "answer.wav").unlink()
 
 
 @pytest.mark.parametrize(

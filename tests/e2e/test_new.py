@@ -14,7 +14,6 @@ import pytest
 from harness import FAKES, PASSWORD, ROOT, Server, copy_recipes, free_port, strays, until
 
 Make = Callable[..., Server]
-pytestmark = pytest.mark.xdist_group("new")  # in each home it gives out the same ports
 UV = "data/tools/bin/uv"
 GRADIO = "6.31.0"
 SPACE = f"""---

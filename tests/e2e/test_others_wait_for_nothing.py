@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from harness import Server, new_server
 
+pytestmark = pytest.mark.alone
+
 MIB = 1 << 20
 SIZE = 64 * MIB
 MOST_SECONDS = 0.1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -50,3 +51,22 @@ def test_python_example(shipped: Server, tmp_path: Path) -> None:
         timeout=60,
     )
     assert (tmp_path / "answer.wav").read_bytes().startswith(b"RIFF")
+
+
+def test_example_script(shipped: Server, tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "cli.py")]
+    environment = {**os.environ, "ONEGAI_HOME": str(shipped.home)}
+    for arguments in (["Hello!"], ["--server", shipped.url, PASSWORD, "Hello!"]):
+        done = subprocess.run(
+            [*command, *arguments],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "spoken in answer.wav" in done.stdout
+        assert (tmp_path / "answer.wav").read_bytes().startswith(b"RIFF")
+        (tmp_path / "answer.wav").unlink()

@@ -22,8 +22,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pytest
 import sound
 from harness import Answer, Server, until
+
+pytestmark = pytest.mark.alone
 
 VIEWER_LINES = (
     "Hello! How are you today?",

@@ -16,6 +16,8 @@ from onegai.errors import OneGAIError
 from onegai.schema import ServiceStatus, State
 from onegai.supervisor.leases import Gate
 
+pytestmark = pytest.mark.alone
+
 APPS = {"chat": 7.0, "voice": 2.0, "image": 8.0, "ears": 5.0, "tiny": 0.0}
 
 FUNC = """
