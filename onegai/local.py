@@ -40,6 +40,8 @@ class LocalEngine:
 
     def __init__(self, home: Home) -> None:
         self._home = home
+        self._settings, _problems, _first = read_settings(home, {})
+        self._catalog = load_catalog(home, self._settings.apps)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="onegai", daemon=True)
         self._thread.start()
@@ -47,15 +49,17 @@ class LocalEngine:
         self._closing = threading.Lock()
         self._closed = False
         self._stack = AsyncExitStack()
-        self._settings, _problems, _first = read_settings(home, {})
-        self._catalog = load_catalog(home, self._settings.apps)
         self._engine: Engine | None = None
         self._borrowed: BorrowedServices | None = None
-        try:
-            self._be_this_homes_engine()
-        except HomeLocked:
-            self._borrow()
         self._whole_process: CallContext | None = None
+        try:
+            try:
+                self._be_this_homes_engine()
+            except HomeLocked:
+                self._borrow()
+        except BaseException:
+            self.close()  # or the next one of this process would wait for this one
+            raise
 
     @property
     def engine(self) -> Engine:
@@ -99,6 +103,8 @@ class LocalEngine:
             self.run(self._stack.aclose())
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(5)
+            if not self._thread.is_alive():
+                self._loop.close()
             self._lock.close()
 
     def exit_at_signals(self) -> None:
