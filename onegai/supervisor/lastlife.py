@@ -57,5 +57,12 @@ class LastLife:
         """Return when it is known how its life has ended, or in 0.5 s."""
         with suppress(TimeoutError):
             async with asyncio.timeout(0.5):
-                while self._cut_off is None and self._tenancy.gate is not None:
+                while self._cut_off is None and self._is_up:
                     await asyncio.sleep(0.005)
+
+    @property
+    def _is_up(self) -> bool:
+        """As far as is known. A func file's ``load`` asks a service that is starting."""
+        at = self._tenancy
+        loading = at.state is State.STARTING and at.run is not None and not at.run.over
+        return at.gate is not None or loading

@@ -302,12 +302,13 @@ def test_two_at_once_wait_politely(server: Server) -> None:
 
 
 def test_server_beside_a_program_says_who_has_the_folder(server: Server) -> None:
-    with spawn(server, "from func import a\nprint(a.nap(s=4))") as program:
+    with spawn(server, "from func import a\nprint(a.nap(s=60))") as program:
         until(lambda: (server.home / "data" / "server.json").exists())
         process = server.spawn()
         assert process.wait(30) == 2
         assert f"-c (pid {program.pid})" in server.output.read_text()
-        program.communicate()
+        program.terminate()
+        program.communicate(timeout=30)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

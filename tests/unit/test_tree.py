@@ -114,12 +114,13 @@ from onegai.process import tree
 
 tree.become_subreaper()
 tag = tree.Tag("a", Path(sys.argv[1]))
-script = "setsid env -i sleep 0.5 & sleep 0.2"
+script = "setsid env -i sleep 2 & sleep 1"
 environment = {"PATH": "/usr/bin:/bin", **tag.environment()}
 leader = subprocess.Popen(["sh", "-c", script], start_new_session=True, env=environment)
 family = tree.Family(tag, leader.pid)
 bare = lambda pid: Path(f"/proc/{pid}/environ").read_bytes() == bytes()
-while not (orphans := [pid for pid in family.pids() if bare(pid)]):
+own = lambda pid: os.getsid(pid) == pid != leader.pid
+while not (orphans := [pid for pid in family.pids() if own(pid) and bare(pid)]):
     time.sleep(0.01)
 leader.wait()
 stat = Path(f"/proc/{orphans[0]}/stat")
