@@ -6,6 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -116,3 +117,15 @@ def write_text(path: Path, text: str, mode: int = 0o600, *, durable: bool = True
         if isinstance(error, OSError):
             raise OSError(error.errno, error.strerror, str(path)) from None
         raise
+    if durable:
+        with suppress(OSError):  # it is replaced, whatever a file system says to this
+            _flush(path.parent)
+
+
+def _flush(folder: Path) -> None:
+    """Have the disk know the names in it (fsync(2))."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
