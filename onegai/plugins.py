@@ -14,6 +14,7 @@ import linecache
 import logging
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -37,6 +38,8 @@ log = logging.getLogger(__name__)
 PACKAGE = "func"
 START_SECONDS = 1.0
 """How long a start waits for the imports of all func files."""
+SLOW_SECONDS = 1.0
+"""How long an import may take before it is told."""
 IMPORT_SECONDS = 60.0
 """How long a call waits for imports."""
 LOOK_SECONDS = 0.5
@@ -130,6 +133,7 @@ class FuncFiles:
         """Is each problem that comes up from now on written to the log?"""
         self.loading = ""
         """The app whose file is being imported."""
+        self._loading_since = 0.0
         self._home = home
         self._loaded: dict[str, _Loaded] = {}
         _mount(home)
@@ -145,7 +149,8 @@ class FuncFiles:
         if (loaded := self._loaded.get(app)) is not None:
             return loaded.plugin
         path = self._home.func_file(app)
-        if not path.is_file():
+        is_slow = self.loading and time.monotonic() - self._loading_since > SLOW_SECONDS
+        if not is_slow or not path.is_file():
             return Plugin(app)
         reason = "is being imported; calls wait for it"
         return Plugin(app, problem=Problem(app=app, file=self._home.relative(path), reason=reason))
@@ -185,7 +190,7 @@ class FuncFiles:
         last = self._loaded.get(app)
         # Before the import, so that an edit in the middle of it is seen.
         built_on = self._stamps({app, *_imports(self._home, app)})
-        self.loading = app
+        self.loading, self._loading_since = app, time.monotonic()
         fresh = _import(self._home, app, again=last is not None)
         self.loading = ""
         if fresh.problem is not None and last is not None and last.plugin.functions:

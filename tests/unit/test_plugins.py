@@ -300,6 +300,9 @@ async def test_a_slow_import_holds_up_its_own_callers_only(
         waiting = asyncio.create_task(plugins.refresh("slow"))
         assert (await plugins.refresh("a")).functions["main"].call({}) == "a"
         assert plugins.last("slow").functions == {}
+        assert plugins.last("slow").problem is None
+        monkeypatch.setattr(plugins_module, "SLOW_SECONDS", 0.1)
+        await seen(lambda: plugins.last("slow").problem)
         problem = plugins.last("slow").problem
         assert problem is not None
         assert "is being imported" in problem.reason
