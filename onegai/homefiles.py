@@ -65,6 +65,8 @@ class HomeFiles:
         """Read again the files that have changed, and name them. Four stat calls if none has."""
         before, self._stamps = self._stamps, self._stamps_now()
         changed = [path for path in self._files if self._stamps[path] != before[path]]
+        if not changed:
+            return []
         if self._home.func in changed:
             names, self._func_apps = self._func_apps, func_apps(self._home)
             if self._func_apps == names:
