@@ -59,11 +59,15 @@ def write(
     gpu: int | None,
     run_files: Mapping[str, Stamp | None],
 ) -> None:
-    """Note that a service is ready. Raises OSError; its process may be gone by now."""
+    """Note that a service is ready. A process that is gone needs none. Raises OSError."""
     pid = child.pid or 0
+    try:
+        started = tree.started(pid)
+    except (FileNotFoundError, ProcessLookupError):
+        return
     note = Note(
         pid=pid,
-        started=tree.started(pid),
+        started=started,
         boot=_boot(),
         gpu=gpu,
         started_as=spec.started_as,
