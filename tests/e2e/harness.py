@@ -6,11 +6,9 @@ import base64
 import http.client
 import json
 import os
-import random
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
+
+from ports import free_port
 
 from onegai import jsonfile
 from onegai.client import Client
@@ -38,21 +38,6 @@ me = service("{app}")
 def main(args: dict) -> dict:
     return me.post("/echo", json=args).json()
 """
-
-
-WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-
-
-def free_port() -> int:
-    """One that no other test worker gives out.
-
-    Below the range from which the kernel takes clients' ports, so that none gets in between.
-    """
-    while True:
-        port = 20_000 + 1000 * (WORKER % 8) + random.randrange(1000)
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
-                return port
 
 
 def until(look: Callable[[], T], timeout: float = 20.0, what: str = "") -> T:

@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 
 import pytest
+from harness import HANDLE_FUNC, fake
 
 from onegai.resources import Gpu, MachineProbe
 from onegai.schema import State
-from tests.e2e.harness import HANDLE_FUNC, fake
 from tests.e2e.test_sharing import Stage
 
 pytestmark = [

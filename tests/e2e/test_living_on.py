@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from tests.e2e.harness import ROOT, Server, alive, fake, until, with_handles
+from harness import ROOT, Server, alive, fake, until, with_handles
 
 MakeServer = Callable[..., Server]
 

@@ -7,6 +7,7 @@ import socket
 from pathlib import Path
 
 import pytest
+from ports import free_port
 
 from onegai.catalog import AppSpec
 from onegai.errors import NeverReady, PortTaken
@@ -135,9 +136,11 @@ async def test_port_that_a_clients_connection_has_is_waited_for(
 ) -> None:
     caplog.set_level(logging.INFO)
     with socket.create_server(("127.0.0.1", 0)) as server:
-        client = socket.create_connection(server.getsockname())
+        # no port of the kernel's choice, which other connections may have, too
+        port = free_port()
+        client = socket.create_connection(server.getsockname(), source_address=("127.0.0.1", port))
         accepted, _address = server.accept()
-        waiting = asyncio.ensure_future(wait_for_port(on(client.getsockname()[1])))
+        waiting = asyncio.ensure_future(wait_for_port(on(port)))
         async with asyncio.timeout(30):
             while "waits until no connection has port" not in caplog.text:
                 await asyncio.sleep(0.005)

@@ -1,0 +1,39 @@
+"""Ports for tests, of which each is given out once only."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+from collections.abc import Iterator
+
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+PER_WORKER = 2000
+
+
+def _free_ports() -> Iterator[int]:
+    first = 20_000 + PER_WORKER * (WORKER % 4)
+    ports = list(range(first, first + PER_WORKER))
+    random.shuffle(ports)
+    while True:
+        for port in ports:
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind(("127.0.0.1", port))
+                except OSError:
+                    continue
+            yield port
+
+
+_free = _free_ports()
+
+
+def free_port() -> int:
+    """One that no other test worker gives out, and this one not twice.
+
+    Below the range from which the kernel takes clients' ports (ip_local_port_range, ip(7)), so
+    that no connection gets in between. In that range a client's port may even be several
+    connections' at once, each to another server.
+    """
+    return next(_free)
