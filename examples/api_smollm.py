@@ -6,7 +6,7 @@ GET /api/smollm/ask?text=… answers as plain text, for a stream deck or a brows
 from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
 
-from onegai.engine import Engine
+from onegai.engine.engine import Engine
 
 
 def router(engine: Engine) -> APIRouter:

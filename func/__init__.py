@@ -3,7 +3,7 @@
 from onegai import wrong_python
 
 try:
-    from onegai.plugins import install_finder
+    from onegai.functions.funcfiles import install_finder
 except (ImportError, SyntaxError) as error:
     raise wrong_python(error) from None
 

@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from onegai.async_client import AsyncClient
-    from onegai.client import Client
+    from onegai.client.async_client import AsyncClient
+    from onegai.client.client import Client
     from onegai.errors import OneGAIError
 
 __version__ = "0.1.0"
 __all__ = ["AsyncClient", "Client", "OneGAIError", "__version__"]
 
 _HOMES = {
-    "AsyncClient": "onegai.async_client",
-    "Client": "onegai.client",
+    "AsyncClient": "onegai.client.async_client",
+    "Client": "onegai.client.client",
     "OneGAIError": "onegai.errors",
 }
 

@@ -3,7 +3,7 @@
 from onegai import wrong_python
 
 try:
-    from onegai.cli import main
+    from onegai.cli.main import main
 except (ImportError, SyntaxError) as error:
     raise wrong_python(error) from None
 except KeyboardInterrupt:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from onegai.settings import Settings
+from onegai.config.settings import Settings
 
 OPEN_PATHS = frozenset({"/health"})
 """Answered without credentials, to those who only read."""

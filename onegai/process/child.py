@@ -15,9 +15,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from onegai.catalog import AppSpec
+from onegai.config.catalog import AppSpec
+from onegai.config.home import Home
 from onegai.errors import ExecNotFound
-from onegai.home import Home
 from onegai.process import tree
 from onegai.process.logfile import LogFile
 

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 
-from onegai import private
-from onegai.escapes import clean
+from onegai.config import private
+from onegai.process.escapes import clean
 
 log = logging.getLogger(__name__)
 

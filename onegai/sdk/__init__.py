@@ -11,9 +11,9 @@
 ``audio: File`` in the model of the arguments; and a file to give back: ``File(wav, "a.wav")``.
 """
 
-from onegai.files import File
-from onegai.sdk.context import config
-from onegai.sdk.handles import AsyncHandle, Handle, async_service, service
-from onegai.sdk.http import Response
+from onegai.files.file import File
+from onegai.handles.context import config
+from onegai.handles.handle import AsyncHandle, Handle, async_service, service
+from onegai.handles.http import Response
 
 __all__ = ["AsyncHandle", "File", "Handle", "Response", "async_service", "config", "service"]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import psutil
 
-from onegai import curlrc
-from onegai.settings import Settings
+from onegai.config import curlrc
+from onegai.config.settings import Settings
 
 _VIRTUAL = ("docker", "br-", "veth", "virbr", "lxc", "podman", "cni")
 """Networks of containers and virtual machines: no other machine is in them."""

@@ -34,8 +34,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from onegai.errors import HeadTooLarge, NotHttp, OneGAIError, SlowRequest, TooManyConnections
-from onegai.guard import WELCOME
-from onegai.routes.envelope import error_answer
+from onegai.server.envelope import error_answer
+from onegai.server.guards import WELCOME
 
 log = logging.getLogger(__name__)
 

@@ -24,18 +24,18 @@ import psutil
 import uvicorn
 import uvloop
 
-from onegai import curlrc, jsonfile, private
-from onegai.app import create_app
-from onegai.engine import Engine
+from onegai.config import curlrc, jsonfile, private
+from onegai.config.home import Home
+from onegai.config.settings import Settings, make_config, read_settings, remember
+from onegai.engine.engine import Engine
 from onegai.errors import ConfigError
-from onegai.escapes import clean
-from onegai.home import Home
 from onegai.process import sockets, tree
+from onegai.process.escapes import clean
+from onegai.process.stuck import leave_stuck_threads
 from onegai.schema import Problem
+from onegai.server.app import create_app
 from onegai.server.banner import banner
 from onegai.server.connection import Connection, Connections
-from onegai.settings import Settings, make_config, read_settings, remember
-from onegai.stuck import leave_stuck_threads
 
 log = logging.getLogger(__name__)
 

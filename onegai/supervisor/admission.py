@@ -16,9 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from onegai import policy
-from onegai.catalog import AppSpec
-from onegai.deadlock import deadlocked
+from onegai.config.catalog import AppSpec
 from onegai.errors import (
     Deadlock,
     InternalError,
@@ -26,10 +24,12 @@ from onegai.errors import (
     OneGAIError,
     RestartWithoutRoom,
 )
-from onegai.policy import Decision, Evict, Need, Occupant, Phase, Refuse, Start, Target, Wait
-from onegai.resources import Memory, Probe, vram_of
+from onegai.memory import policy
+from onegai.memory.deadlock import deadlocked
+from onegai.memory.policy import Decision, Evict, Need, Occupant, Phase, Refuse, Start, Target, Wait
+from onegai.memory.probe import Memory, Probe, vram_of
+from onegai.memory.refusal import refusal
 from onegai.supervisor.callers import Callers
-from onegai.supervisor.refusal import refusal
 
 log = logging.getLogger(__name__)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from onegai.errors import OneGAIError
-from onegai.policy import Decision, Evict, Refuse, Start, Wait
-from onegai.resources import Memory
+from onegai.memory.policy import Decision, Evict, Refuse, Start, Wait
+from onegai.memory.probe import Memory
+from onegai.memory.refusal import refusal
 from onegai.schema import Plan, State
 from onegai.supervisor.admission import Admission
-from onegai.supervisor.refusal import refusal
 from onegai.supervisor.service import Service
 
 

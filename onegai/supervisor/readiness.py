@@ -11,11 +11,12 @@ from contextlib import suppress
 
 import aiohttp
 
-from onegai import patterns, wire
-from onegai.catalog import AppSpec
+from onegai.client import wire
+from onegai.config import patterns
+from onegai.config.catalog import AppSpec
+from onegai.config.home import stamp
+from onegai.config.masking import masked
 from onegai.errors import NeverReady, PortTaken, Unreachable
-from onegai.home import stamp
-from onegai.masking import masked
 from onegai.process import sockets
 from onegai.process.child import Child
 from onegai.process.logfile import LogFile, Reader

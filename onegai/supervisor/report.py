@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from onegai.catalog import AppSpec
-from onegai.masking import masked
+from onegai.config.catalog import AppSpec
+from onegai.config.masking import masked
+from onegai.memory.probe import Gpu, vram_of
 from onegai.process import tree
-from onegai.resources import Gpu, vram_of
 from onegai.schema import ServiceStatus, State
 from onegai.supervisor.run import Run
 from onegai.supervisor.tenancy import Tenancy

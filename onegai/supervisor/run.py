@@ -9,15 +9,15 @@ from contextlib import ExitStack, suppress
 
 import aiohttp
 
-from onegai.catalog import AppSpec
+from onegai.config.catalog import AppSpec
+from onegai.config.home import Home, Stamp, stamp
 from onegai.errors import Died, ExitedEarly, OneGAIError, Unreachable
-from onegai.home import Home, Stamp, stamp
-from onegai.process import left, sockets, tree
+from onegai.process import sockets, tree
 from onegai.process.child import Child, service_command
-from onegai.process.left import Left
 from onegai.process.logfile import LogFile
-from onegai.supervisor import readiness
+from onegai.supervisor import left, readiness
 from onegai.supervisor.interrupts import Interrupted, unless
+from onegai.supervisor.left import Left
 
 log = logging.getLogger(__name__)
 

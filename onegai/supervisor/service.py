@@ -28,7 +28,9 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 
-from onegai.catalog import AppSpec
+from onegai.apps.installed import InstallState, Listing, check_installed, install_state
+from onegai.config.catalog import AppSpec
+from onegai.config.home import Home
 from onegai.errors import (
     AppError,
     Died,
@@ -43,9 +45,7 @@ from onegai.errors import (
     ShuttingDown,
     Stopped,
 )
-from onegai.home import Home
-from onegai.installation import InstallState, Listing, check_installed, install_state
-from onegai.process.left import Left
+from onegai.memory.sampler import Sampler
 from onegai.process.logfile import LogFile
 from onegai.schema import ServiceStatus, State, StopReason
 from onegai.supervisor import hooks
@@ -56,11 +56,11 @@ from onegai.supervisor.hooks import Hooks
 from onegai.supervisor.interrupts import Interrupted, first
 from onegai.supervisor.lastlife import LastLife
 from onegai.supervisor.leases import Gate, Lease
+from onegai.supervisor.left import Left
 from onegai.supervisor.parking import Parking
 from onegai.supervisor.report import Busy, Footprint, report
 from onegai.supervisor.restarts import Restarts
 from onegai.supervisor.run import Run
-from onegai.supervisor.sampler import Sampler
 from onegai.supervisor.start import Start
 from onegai.supervisor.tenancy import Tenancy
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 
-from onegai.process.left import Left
+from onegai.memory.sampler import Sampler
 from onegai.schema import State
 from onegai.supervisor.admission import Admission
 from onegai.supervisor.hooks import Hooks
 from onegai.supervisor.interrupts import Interrupted, first
 from onegai.supervisor.leases import Gate
+from onegai.supervisor.left import Left
 from onegai.supervisor.run import Run
-from onegai.supervisor.sampler import Sampler
 from onegai.supervisor.tenancy import Tenancy
 
 

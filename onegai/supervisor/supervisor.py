@@ -10,22 +10,22 @@ from typing import Self
 
 import aiohttp
 
-from onegai.catalog import AppSpec, Catalog
+from onegai.apps.installed import Listing
+from onegai.config.catalog import AppSpec, Catalog
+from onegai.config.home import Home
+from onegai.config.settings import Settings
 from onegai.errors import AppError, NoService, UnknownApp
-from onegai.home import Home
-from onegai.installation import Listing
-from onegai.policy import Occupant
-from onegai.process import left
-from onegai.profiles import Profiles
-from onegai.resources import Gpu, Memory, Probe
+from onegai.memory.policy import Occupant
+from onegai.memory.probe import Gpu, Memory, Probe
+from onegai.memory.profiles import Profiles
+from onegai.memory.sampler import Sampler
 from onegai.schema import Plan, ServiceStatus, StopReason
-from onegai.settings import Settings
+from onegai.supervisor import left
 from onegai.supervisor.admission import Admission
 from onegai.supervisor.hooks import Hooks
 from onegai.supervisor.leases import Lease
 from onegai.supervisor.plan import plan_for
 from onegai.supervisor.report import Busy, footprints
-from onegai.supervisor.sampler import Sampler
 from onegai.supervisor.service import Service
 from onegai.supervisor.tenancy import Tenancy
 

@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Protocol
 
-from onegai.catalog import AppSpec
-from onegai.policy import Need, Occupant, Phase, Target
+from onegai.config.catalog import AppSpec
+from onegai.memory.policy import Need, Occupant, Phase, Target
 from onegai.schema import LastStop, State, StopReason
 from onegai.supervisor.callers import Callers
 from onegai.supervisor.hooks import Hooks, knows_release

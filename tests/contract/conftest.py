@@ -11,12 +11,13 @@ import httpx2
 import pytest
 from served import BASE, FUNCS, INSTALLS, LISTED, PASSWORD, SERVICES, Server
 
-from onegai import errors, guard
-from onegai.app import create_app
-from onegai.engine import Engine
-from onegai.home import Home
-from onegai.resources import FakeProbe
-from onegai.settings import Settings
+from onegai import errors
+from onegai.config.home import Home
+from onegai.config.settings import Settings
+from onegai.engine.engine import Engine
+from onegai.memory.probe import FakeProbe
+from onegai.server import guards as guard
+from onegai.server.app import create_app
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ from typing import Any
 import httpx2
 from fastapi import FastAPI
 
-from onegai.engine import Engine
+from onegai.engine.engine import Engine
 
 PASSWORD = "correct horse battery"
 BASE = "http://127.0.0.1:58080"

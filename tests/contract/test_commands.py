@@ -9,8 +9,8 @@ import click
 import pytest
 from test_documents import names, rows
 
-from onegai import cli
-from onegai.commands import backend
+from onegai.cli import backend
+from onegai.cli import main as cli
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from onegai import errors
-from onegai.appfolder import MARKER
+from onegai.apps.folder import MARKER
 
 STARTS_ONLY = {"config_error", "home_locked"}
 """Errors that end the start of the server, so that nobody sees them over HTTP."""

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from onegai import errors
-from onegai.catalog import AppSpec
-from onegai.cli import commands
+from onegai.cli.main import commands
+from onegai.config.catalog import AppSpec
 from onegai.errors import OneGAIError
 
 SENTENCE_ONLY = {"ConfigError", "HomeLocked"}

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from test_documents import names, rows
 
-from onegai import calling, sdk
-from onegai.sdk.handles import AsyncHandle, Handle, SendOptions
-from onegai.sdk.http import Response
+from onegai import sdk
+from onegai.calls import calls as calling
+from onegai.handles.handle import AsyncHandle, Handle, SendOptions
+from onegai.handles.http import Response
 
 NOT_FOR_FUNCTIONS = {"app", "checked", "error"}
 """Of an answer: what the handles themselves use."""

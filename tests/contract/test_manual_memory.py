@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from test_documents import names, rows
 
-from onegai import deadlock, policy
-from onegai.catalog import AppSpec
+from onegai.config.catalog import AppSpec
+from onegai.config.settings import Settings
+from onegai.memory import deadlock, policy
 from onegai.schema import State
-from onegai.settings import Settings
 
 ENTRY = {"app": "x", "type": "webapi", "port": 1, "exec": "x", "vram": 1}
 
@@ -67,4 +67,4 @@ def test_what_the_recipe_names_is_there(root: Path, scheduling: str) -> None:
     assert place.decide
     assert place._movable
     assert deadlock.deadlocked
-    assert "\nBESIDE" in (root / "tests/unit/test_policy.py").read_text(encoding="utf-8")
+    assert "\nBESIDE" in (root / "tests/unit/memory/test_policy.py").read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from test_documents import names, rows
 
-from onegai.catalog import RESERVED
+from onegai.config.catalog import RESERVED
 
 
 @pytest.fixture

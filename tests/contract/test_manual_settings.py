@@ -13,9 +13,9 @@ import pytest
 from pydantic import BaseModel
 from test_documents import names, rows
 
-from onegai.catalog import AppSpec, Ready
-from onegai.home import Home
-from onegai.settings import ENV_PREFIX, FILE_ONLY, LATER, Settings, load_settings
+from onegai.config.catalog import AppSpec, Ready
+from onegai.config.home import Home
+from onegai.config.settings import ENV_PREFIX, FILE_ONLY, LATER, Settings, load_settings
 
 ENTRY = {"app": "x", "type": "webapi", "port": 1, "exec": "x"}
 CONFIG = {"password": "correct horse battery"}
@@ -94,7 +94,7 @@ def test_keys_that_do_nothing_yet_are_those_that_no_code_reads(root: Path, text:
                 ast.unparse(node.value),
             ):
                 read.add(node.attr)
-    read |= set(re.findall(r'entry\.get\("(\w+)"', (root / "onegai/appfolder.py").read_text()))
+    read |= set(re.findall(r'entry\.get\("(\w+)"', (root / "onegai/apps/folder.py").read_text()))
     known = set(AppSpec.model_fields)
     assert set(keys(later)) == known - read - FOR_PEOPLE - {"app"}
     assert set(keys(now)) >= read & known - {"app"}

@@ -12,8 +12,8 @@ import pytest
 from fastapi import FastAPI
 from served import Server
 
-from onegai.home import Home
-from onegai.routes import openapi
+from onegai.config.home import Home
+from onegai.server.routes import openapi
 
 SNAPSHOT = Path(__file__).parent / "openapi.json"
 

@@ -18,10 +18,10 @@ from fastapi.routing import APIRoute
 from served import BASE, LISTED, PASSWORD, Server
 from starlette.routing import Route
 
-from onegai.app import create_app
-from onegai.appfolder import AppFolder
-from onegai.home import Home
-from onegai.settings import Settings
+from onegai.apps.folder import AppFolder
+from onegai.config.home import Home
+from onegai.config.settings import Settings
+from onegai.server.app import create_app
 
 EVIL = "http://evil.example"
 PREFLIGHT = {"Access-Control-Request-Method": "POST"}

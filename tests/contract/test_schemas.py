@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from onegai.catalog import AppSpec
-from onegai.home import Home
-from onegai.schemafiles import documents, text_of, write
-from onegai.settings import LATER, Settings, load_settings
+from onegai.config.catalog import AppSpec
+from onegai.config.home import Home
+from onegai.config.schemafiles import documents, text_of, write
+from onegai.config.settings import LATER, Settings, load_settings
 
 
 def test_the_files_are_current(root: Path, tmp_path: Path) -> None:
     made = documents()
     assert sorted(path.name for path in (root / "schemas").iterdir()) == sorted(made)
     for name, document in made.items():
-        advice = "run: venv/bin/python -m onegai.schemafiles"
+        advice = "run: venv/bin/python -m onegai.config.schemafiles"
         assert (root / "schemas" / name).read_text("utf-8") == text_of(document), advice
     write(tmp_path)
     assert (tmp_path / "config.schema.json").read_text("utf-8") == text_of(

@@ -20,8 +20,8 @@ from typing import Any, TypeVar
 
 from ports import free_port
 
-from onegai import jsonfile
-from onegai.client import Client
+from onegai.client.client import Client
+from onegai.config import jsonfile
 
 ROOT = Path(__file__).resolve().parents[2]
 FAKES = ROOT / "tests" / "fakes"
@@ -266,8 +266,8 @@ def copy_install(home: Path) -> None:
     """What install scripts need, and the shipped ones."""
     for name in ("install", "setup"):
         shutil.copytree(ROOT / name, home / name, dirs_exist_ok=True)
-    (home / "onegai").mkdir(exist_ok=True)
-    shutil.copy(ROOT / "onegai" / "appfolder.py", home / "onegai")
+    (home / "onegai" / "apps").mkdir(parents=True, exist_ok=True)
+    shutil.copy(ROOT / "onegai" / "apps" / "folder.py", home / "onegai" / "apps")
 
 
 def copy_recipes(home: Path) -> None:

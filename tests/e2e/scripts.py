@@ -17,7 +17,7 @@ COPIED = (
     "setup/onegai.sh",
     "install/lib.sh",
     "install/download.py",
-    "onegai/appfolder.py",
+    "onegai/apps/folder.py",
 )
 
 # Instead of the real one: notes its arguments, makes a venv of one link, or fails as told.

@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner
 from harness import ROOT
 
-from onegai import cli
-from onegai.commands import add, doctor
-from onegai.commands.backend import WRONG, Failure
+from onegai.cli import add, doctor
+from onegai.cli import main as cli
+from onegai.cli.backend import WRONG, Failure
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 import pytest
 from harness import ROOT, Server, fake, strays, until
 
-from onegai.home import Home
+from onegai.config.home import Home
 
 Make = Callable[..., Server]
 

@@ -18,7 +18,7 @@ import pytest
 from harness import ROOT, Server
 
 from onegai import OneGAIError
-from onegai.home import Home
+from onegai.config.home import Home
 from onegai.schema import Applied, Document
 
 Make = Callable[..., Server]
@@ -29,7 +29,7 @@ TIMES = 12
 
 COMMANDS = """
 import sys
-from onegai import cli
+from onegai.cli import main as cli
 
 for number in range(int(sys.argv[1])):
     words = [word.replace("#", str(number)) for word in sys.argv[2:]]

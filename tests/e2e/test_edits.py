@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from harness import PASSWORD, Server, alive, fake, free_port, until, with_handles
 
-from onegai import jsonfile
+from onegai.config import jsonfile
 
 Make = Callable[..., Server]
 

@@ -21,12 +21,12 @@ import pytest
 from harness import PASSWORD, Server, copy_install, fake, with_handles
 
 from onegai import AsyncClient, Client, OneGAIError
-from onegai.engine import Engine as InProcess
-from onegai.home import Home
+from onegai.config.home import Home
+from onegai.config.settings import Settings
+from onegai.engine.engine import Engine as InProcess
+from onegai.memory.probe import FakeProbe
 from onegai.protocol import Engine
-from onegai.resources import FakeProbe
 from onegai.schema import Document, Job, JobState, State
-from onegai.settings import Settings
 
 Make = Callable[..., Server]
 T = TypeVar("T")

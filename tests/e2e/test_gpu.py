@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from harness import HANDLE_FUNC, fake
 
-from onegai.resources import Gpu, MachineProbe
+from onegai.memory.probe import Gpu, MachineProbe
 from onegai.schema import State
 from tests.e2e.test_sharing import Stage
 

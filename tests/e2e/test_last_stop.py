@@ -162,8 +162,8 @@ async def main(args: dict) -> int:
 async def test_a_machine_that_takes_no_connection_is_unreachable(
     stage: Stage, func: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("onegai.sdk.connections.CONNECT_SECONDS", 0.3)
-    monkeypatch.setattr("onegai.sdk.handles.CONNECT_SECONDS", 0.3)
+    monkeypatch.setattr("onegai.handles.connections.CONNECT_SECONDS", 0.3)
+    monkeypatch.setattr("onegai.handles.handle.CONNECT_SECONDS", 0.3)
     # Its queue takes one connection, and this is it: whoever comes next gets no answer at all.
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
         port = full.getsockname()[1]

@@ -15,13 +15,13 @@ import pytest
 from harness import fake
 from test_sharing import Stage
 
-from onegai.home import Home
-from onegai.installation import DiskUsage
+from onegai.apps.installed import DiskUsage
+from onegai.config.home import Home
+from onegai.memory.probe import Memory
 from onegai.process import tree
-from onegai.resources import Memory
+from onegai.process.writing import in_writer
 from onegai.schema import JobState
 from onegai.supervisor.admission import Admission
-from onegai.writing import in_writer
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ async def test_a_status_looks_once_for_all_services_and_off_the_loop(
             return look()
 
         # The sampler and the services' own housekeeping look now and then, too.
-        monkeypatch.setattr("onegai.supervisor.sampler.Sampler._look_for_processes", idle)
+        monkeypatch.setattr("onegai.memory.sampler.Sampler._look_for_processes", idle)
         monkeypatch.setattr("onegai.supervisor.run.Run._look_after", lambda *_: None)
         monkeypatch.setattr(tree, "_processes", seen)
         services = (await stage.engine.status()).services
@@ -100,7 +100,7 @@ async def test_two_who_ask_for_all_apps_share_their_walks(
         walks.append(app)
         return DiskUsage(1, 0)
 
-    monkeypatch.setattr("onegai.apps.disk_usage", walk)
+    monkeypatch.setattr("onegai.engine.apps.disk_usage", walk)
     stage.app("chat", 0)
     async with stage.open():
         await asyncio.gather(stage.engine.apps(), stage.engine.apps())

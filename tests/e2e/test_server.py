@@ -325,7 +325,7 @@ import asyncio
 import time
 from pathlib import Path
 
-from onegai.sdk.context import running_call
+from onegai.handles.context import running_call
 
 
 {kind} main(args: dict) -> None:

@@ -20,7 +20,9 @@ from typing import Any
 import pytest
 from harness import HANDLE_FUNC, PASSWORD, Server, fake, strays, until, with_handles
 
-from onegai.engine import Engine
+from onegai.config.home import Home
+from onegai.config.settings import Settings
+from onegai.engine.engine import Engine
 from onegai.errors import (
     Deadlock,
     KeptInTheWay,
@@ -30,10 +32,8 @@ from onegai.errors import (
     QueueFull,
     TooLarge,
 )
-from onegai.home import Home
-from onegai.resources import Gpu, Memory
+from onegai.memory.probe import Gpu, Memory
 from onegai.schema import ServiceStatus, State
-from onegai.settings import Settings
 
 CARD = 12 * 1024
 

@@ -17,7 +17,7 @@ from harness import HANDLE_FUNC, PASSWORD, Server, fake, until
 from test_sharing import RELEASE, Stage, UseProbe
 
 from onegai.errors import OneGAIError
-from onegai.resources import Memory
+from onegai.memory.probe import Memory
 from onegai.schema import State
 from onegai.supervisor.admission import _Ticket
 from onegai.supervisor.callers import Caller

@@ -14,7 +14,7 @@ import pytest
 from harness import HANDLE_FUNC, fake
 from test_sharing import RELEASE, SLEEPS, Stage
 
-from onegai.appfolder import AppFolder
+from onegai.apps.folder import AppFolder
 from onegai.errors import Installing, NotInstalled, OneGAIError
 from onegai.schema import State
 from onegai.supervisor import service

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onegai.auth import Head, foreign_origin, refusal
-from onegai.settings import Settings
+from onegai.config.settings import Settings
 
 SETTINGS = Settings(username="onegai", password="correct horse", cors_origins=("http://obs:1",))
 

@@ -1,0 +1,1 @@
+"""What is an app on disk?"""

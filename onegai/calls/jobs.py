@@ -1,0 +1,249 @@
+"""Jobs: recorded work that outlives its HTTP request. In memory, so they end with the server."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
+from dataclasses import dataclass
+from typing import Any, Self
+
+from onegai.errors import Busy, InternalError, JobNotDone, OneGAIError, UnknownJob
+from onegai.events import Ring
+from onegai.files.store import SECONDS, Kept
+from onegai.schema import Job, JobEvent, JobState
+
+log = logging.getLogger(__name__)
+
+KEPT, MOST = 200, 5000
+"""The last so many are remembered; more of them, but not too many, while their results are kept."""
+LOG_LINES = 50
+LINE = 4096
+"""Characters after which a line of output is cut: a thousand of them are stored."""
+
+Report = Callable[[str], None]
+"""Takes one line of output."""
+Work = Callable[[Report], Awaitable[Any]]
+
+
+@dataclass(frozen=True)
+class CallResult:
+    """What a call gave: a file, and how the direct answer would have carried it.
+
+    ``detail`` is JSON, None for an answer without an envelope. ``base64``: the envelope has the
+    file as base64; otherwise the file is the JSON that stands in it.
+    """
+
+    kept: Kept
+    detail: bytes | None
+    base64: bool
+
+
+class _Record:
+    """One job with what is needed to follow and to cancel it."""
+
+    def __init__(self, kind: str, app: str, variant: object, function: str = "") -> None:
+        self.variant = variant
+        self.job = Job(
+            id=secrets.token_hex(8),
+            kind=kind,
+            app=app,
+            function=function,
+            state=JobState.QUEUED,
+            created=time.time(),
+        )
+        self.answer: CallResult | None = None
+        self.lines: deque[str] = deque(maxlen=LOG_LINES)
+        self.ring = Ring()
+        self.ended = asyncio.Event()
+        self.task: asyncio.Task[None] | None = None
+
+    def set(self, state: JobState, **changes: Any) -> None:
+        now = time.time()
+        if state is JobState.RUNNING:
+            changes["started"] = now
+        if state.ended:
+            changes["ended"] = now
+        self.job = self.job.model_copy(update={"state": state, **changes})
+        self.ring.emit("state", self.snapshot().model_dump(mode="json", exclude={"log"}))
+        if state.ended:
+            self.ring.close()
+            self.ended.set()
+
+    def cancel(self) -> None:
+        """Once: a second time would cut short what the first one cleans up."""
+        if self.task is not None and not self.task.cancelling():
+            self.task.cancel()
+
+    def settle(self) -> None:
+        """A task that is cancelled before it begins runs not even its ``finally``."""
+        if not self.job.state.ended:
+            self.set(JobState.CANCELLED)
+
+    def done(self, result: Any) -> None:
+        if isinstance(result, CallResult):
+            self.answer = result
+            self.set(JobState.DONE, result_url=f"/job/{self.job.id}/result")
+        else:
+            self.set(JobState.DONE, result=result)
+
+    def fail(self, error: OneGAIError) -> None:
+        self.set(
+            JobState.FAILED,
+            error={"message": error.message, "status": error.status, **error.detail},
+        )
+
+    def report(self, line: str) -> None:
+        if len(line) > LINE:
+            line = f"{line[:LINE]} …"
+        self.lines.append(line)
+        self.ring.emit("output", {"line": line})
+
+    def snapshot(self) -> Job:
+        return self.job.model_copy(update={"log": list(self.lines)})
+
+
+class Jobs:
+    """All jobs of this server's run. An async context manager; leaving cancels what runs."""
+
+    def __init__(self) -> None:
+        self._records: dict[str, _Record] = {}
+        self._tasks = asyncio.TaskGroup()
+
+    async def __aenter__(self) -> Self:
+        await self._tasks.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        for record in self._records.values():
+            record.cancel()
+        await self._tasks.__aexit__(None, None, None)
+
+    def submit(
+        self,
+        kind: str,
+        app: str,
+        work: Work,
+        *,
+        excluding: Collection[str] = (),
+        variant: object = None,
+    ) -> Job:
+        """Begin work in the background, or join what ``running`` finds. Raises Busy."""
+        if (joined := self.running(kind, app, excluding=excluding, variant=variant)) is not None:
+            return joined
+        return self._begin(_Record(kind, app, variant), work).snapshot()
+
+    def call(self, app: str, function: str, work: Work, cleanup: Callable[[], None]) -> Job:
+        """Begin a call in the background; its work gives a CallResult. It joins no other.
+
+        ``cleanup`` is called at its end, also where that comes before its beginning.
+        """
+        record = self._begin(_Record("call", app, None, function), work)
+        assert record.task is not None
+        record.task.add_done_callback(lambda _task: cleanup())
+        return record.snapshot()
+
+    def _begin(self, record: _Record, work: Work) -> _Record:
+        job = record.job
+        self._records[job.id] = record
+        self._forget_old()
+        record.task = self._tasks.create_task(_run(record, work), name=f"{job.kind} of {job.app}")
+        record.task.add_done_callback(lambda _task: record.settle())
+        return record
+
+    def running(
+        self, kind: str, app: str, *, excluding: Collection[str] = (), variant: object = None
+    ) -> Job | None:
+        """The job of this kind and ``variant`` that has not ended; there is one at most per app.
+
+        Raises Busy where another variant, or a kind of ``excluding``, is under way for the app.
+        """
+        for record in self._records.values():
+            job = record.job
+            if job.app != app or job.state.ended:
+                continue
+            if job.kind == kind and record.variant == variant:
+                return record.snapshot()
+            if job.kind == kind or job.kind in excluding:
+                raise Busy(app=app, kind=job.kind, job=job.id, detail={"job": job.id})
+        return None
+
+    def under_way(self, app: str, kinds: Collection[str]) -> Job | None:
+        """The app's job of one of these kinds that has not ended."""
+        for record in self._records.values():
+            job = record.job
+            if job.app == app and job.kind in kinds and not job.state.ended:
+                return record.snapshot()
+        return None
+
+    def all(self) -> list[Job]:
+        """Every job that is remembered, newest first."""
+        return [record.snapshot() for record in reversed(self._records.values())]
+
+    def get(self, job_id: str) -> Job:
+        """One job. Raises UnknownJob."""
+        return self._record(job_id).snapshot()
+
+    def answer(self, job_id: str) -> CallResult | None:
+        """What a call gave; None where the job gave none: it was no call, or it failed.
+
+        Raises UnknownJob, and JobNotDone for one that has not ended.
+        """
+        record = self._record(job_id)
+        if not record.job.state.ended:
+            raise JobNotDone(job=job_id, state=record.job.state.value)
+        return record.answer
+
+    async def wait(self, job_id: str) -> Job:
+        """The job once it has ended, in whatever way."""
+        record = self._record(job_id)
+        await record.ended.wait()
+        return record.snapshot()
+
+    async def cancel(self, job_id: str) -> Job:
+        """End the job and wait for its end; nothing happens to one that has ended."""
+        record = self._record(job_id)
+        record.cancel()
+        await record.ended.wait()
+        return record.snapshot()
+
+    def events(self, job_id: str, after: int = 0) -> AsyncGenerator[JobEvent, None]:
+        """Its events from the one behind ``after`` on, until it ends. Raises UnknownJob at once."""
+        return self._record(job_id).ring.follow(after)
+
+    def _record(self, job_id: str) -> _Record:
+        try:
+            return self._records[job_id]
+        except KeyError:
+            raise UnknownJob(job=job_id) from None
+
+    def _forget_old(self) -> None:
+        gone: list[str] = []
+        for key, record in self._records.items():
+            left = len(self._records) - len(gone)
+            if left <= KEPT:
+                break
+            if (ended := record.job.ended) is not None:
+                if left <= MOST and time.time() < ended + SECONDS:
+                    break
+                gone.append(key)
+        for key in gone:
+            del self._records[key]
+
+
+async def _run(record: _Record, work: Work) -> None:
+    try:
+        record.set(JobState.RUNNING)
+        result = await work(record.report)
+    except asyncio.CancelledError:
+        record.set(JobState.CANCELLED)
+    except OneGAIError as error:
+        record.fail(error)
+    except BaseException as error:
+        log.exception("job %s failed", record.job.id)
+        record.fail(InternalError(reason=f"{type(error).__name__}: {error}"))
+    else:
+        record.done(result)

@@ -1,0 +1,1 @@
+"""``onegai new``: the files of an app that is to be made."""

@@ -1,0 +1,68 @@
+"""``onegai new``: the files of an app of one's own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from onegai.cli.backend import COMMAND
+from onegai.config.home import Home
+
+if TYPE_CHECKING:
+    from onegai.cli.new.recipes import Recipe
+
+KINDS = ("gradio", "webapi", "command", "library", "functions")
+
+
+@click.command(short_help="Make the files of an app of your own.")
+@click.argument("app")
+@click.option("--type", "kind", required=True, type=click.Choice(KINDS), help="what it is")
+@click.option("--git", metavar="URL", help="the repository it is installed from")
+@click.option("--package", metavar="NAME", help="the Python package it is installed from")
+@click.option("--exec", "start", metavar="COMMAND", help="how it is started, or what is run")
+@click.option("--url", help="where it runs, if that is elsewhere")
+def new(
+    app: str, kind: str, git: str | None, package: str | None, start: str | None, url: str | None
+) -> None:
+    """Make the files of an app of your own, and say what to do next.
+
+    \b
+    gradio    a Gradio app, for example a Hugging Face Space: --git or --url
+    webapi    a server: --git or --package with --exec, or --url
+    library   a Python package without a server: --package
+    command   a program that runs once per call: --exec, and --package where it comes from one
+    functions no program: Python functions, for example a chain of other apps
+    """
+    from onegai.cli.new.files import make_app
+    from onegai.cli.new.wanted import Wanted
+
+    home = Home.find()
+    wanted = Wanted(app, kind, git or "", package or "", start or "", url or "")
+    recipe = make_app(home, wanted)
+    _say(app, recipe)
+
+
+def _say(app: str, recipe: Recipe) -> None:
+    port = f", on port {recipe.entry['port']}" if "port" in recipe.entry else ""
+    about = {
+        "install": f"installs it into apps/{app}",
+        "run": "the server around it: edit this next",
+        "func": "what people can call"
+        + ("" if f"run/run_{app}.py" in recipe.files else ": edit this next"),
+        "tests": "whether it works",
+    }
+    lines = {"services.local.json": f"how it runs{port}"} if recipe.entry else {}
+    lines |= {name: about[name.partition("/")[0]] for name in recipe.files}
+    width = max(map(len, lines))
+    click.echo(f"made {app}:")
+    for name, text in sorted(lines.items()):
+        click.echo(f"  {name:<{width}}  {text}")
+    click.echo("next:")
+    if f"install/{app}.sh" in recipe.files:
+        click.echo(f"  {COMMAND} install {app}")
+    click.echo(f"  bash tests/test_{app}.sh")
+    pipe = "base64 -w0 FILE | " if "input@-" in recipe.call else ""
+    click.echo(f"  {pipe}{COMMAND} call {app} {recipe.call}".rstrip())
+    if recipe.note:
+        click.echo(f"note: {recipe.note}")

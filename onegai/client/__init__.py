@@ -1,0 +1,1 @@
+"""How does one speak to a OneGAI over HTTP?"""

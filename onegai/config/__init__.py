@@ -1,0 +1,1 @@
+"""What did the user write, where does it lie, what is in effect?"""

@@ -1,0 +1,1 @@
+"""What is a OneGAI, without HTTP?"""

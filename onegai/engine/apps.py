@@ -1,0 +1,247 @@
+"""The apps as they lie on disk: what there is of each, and installing, updating, removing it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
+from functools import partial
+from typing import Any
+
+from onegai.apps.installed import (
+    DiskUsage,
+    InstallState,
+    data_folders,
+    disk_usage,
+    install_state,
+    made_by_hand,
+    remarks,
+)
+from onegai.apps.installer import Installer
+from onegai.calls.jobs import Jobs, Report, Work
+from onegai.config.catalog import APP_NAME, AppSpec, Catalog
+from onegai.config.home import Home
+from onegai.errors import EntryGone
+from onegai.functions.funcfiles import Plugins
+from onegai.functions.function import Function
+from onegai.protocol import raise_failure
+from onegai.schema import AppInfo, FunctionInfo, Job, Problem, State
+from onegai.supervisor.supervisor import Supervisor
+
+SIZE_SECONDS = 60.0
+
+CHANGES = frozenset({"install", "update", "uninstall"})
+"""Kinds of jobs that change an app's folder."""
+
+_STATES = {
+    InstallState.ABSENT: State.ABSENT,
+    InstallState.INSTALLING: State.INSTALLING,
+    InstallState.BROKEN: State.FAILED,
+    InstallState.INSTALLED: State.STOPPED,
+}
+
+
+class Apps:
+    """A home's apps. ``open`` it before the first use; what runs of them is the supervisor's."""
+
+    def __init__(
+        self, home: Home, jobs: Jobs, supervisor: Supervisor, catalog: Callable[[], Catalog]
+    ) -> None:
+        self._home = home
+        self._jobs = jobs
+        self._supervisor = supervisor
+        self._catalog = catalog
+        self._plugins: Plugins
+        self._installer = Installer(home)
+        self._sizes: dict[str, tuple[float, DiskUsage]] = {}
+        self._walking = asyncio.Lock()
+
+    async def open(self, plugins: Plugins) -> None:
+        """Undo the updates that were cut off when the last engine ended."""
+        self._plugins = plugins
+        await self._installer.recover(self._catalog().specs)
+
+    # --- what there is ---------------------------------------------------------------------
+
+    async def all(self) -> dict[str, AppInfo]:
+        """Every app by name, the broken entries too. Measures folders, so it may take a while."""
+        catalog = self._catalog()
+        known = [await self._info(catalog, spec) for spec in catalog.specs.values()]
+        broken = [
+            AppInfo(
+                app=app,
+                active=False,
+                installed=False,
+                installable=False,
+                state=State.FAILED,
+                problems=catalog.problems_of(app),
+            )
+            for app in catalog.broken
+        ]
+        gone = [
+            await self._info_without_entry(app)
+            for app in self._folders() - {*catalog.specs, *catalog.broken}
+        ]
+        found = sorted(known + broken + gone, key=lambda info: info.app)
+        return {info.app: info for info in found}
+
+    async def _info(self, catalog: Catalog, spec: AppSpec) -> AppInfo:
+        app = spec.app
+        plugin = self._plugins.last(app)
+        installed = install_state(self._home, spec)
+        usage = await self._usage(app)
+        state = self._supervisor[app].state if app in self._supervisor else _STATES[installed]
+        return AppInfo(
+            app=app,
+            title=spec.title,
+            about=spec.about,
+            type=spec.type,
+            active=spec.active,
+            installed=installed is InstallState.INSTALLED,
+            installable=self._home.install_script(app).is_file(),
+            by_hand=made_by_hand(self._home, spec),
+            state=state,
+            job=self._jobs.under_way(app, CHANGES),
+            size=usage.size,
+            shared=usage.shared,
+            functions=_listed(plugin.functions),
+            problems=[
+                *catalog.problems_of(app),
+                *([plugin.problem] if plugin.problem else []),
+                *remarks(self._home, spec),
+            ],
+        )
+
+    async def functions(self, app: str) -> list[FunctionInfo]:
+        """Those of one app, installed or not. Raises what is wrong with it."""
+        self._catalog().active(app)
+        return _listed(await self._plugins.functions(app))
+
+    def _folders(self) -> set[str]:
+        """Names of apps that have a folder in apps/."""
+        try:
+            found = {entry.name for entry in os.scandir(self._home.apps) if entry.is_dir()}
+        except OSError:
+            return set()
+        return {name for name in found if APP_NAME.fullmatch(name)}
+
+    async def _info_without_entry(self, app: str) -> AppInfo:
+        usage = await self._usage(app)
+        error = EntryGone(app=app)
+        problem = Problem(app=app, file=f"apps/{app}", reason=error.message, remark=True)
+        return AppInfo(
+            app=app,
+            active=False,
+            installed=False,
+            installable=False,
+            state=State.ABSENT,
+            job=self._jobs.under_way(app, CHANGES),
+            size=usage.size,
+            shared=usage.shared,
+            problems=[problem],
+        )
+
+    async def _usage(self, app: str) -> DiskUsage:
+        """As it was at most a minute ago: a walk through a large app takes a while.
+
+        One walk at a time, whoever asks, so that walks do not take all of the common threads.
+        """
+        async with self._walking:
+            measured, usage = self._sizes.get(app, (float("-inf"), DiskUsage(0, 0)))
+            if time.monotonic() - measured > SIZE_SECONDS or usage.size == 0:
+                usage = await asyncio.to_thread(disk_usage, self._home, app)
+                self._sizes[app] = (time.monotonic(), usage)
+            return usage
+
+    # --- install life ----------------------------------------------------------------------
+
+    async def install(self, app: str, *, wait: bool = False) -> Job:
+        """Begin to install, or join the install that runs. What was made by hand is updated."""
+        spec = self._catalog().spec(app)
+
+        async def work(report: Report) -> Any:
+            if not made_by_hand(self._home, spec):
+                return await self._installer.install(spec, report)
+            async with self._at_rest(app, force=False):
+                return await self._installer.update(spec, report)
+
+        check = partial(self._installer.check, spec)
+        return await self._change("install", app, work, wait, check=check)
+
+    async def update(self, app: str, *, force: bool = False, wait: bool = False) -> Job:
+        """Install again beside the app that is there, which comes back if that fails.
+
+        Its service is stopped first, after the calls in flight, unless ``force``.
+        """
+        spec = self._catalog().spec(app)
+
+        async def work(report: Report) -> Any:
+            async with self._at_rest(app, force):
+                return await self._installer.update(spec, report)
+
+        check = partial(self._installer.check_update, spec)
+        return await self._change("update", app, work, wait, check=check)
+
+    async def uninstall(
+        self, app: str, *, purge: bool = False, force: bool = False, wait: bool = False
+    ) -> Job:
+        """Stop the service and remove apps/{app}, except data folders unless ``purge``.
+
+        Raises EntryGone, where nobody knows what is data.
+        """
+        catalog = self._catalog()
+        unknown = app not in catalog.specs and app in self._folders()
+        if unknown and app not in catalog.broken and not purge:
+            raise EntryGone(app=app)
+        keep = [] if unknown and purge else data_folders(catalog.spec(app))
+
+        async def work(report: Report) -> Any:
+            async with self._at_rest(app, force):
+                return await self._installer.uninstall(app, [] if purge else keep, report)
+
+        return await self._change("uninstall", app, work, wait, variant=purge)
+
+    async def _change(
+        self,
+        kind: str,
+        app: str,
+        work: Work,
+        wait: bool,
+        *,
+        check: Callable[[], None] = lambda: None,
+        variant: object = None,
+    ) -> Job:
+        """One change of an app's folder at a time; ``check`` raises why it need not be tried."""
+        job = self._jobs.running(kind, app, excluding=CHANGES, variant=variant)
+        if job is None:
+            check()
+            job = self._jobs.submit(kind, app, self._measured(app, work), variant=variant)
+        if wait:
+            job = await self._jobs.wait(job.id)
+            raise_failure(job)
+        return job
+
+    def _measured(self, app: str, work: Work) -> Work:
+        """The work, after which the app's folder is measured anew."""
+
+        async def measured_anew(report: Report) -> Any:
+            try:
+                return await work(report)
+            finally:
+                self._sizes.pop(app, None)
+
+        return measured_anew
+
+    def _at_rest(self, app: str, force: bool) -> AbstractAsyncContextManager[None]:
+        if app in self._supervisor:
+            return self._supervisor[app].at_rest(force)
+        return nullcontext()
+
+
+def _listed(functions: Mapping[str, Function]) -> list[FunctionInfo]:
+    return [
+        FunctionInfo(name=name, summary=function.summary, derived=function.derived)
+        for name, function in functions.items()
+    ]

@@ -1,0 +1,435 @@
+"""The composition root: everything OneGAI does, without HTTP. It is a ``protocol.Engine``."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from contextlib import AsyncExitStack, ExitStack
+from dataclasses import replace
+from typing import Any, Self
+
+from onegai.apps.installed import check_installed
+from onegai.calls.calls import Calls
+from onegai.calls.jobs import Jobs
+from onegai.calls.results import Results
+from onegai.client.upload import as_files
+from onegai.client.wire import has_paths
+from onegai.config import curlrc, editing, effects
+from onegai.config.catalog import AppSpec, Catalog
+from onegai.config.current import HomeFiles
+from onegai.config.home import Home
+from onegai.config.settings import Settings
+from onegai.engine.apps import Apps
+from onegai.errors import NoService, OneGAIError
+from onegai.files.fetch import AddressRule, refuse_this_machine
+from onegai.files.file import Workspace, sweep
+from onegai.files.links import Links
+from onegai.files.sources import Sources, roots
+from onegai.files.store import FileStore
+from onegai.functions.funcfiles import Plugins
+from onegai.functions.function import Function, Outcome, enveloped
+from onegai.handles.context import CallContext, Services, Transport, open_transport
+from onegai.memory.probe import Probe, machine_probe
+from onegai.process.writing import in_writer
+from onegai.protocol import Answer, output_of
+from onegai.schema import (
+    AppInfo,
+    Applied,
+    Document,
+    FileForm,
+    FunctionInfo,
+    GpuStatus,
+    Job,
+    JobEvent,
+    MemoryStatus,
+    Plan,
+    Problem,
+    ServiceStatus,
+    StatusReport,
+)
+from onegai.supervisor.leases import Lease
+from onegai.supervisor.service import Service
+from onegai.supervisor.supervisor import Supervisor
+
+log = logging.getLogger(__name__)
+
+
+class Engine:
+    """One home's apps. An async context manager.
+
+    Leaving stops every service, or lets it live on where ``stop_children`` is 0.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        settings: Settings,
+        *,
+        probe: Probe | None = None,
+        problems: Iterable[Problem] = (),
+        arguments: Mapping[str, Any] | None = None,
+        refused: AddressRule = refuse_this_machine,
+    ) -> None:
+        """``settings`` and their ``problems`` were made by ``arguments``, which win over files."""
+        self.home = home
+        self._jobs = Jobs()
+        self._home_files = HomeFiles(home, settings, problems, arguments)
+        self.links = Links()
+        self.files = FileStore(home.files, self.links)
+        self.results = Results(self._jobs, self.files)
+        self.calls = Calls(
+            home,
+            self._jobs,
+            self.files,
+            self.results,
+            lambda: self._sources,
+            lambda: self._catalog,
+            lambda: self.settings,
+        )
+        self._sources = Sources(
+            roots(settings.file_roots), settings.max_upload, self.results.file_of_job, refused
+        )
+        self._plugins: Plugins
+        self._problem_sources: list[Callable[[], Iterable[Problem]]] = []
+        self._editing = asyncio.Lock()
+        self._supervisor = Supervisor(
+            home,
+            self._catalog,
+            probe or machine_probe(),
+            settings,
+            self.calls,
+        )
+        self._apps = Apps(home, self._jobs, self._supervisor, lambda: self._catalog)
+        self.transport: Transport
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        self._plugins = Plugins(self.home, self._catalog.specs)
+        await self._apps.open(self._plugins)
+        await asyncio.to_thread(sweep, self.home.uploads)
+        async with AsyncExitStack() as opened:
+            await opened.enter_async_context(self._plugins)
+            await opened.enter_async_context(self.files)
+            opened.callback(self.calls.close)
+            self.transport = await opened.enter_async_context(open_transport())
+            self.calls.open(self._plugins, self._supervisor, self.transport)
+            await opened.enter_async_context(self._supervisor)
+            await opened.enter_async_context(self._jobs)
+            self._stack = opened.pop_all()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._stack.aclose()
+
+    def hurry(self) -> None:
+        """Be done with stopping: kill what takes its time to end. For a second Ctrl-C."""
+        self._supervisor.hurry()
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in effect."""
+        return self._home_files.settings
+
+    @property
+    def _catalog(self) -> Catalog:
+        return self._home_files.catalog
+
+    def refresh(self) -> None:
+        """Read config.json and the entries again if one of the files has changed."""
+        if changed := self._home_files.refresh():
+            log.info("read again: %s", ", ".join(changed))
+            curlrc.write(self.home, self.settings)
+            self._sources = replace(self._sources, roots=roots(self.settings.file_roots))
+            self._plugins.adopt(self._catalog.specs)
+            self._supervisor.adopt(self._catalog, self.settings)
+            self.calls.adopt(self._catalog)
+
+    @property
+    def specs(self) -> Mapping[str, AppSpec]:
+        """The usable entries of services.json, by app."""
+        return self._catalog.specs
+
+    @property
+    def services(self) -> Services:
+        """What handles need."""
+        return self._supervisor
+
+    # --- config.json and the entries --------------------------------------------------------
+
+    async def config_document(self) -> Document:
+        """What config.json holds, without its secrets. Raises UnreadableFile."""
+        return await asyncio.to_thread(editing.config_document, self.home)
+
+    async def services_document(self) -> Document:
+        """The entries of all apps, without secrets. Raises UnreadableFile."""
+        return await asyncio.to_thread(editing.services_document, self.home)
+
+    async def replace_config(self, content: Mapping[str, Any], if_match: str | None) -> Applied:
+        """Make config.json hold this, and heed it. Raises as ``editing.replace_config``."""
+        async with self._editing:
+            change = await asyncio.to_thread(
+                editing.replace_config, self.home, content, if_match, self._home_files.check
+            )
+            self.refresh()
+            return effects.of_config(change, self._home_files, self._supervisor.outdated())
+
+    async def replace_services(self, content: Mapping[str, Any], if_match: str | None) -> Applied:
+        """Make the entries be these, and heed them. Raises as ``editing.replace_services``."""
+        async with self._editing:
+            change = await asyncio.to_thread(
+                editing.replace_services, self.home, content, if_match, self.settings.apps
+            )
+            self.refresh()
+            return effects.of_services(change, self._home_files, self._supervisor.outdated())
+
+    # --- apps ------------------------------------------------------------------------------
+
+    async def apps(self) -> dict[str, AppInfo]:
+        """Every app by name, the broken entries too. Measures folders, so it may take a while."""
+        return await self._apps.all()
+
+    async def install(self, app: str, *, wait: bool = False) -> Job:
+        """Begin to install, or join the install that runs."""
+        return await self._apps.install(app, wait=wait)
+
+    async def update(self, app: str, *, force: bool = False, wait: bool = False) -> Job:
+        """Install again beside the app that is there, which comes back if that fails.
+
+        Its service is stopped first, after the calls in flight, unless ``force``.
+        """
+        return await self._apps.update(app, force=force, wait=wait)
+
+    async def uninstall(
+        self, app: str, *, purge: bool = False, force: bool = False, wait: bool = False
+    ) -> Job:
+        """Stop the service and remove apps/{app}, except data folders unless ``purge``."""
+        return await self._apps.uninstall(app, purge=purge, force=force, wait=wait)
+
+    # --- jobs ------------------------------------------------------------------------------
+
+    async def jobs(self) -> list[Job]:
+        """The jobs of this run, newest first."""
+        return self._jobs.all()
+
+    async def job(self, job_id: str) -> Job:
+        """One job. Raises UnknownJob."""
+        return self._jobs.get(job_id)
+
+    def events(self, job_id: str, *, after: int = 0) -> AsyncGenerator[JobEvent, None]:
+        """Its events from the one behind ``after`` on, until it ends. Raises UnknownJob at once."""
+        return self._jobs.events(job_id, after)
+
+    def follow(self, job: Job) -> AsyncGenerator[str, None]:
+        """The lines of its output as they come, until it ends. Raises its failure."""
+        return output_of(self, job)
+
+    async def cancel(self, job_id: str) -> Job:
+        """Cancel it; its state when it has ended."""
+        return await self._jobs.cancel(job_id)
+
+    # --- services --------------------------------------------------------------------------
+
+    async def start(self, app: str, *, restart: bool = False, wait: bool = True) -> ServiceStatus:
+        """Have the service ready, or on its way with ``wait`` False. Idempotent."""
+        spec = self._catalog.active(app)
+        check_installed(self.home, spec)
+        service = self._service(spec)
+        if restart:
+            await service.stop()
+        if wait:
+            await service.ready()
+        else:
+            service.want()
+        # On the loop, whose owner task may be changing the state just now.
+        return service.status()
+
+    async def stop(self, app: str, *, force: bool = False) -> list[ServiceStatus]:
+        """Have the service stopped; ``"*"`` stops all. Waits for calls, unless ``force``."""
+        if app == "*":
+            services = [self._supervisor[name] for name in self._supervisor.running()]
+        else:
+            services = [self._service(self._catalog.spec(app))]
+        async with asyncio.TaskGroup() as group:
+            for service in services:
+                group.create_task(service.stop(force))
+        return [service.status() for service in services]
+
+    async def plan(self, app: str) -> Plan:
+        """What a start would do now: evict whom, wait for whom, or why it is impossible."""
+        spec = self._catalog.active(app)
+        if not spec.has_service:
+            raise NoService(app=app)
+        return await self._supervisor.plan(app)
+
+    async def status(self) -> StatusReport:
+        """All services, the machine's memory, and everything that is wrong."""
+        memory = await self._supervisor.memory()
+        services = await self._supervisor.statuses(memory, self.calls.turns)
+        gpus = None
+        if memory.gpus is not None:
+            gpus = [
+                GpuStatus(
+                    index=gpu.index,
+                    name=gpu.name,
+                    total=gpu.total,
+                    free=gpu.free,
+                    others=self._supervisor.used_by_others(gpu, services),
+                )
+                for gpu in memory.gpus
+            ]
+        return StatusReport(
+            services=services,
+            memory=MemoryStatus(
+                gpus=gpus,
+                ram_total=memory.ram_total,
+                ram_free=memory.ram_free,
+                fake=memory.fake,
+            ),
+            problems=self.problems(),
+            overridden=sorted(self._home_files.overridden),
+            functions_only=sorted(
+                app
+                for app, spec in self._catalog.specs.items()
+                if spec.active and not spec.has_service
+            ),
+        )
+
+    def problems(self) -> list[Problem]:
+        """What is wrong with config.json, services.json and the func files."""
+        plugins = [plugin.problem for plugin in self._plugins.all().values() if plugin.problem]
+        others = [problem for source in self._problem_sources for problem in source()]
+        return [*self._home_files.problems, *plugins, *others]
+
+    def watch_problems(self, source: Callable[[], Iterable[Problem]]) -> None:
+        """Have ``problems`` ask this, too: for what lies above the engine (api files)."""
+        self._problem_sources.append(source)
+
+    async def logs(self, app: str, tail: int = 200) -> str:
+        """The last lines of the service's log."""
+        log_file = self._service(self._catalog.spec(app)).log
+        lines = await asyncio.to_thread(log_file.tail, tail)
+        return "".join(f"{line}\n" for line in lines)
+
+    def log_follow(self, app: str, tail: int = 200) -> AsyncGenerator[str, None]:
+        """The last lines, then new ones until the caller stops."""
+        return self._service(self._catalog.spec(app)).log.follow(tail)
+
+    async def hold(self, app: str) -> Lease:
+        """A lease for somebody else's requests; starts the service. The caller releases it."""
+        spec = self._catalog.active(app)
+        check_installed(self.home, spec)
+        return await self._supervisor.lease(app)
+
+    def _service(self, spec: AppSpec) -> Service:
+        if not spec.has_service:
+            raise NoService(app=spec.app)
+        return self._supervisor[spec.app]
+
+    # --- calls -----------------------------------------------------------------------------
+
+    def functions(self) -> dict[str, Mapping[str, Function]]:
+        """Per app that is active: what could be called when its func file was looked at last."""
+        return {
+            app: plugin.functions
+            for app, plugin in self._plugins.all().items()
+            if self._catalog.specs[app].active and plugin.functions
+        }
+
+    async def function_list(self, app: str) -> list[FunctionInfo]:
+        """Those of one app, installed or not. Raises what is wrong with it."""
+        return await self._apps.functions(app)
+
+    async def function(self, app: str, name: str) -> Function:
+        """One function. Raises what is wrong with its app, or that there is no such function."""
+        spec = self._catalog.active(app)
+        found = await self._plugins.function(app, name)
+        check_installed(self.home, spec)
+        return found
+
+    async def call(
+        self,
+        app: str,
+        function: str,
+        given: Any,
+        *,
+        files: FileForm = "url",
+        workspace: Workspace | None = None,
+    ) -> Outcome:
+        """Run a function with JSON arguments. Raises what is wrong with the call or the app.
+
+        ``files``: how the files of its result stand in the JSON. ``workspace`` has the files that
+        came with the call, and is gone at its end.
+        """
+        called = await self.function(app, function)
+        arguments = await _checked(called, app, given)
+        return await self.calls.call(self._catalog.active(app), called, arguments, files, workspace)
+
+    async def submit(
+        self,
+        app: str,
+        function: str,
+        arguments: Any,
+        *,
+        files: FileForm = "url",
+        workspace: Workspace | None = None,
+    ) -> Job:
+        """As ``call``, as a job: wrong arguments and a full queue are raised here.
+
+        A Path is a file of the caller's, which may be removed when this has returned.
+        """
+        place = workspace or self.calls.workspace()
+        with ExitStack() as until_submitted:
+            until_submitted.callback(place.close)
+            given = await self._with_files(arguments, place)
+            called = await self.function(app, function)
+            checked = await _checked(called, app, given)
+            job = self.calls.submit(self._catalog.active(app), called, checked, files, place)
+            until_submitted.pop_all()  # now the job's end removes the workspace
+        return job
+
+    async def described(self, app: str, function: str) -> Function:
+        """One function, whether its app is installed or not. Raises that there is none."""
+        self._catalog.active(app)
+        return await self._plugins.function(app, function)
+
+    async def schema(self, app: str, function: str) -> dict[str, Any] | None:
+        """JSON Schema of a function's arguments; None where there is no such function."""
+        try:
+            return (await self.described(app, function)).schema()
+        except OneGAIError:
+            return None
+
+    async def answer(
+        self, app: str, function: str, arguments: Mapping[str, Any], *, files: FileForm = "url"
+    ) -> Answer:
+        """``call``, and its outcome as a server would answer it. A Path is a file."""
+        given = await self._with_files(dict(arguments))
+        outcome = await self.call(app, function, given, files=files)
+        content = outcome.body.content
+        if outcome.envelope:
+            content = enveloped(content, outcome.detail_json)
+        problem = outcome.problem.in_words() if outcome.problem else ""
+        return Answer.of(function, content, outcome.body.media_type, problem)
+
+    async def _with_files(self, arguments: Any, workspace: Workspace | None = None) -> Any:
+        """``as_files`` for arguments that have a Path."""
+        if not isinstance(arguments, Mapping) or not has_paths(arguments):
+            return arguments
+        return await in_writer(as_files, arguments, self._sources.limit, workspace)
+
+    async def result(self, job: Job) -> Answer:
+        """What a job has answered, for an hour after its end. Raises its error, and JobNotDone."""
+        return await self.results.answer_of(job)
+
+    def call_context(self, app: str) -> CallContext:
+        """The surroundings of one call of a function of ``app``. From any thread."""
+        spec = self._catalog.active(app)
+        return self.calls.context(spec, spec.call_timeout)
+
+
+async def _checked(function: Function, app: str, given: Any) -> Any:
+    """Its arguments. Raises BadArguments. Files may be large, and are decoded in a thread."""
+    if function.takes_files:
+        return await asyncio.to_thread(function.arguments, app, given)
+    return function.arguments(app, given)

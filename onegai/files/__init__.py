@@ -1,0 +1,1 @@
+"""How do files get in and out of calls?"""

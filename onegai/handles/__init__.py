@@ -1,0 +1,1 @@
+"""How does a function ask its app?"""

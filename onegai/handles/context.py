@@ -1,0 +1,269 @@
+"""What surrounds a running function: set by the engine for each call, found by the handles."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import math
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import (
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import aiohttp
+
+from onegai.config.settings import MIB
+from onegai.errors import AppError, CallTimeout, ResultTooLarge, SdkMisuse
+from onegai.files.file import Workspace, pending
+from onegai.files.sources import Sources
+from onegai.handles.connections import IDLE_SECONDS, Connections
+
+
+class Hold(Protocol):
+    """A lease: ``url`` is valid until ``release``."""
+
+    url: str
+
+    def release(self) -> None:
+        """Give it back."""
+        ...
+
+    def again(self) -> Hold | None:
+        """Another one beside it, even when nobody else gets one. From any thread."""
+        ...
+
+
+class Services(Protocol):
+    """What handles need of the supervisor."""
+
+    def try_lease(self, app: str) -> Hold | None:
+        """A lease if the service is ready right now. From any thread."""
+        ...
+
+    async def lease(self, app: str, holding: frozenset[str] = frozenset()) -> Hold:
+        """A lease; starts the service if needed.
+
+        ``holding``: the services that the waiting call goes on to hold.
+        """
+        ...
+
+    async def why_lost(self, app: str, reason: str) -> AppError:
+        """The error for a request whose connection broke."""
+        ...
+
+
+@dataclass(frozen=True)
+class Transport:
+    """The HTTP clients that all calls share; apps listen on loopback, so no proxy is followed."""
+
+    sync: Connections
+    asynchronous: aiohttp.ClientSession
+
+
+@asynccontextmanager
+async def open_transport() -> AsyncIterator[Transport]:
+    """Both clients; the asynchronous one belongs to the running event loop."""
+    connections = Connections()
+    try:
+        # It sends again by the same rule as Connections.
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_SECONDS)
+        async with aiohttp.ClientSession(connector=connector) as session:
+            yield Transport(connections, session)
+    finally:
+        connections.close()
+
+
+@dataclass
+class CallContext:
+    """One call. ``deadline`` is in ``time.monotonic`` seconds.
+
+    ``workspace`` has the files of its arguments and goes with it. ``own_paths``: a program of the
+    user's makes it, who may name any path; elsewhere texts that are paths may be strangers' words.
+    """
+
+    app: str
+    services: Services
+    transport: Transport
+    sources: Sources
+    workspace: Workspace
+    loop: asyncio.AbstractEventLoop
+    deadline: float
+    seconds: float
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    own_paths: bool = False
+    most_read: float = math.inf
+    """Bytes of an answer that a handle reads whole."""
+    granted: dict[str, str] = field(default_factory=dict)
+    """Base URLs usable without a lease: the service whose ``load`` is running."""
+    pinned: dict[str, Hold] = field(default_factory=dict)
+    """Leases kept to the end of the call, because ``handle.url`` was given out."""
+    offered: dict[str, Hold] = field(default_factory=dict)
+    """Leases that the call came in with: the first request to that app takes over its own."""
+    held: list[_Counted] = field(default_factory=list)
+    """The leases that requests and streams have right now."""
+    waiting: Callable[[], AbstractContextManager[None]] = nullcontext
+    """Entered while the call waits for a service."""
+    waits: set[Future[Hold]] = field(default_factory=set)
+    """What threads of the call wait for."""
+
+    def take(self, app: str) -> Hold | None:
+        """A lease that can be had without waiting, for one request. From any thread."""
+        hold = self.offered.pop(app, None) or self.services.try_lease(app)
+        if hold is None:
+            # Who waited for the end of its own lease would wait for ever.
+            again = (held.again() for held in list(self.held) if held.app == app)
+            hold = next((one for one in again if one is not None), None)
+        return _Counted(self.held, app, hold) if hold is not None else None
+
+    async def lease(self, app: str) -> Hold:
+        """A lease that has to be waited for. On the loop."""
+        with self.waiting():
+            return _Counted(self.held, app, await self.services.lease(app, self.let_go()))
+
+    def give_up(self) -> None:
+        """Nobody wants the outcome: what its threads wait for, and their next request, fails."""
+        self.deadline = 0
+        for wait in list(self.waits):
+            wait.cancel()
+
+    def let_go(self) -> frozenset[str]:
+        """Before waiting: give back what is not in use. Returns the apps that stay held."""
+        while self.offered:
+            _app, hold = self.offered.popitem()
+            hold.release()
+        return frozenset((*(hold.app for hold in self.held), *self.pinned, *self.granted))
+
+    def check_size(self, app: str, size: int) -> None:
+        """Raises ResultTooLarge for so many bytes of an answer of ``app``."""
+        if size > self.most_read:
+            raise ResultTooLarge(
+                app=app,
+                what=f"the answer of {app}",
+                limit_mib=round(self.most_read / MIB, 1),
+                do="read it in pieces, with stream()",
+            )
+
+    def remaining(self, app: str) -> float:
+        """Seconds left. Raises CallTimeout, in the name of ``app``, when there are none."""
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise CallTimeout(app=app, seconds=self.seconds)
+        return left
+
+    async def fetch_files(self, arguments: Any) -> None:
+        """Have the files of these arguments there. On ``loop``. Raises as Sources.resolve."""
+        await self.sources.resolve(arguments, self.workspace, own_paths=self.own_paths)
+
+    def fetch_files_now(self, arguments: Any) -> None:
+        """The same from any other thread. Raises SdkMisuse where that would wait for itself."""
+        if not pending(arguments, self.workspace):
+            return
+        with suppress(RuntimeError):
+            asyncio.get_running_loop()
+            raise SdkMisuse(
+                reason="a function that takes files was called where it would block the event loop",
+                do="call it from an ordinary function, or make it async def and await it",
+            )
+        work = self.fetch_files(arguments)
+        asyncio.run_coroutine_threadsafe(work, self.loop).result()
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Make this the context of the code inside."""
+        token = _current.set(self)
+        try:
+            yield
+        finally:
+            _current.reset(token)
+
+    @contextmanager
+    def whole_call(self) -> Iterator[None]:
+        """``active``, and the leases end with it."""
+        with self.active():
+            try:
+                yield
+            finally:
+                self.release()
+
+    def release(self) -> None:
+        """The call is over: give back whatever it still has, and remove its files."""
+        self.give_back()
+        self.workspace.close()
+
+    def give_back(self) -> None:
+        """The call is over, or has not begun: give back its leases."""
+        self.let_go()
+        for hold in (*self.held, *self.pinned.values()):
+            hold.release()
+        self.pinned.clear()
+
+
+class _Counted:
+    """A lease that is in a list while it is held."""
+
+    def __init__(self, held: list[_Counted], app: str, hold: Hold) -> None:
+        self.url = hold.url
+        self.app = app
+        self._held = held
+        self._hold: Hold | None = hold
+        held.append(self)
+
+    def release(self) -> None:
+        """Give it back; doing so twice is harmless."""
+        hold, self._hold = self._hold, None
+        if hold is not None:
+            self._held.remove(self)
+            hold.release()
+
+    def again(self) -> Hold | None:
+        """Another one beside it."""
+        hold = self._hold
+        return hold.again() if hold is not None else None
+
+
+_current: ContextVar[CallContext] = ContextVar("onegai_call")
+
+
+def running_call() -> CallContext | None:
+    """The context of the running call, if there is one."""
+    return _current.get(None)
+
+
+def call_context(app: str) -> CallContext:
+    """A new context for a call from plain Python, where no server has made one.
+
+    This process's own engine is made at the first use (onegai.sdk.local; named here as text,
+    because it lies above this module). Raises SdkMisuse where there cannot be one.
+    """
+    return importlib.import_module("onegai.sdk.local").call_context(app)  # type: ignore[no-any-return]
+
+
+async def call_context_later(app: str) -> CallContext:
+    """The same, without holding up the event loop that asks."""
+    local = await asyncio.to_thread(importlib.import_module, "onegai.sdk.local")
+    return await local.call_context_later(app)  # type: ignore[no-any-return]
+
+
+def current(app: str) -> CallContext:
+    """The context of the running call; outside of one, that of this process.
+
+    Raises SdkMisuse where there is none: at the top of a func file that a server loads.
+    """
+    running = _current.get(None)
+    if running is not None:
+        return running
+    return importlib.import_module("onegai.sdk.local").process_context(app)  # type: ignore[no-any-return]
+
+
+def config(app: str) -> Mapping[str, Any]:
+    """The app's own settings: what config.json has under ``apps.{app}`` beyond OneGAI's keys."""
+    return current(app).settings.get(app, {})

@@ -1,0 +1,132 @@
+"""Requests and responses of a handle, the same for threads and for the event loop."""
+
+from __future__ import annotations
+
+import json as jsonlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+import urllib3
+
+from onegai.errors import ErrorAnswer
+from onegai.files.pieces import well_formed
+
+Params = Mapping[str, Any] | Sequence[tuple[str, Any]]
+Files = Mapping[str, tuple[str, bytes, str] | bytes]
+"""Multipart parts by name: (file name, content, media type), or the content alone."""
+
+_SHOWN = 2000
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request below a service's base URL."""
+
+    method: str
+    target: str
+    headers: Mapping[str, str]
+    body: bytes | None
+
+
+@dataclass(frozen=True)
+class Response:
+    """A whole answer. Header names are found in any case."""
+
+    app: str
+    status_code: int
+    headers: Mapping[str, str]
+    content: bytes
+
+    @property
+    def ok(self) -> bool:
+        """True below 400."""
+        return self.status_code < 400
+
+    @property
+    def text(self) -> str:
+        """The content as UTF-8 text, with replacement characters where it is none."""
+        return self.content.decode("utf-8", "replace")
+
+    def json(self) -> Any:
+        """The content as JSON. Raises ErrorAnswer when it is not."""
+        try:
+            return jsonlib.loads(self.content)
+        except ValueError as error:
+            raise self.error(f"its answer is not JSON: {error}") from None
+
+    def error(self, reason: str) -> ErrorAnswer:
+        """The error that says what this answer was."""
+        return ErrorAnswer(
+            app=self.app,
+            upstream_status=self.status_code,
+            reason=reason,
+            detail={"upstream_status": self.status_code, "answer": self.text[:_SHOWN]},
+        )
+
+    def checked(self) -> Response:
+        """Itself. Raises ErrorAnswer from 400 on, with the reason the app gives."""
+        if self.ok:
+            return self
+        raise self.error(_reason(self.text))
+
+
+def build(
+    method: str,
+    path: str,
+    *,
+    params: Params | None = None,
+    json: Any = None,
+    data: Mapping[str, Any] | None = None,
+    content: bytes | None = None,
+    files: Files | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Request:
+    """Put a request together. ``data`` is a form, or the plain fields beside ``files``."""
+    sent = {key.lower(): value for key, value in (headers or {}).items()}
+    body = content
+    if json is not None:
+        body = _encoded(jsonlib.dumps(json, ensure_ascii=False))
+        sent.setdefault("content-type", "application/json")
+    elif files is not None:
+        fields: dict[str, Any] = {key: _encoded(str(value)) for key, value in (data or {}).items()}
+        fields |= {
+            key: (key, value, "application/octet-stream")
+            if isinstance(value, bytes)
+            else (_encoded(value[0]).decode(), *value[1:])
+            for key, value in files.items()
+        }
+        body, sent["content-type"] = urllib3.encode_multipart_formdata(fields)
+    elif data is not None:
+        body = urlencode(data, doseq=True, errors="replace").encode()
+        sent.setdefault("content-type", "application/x-www-form-urlencoded")
+    target = path if path.startswith("/") else f"/{path}"
+    if params:
+        target += ("&" if "?" in target else "?") + urlencode(params, doseq=True, errors="replace")
+    return Request(method.upper(), _encoded(target).decode(), sent, body)
+
+
+def _encoded(text: str) -> bytes:
+    """UTF-8."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return well_formed(text).encode()
+
+
+def _reason(text: str) -> str:
+    """The sentence inside an app's error answer: FastAPI, OpenAI and the runner have their own."""
+    try:
+        answer = jsonlib.loads(text)
+    except ValueError:
+        answer = None
+    if isinstance(answer, dict):
+        for key in ("error", "detail", "message"):
+            value = answer.get(key)
+            if isinstance(value, dict):
+                value = value.get("message")
+            if isinstance(value, str) and value:
+                return value[:500]
+    first = text.strip().partition("\n")[0]
+    return first[:200] or "without a text"

@@ -1,0 +1,100 @@
+"""Requests and answers of handles, without a network."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from onegai.errors import ErrorAnswer
+from onegai.handles.http import build
+from onegai.sdk import Response, async_service, service
+
+
+def response(status: int, body: str) -> Response:
+    return Response("a", status, {}, body.encode())
+
+
+def test_half_an_emoji_in_a_form_and_a_path() -> None:
+    request = build("post", "/\ud83d", data={"a": "\ud83d"}, files={"f": ("\ud83d", b"x", "y/z")})
+    assert request.target == "/\ufffd"
+    assert "\ufffd".encode() in (request.body or b"")
+
+
+def test_making_a_handle_needs_nothing() -> None:
+    assert service("a").app == async_service("a").app == "a"
+
+
+@pytest.mark.parametrize(
+    ("options", "target", "kind", "body"),
+    [
+        ({}, "/p", None, None),
+        ({"params": {"text": "a b&c", "n": [1, 2]}}, "/p?text=a+b%26c&n=1&n=2", None, None),
+        ({"params": [("a", "ね")]}, "/p?a=%E3%81%AD", None, None),
+        ({"json": {"a": "ね"}}, "/p", "application/json", '{"a": "ね"}'),
+        ({"json": []}, "/p", "application/json", "[]"),
+        ({"data": {"a": "b c"}}, "/p", "application/x-www-form-urlencoded", "a=b+c"),
+        ({"content": b"raw"}, "/p", None, "raw"),
+        ({"json": {"a": "hi \ud83d"}}, "/p", "application/json", '{"a": "hi \ufffd"}'),
+        ({"json": ["\ud83d\ude00"]}, "/p", "application/json", '["\U0001f600"]'),
+        ({"data": {"a": "\ud83d"}}, "/p", "application/x-www-form-urlencoded", "a=%3F"),
+        ({"params": {"a": "\ud83d"}}, "/p?a=%3F", None, None),
+        ({"json": 1, "headers": {"Content-Type": "x/y"}}, "/p", "x/y", "1"),
+    ],
+)
+def test_build(options: dict[str, Any], target: str, kind: str | None, body: str | None) -> None:
+    request = build("post", "p", **options)
+    assert (request.method, request.target) == ("POST", target)
+    assert request.headers.get("content-type") == kind
+    assert request.body == (None if body is None else body.encode())
+
+
+def test_build_adds_to_a_query() -> None:
+    assert build("GET", "/p?x=1", params={"y": 2}).target == "/p?x=1&y=2"
+
+
+def test_build_multipart() -> None:
+    files = {"audio": ("a.wav", b"RIFF", "audio/wav"), "more": b"bytes"}
+    request = build("POST", "/p", files=files, data={"language": "ja"})
+    kind = request.headers["content-type"]
+    assert kind.startswith("multipart/form-data; boundary=")
+    assert request.body is not None
+    assert request.body.count(kind.partition("=")[2].encode()) == 4
+    assert b'name="audio"; filename="a.wav"\r\nContent-Type: audio/wav\r\n\r\nRIFF' in request.body
+    assert b'name="language"\r\n\r\nja' in request.body
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ('{"error": "no such voice"}', "no such voice"),
+        ('{"detail": "Not Found"}', "Not Found"),
+        ('{"error": {"message": "model not loaded", "code": 503}}', "model not loaded"),
+        ('{"detail": [{"loc": ["text"]}]}', '{"detail": [{"loc": ["text"]}]}'),
+        ("<h1>Bad Gateway</h1>\nmore", "<h1>Bad Gateway</h1>"),
+        ("", "without a text"),
+    ],
+)
+def test_error_answers_carry_the_apps_own_words(body: str, reason: str) -> None:
+    with pytest.raises(ErrorAnswer) as caught:
+        response(500, body).checked()
+    assert caught.value.message == f"a answered 500: {reason}"
+    assert caught.value.src == "a"
+    assert caught.value.detail["answer"] == body
+
+
+@pytest.mark.parametrize(("upstream", "status"), [(422, 422), (400, 422), (404, 502), (503, 502)])
+def test_refused_input_is_the_callers_and_all_else_the_apps(upstream: int, status: int) -> None:
+    with pytest.raises(ErrorAnswer) as caught:
+        response(upstream, "").checked()
+    assert caught.value.status == status
+
+
+def test_good_answers() -> None:
+    answer = response(200, json.dumps({"a": "ね"}))
+    assert answer.checked() is answer
+    assert answer.ok
+    assert answer.json() == {"a": "ね"}
+    with pytest.raises(ErrorAnswer, match="not JSON"):
+        response(200, "<html>").json()

@@ -1,0 +1,272 @@
+"""The guards around an application that only counts what reaches it."""
+
+import asyncio
+import json
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from onegai.config.settings import Settings
+from onegai.errors import OneGAIError
+from onegai.server import guards as guard
+from onegai.server.envelope import error_answer
+from onegai.server.guards import Bodies, CredentialsGuard, OriginGuard
+
+SETTINGS = Settings(password="correct", max_json=1000)
+
+
+class Inner:
+    """Answers 200, or the error that reading gave it, and keeps the bodies that it was given."""
+
+    def __init__(self) -> None:
+        self.bodies: list[bytes] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            try:
+                message = await receive()
+            except OneGAIError as error:
+                await error_answer(error)(scope, receive, send)
+                return
+            if message["type"] == "http.disconnect":
+                return
+            self.bodies.append(message["body"])
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"ok"})
+
+
+async def send_to(
+    app: ASGIApp,
+    pieces: Iterable[bytes] = (b"",),
+    *,
+    method: str = "POST",
+    leaves: bool = False,
+    kind: str = "http",
+    path: str = "/",
+    client: tuple[str, int] = ("192.0.2.9", 1),
+    state: dict[str, Any] | None = None,
+    **headers: str,
+) -> list[Message]:
+    """What the application sends. ``leaves``: the client hangs up after the last piece."""
+    pieces = list(pieces)
+    messages: list[Message] = [
+        {"type": "http.request", "body": piece, "more_body": leaves or number < len(pieces)}
+        for number, piece in enumerate(pieces, 1)
+    ]
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return messages.pop(0) if messages else {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": kind,
+        "method": method,
+        "path": path,
+        "client": client,
+        "state": state or {},
+        "headers": [
+            (name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()
+        ],
+    }
+    await app(scope, receive, send)
+    return sent
+
+
+def status(sent: list[Message]) -> int:
+    return int(sent[0]["status"])
+
+
+def envelope(sent: list[Message]) -> dict[str, Any]:
+    return dict(json.loads(b"".join(message.get("body", b"") for message in sent)))
+
+
+JSON = {"content_type": "application/json"}
+
+
+@pytest.mark.parametrize(
+    ("pieces", "headers", "answer"),
+    [
+        ([b"{}"], JSON, 200),
+        ([b"{", b'"a"', b": 1}"], JSON, 200),
+        ([b"{}"], {"content_type": "Application/JSON; charset=utf-8"}, 200),
+        ([b""], {}, 200),
+        ([b"", b""], {"content_type": "text/plain"}, 200),
+        ([b"{}"], {}, 415),
+        ([b"{}"], {"content_type": "text/plain"}, 415),
+        ([b"a=1"], {"content_type": "application/x-www-form-urlencoded"}, 415),
+        ([b"{}"], {"content_type": "application/jsonx"}, 415),
+        ([b"{}"], {"content_type": "text/plain, application/json"}, 415),
+        ([b"x" * 1000], JSON, 200),
+        ([b"x" * 1001], JSON, 413),
+        ([b"x" * 600, b"x" * 600], JSON, 413),
+        ([b"x" * 2000], {"content_type": "text/plain"}, 413),
+    ],
+)
+async def test_bodies(pieces: list[bytes], headers: dict[str, str], answer: int) -> None:
+    inner = Inner()
+    sent = await send_to(Bodies(inner, SETTINGS), pieces, **headers)
+    assert status(sent) == answer
+    assert inner.bodies == ([b"".join(pieces)] if answer == 200 else [])
+
+
+async def test_a_body_that_never_ends_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "_READ_ON", 5000)
+    read = 0
+
+    def pieces() -> Iterable[bytes]:
+        nonlocal read
+        for _ in range(100):
+            read += 1
+            yield b"x" * 1000
+
+    endless = pieces()
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": next(iter(endless)), "more_body": True}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": []}
+    await Bodies(Inner(), SETTINGS)(scope, receive, send)
+    assert status(sent) == 413
+    assert read <= 10
+    assert (b"connection", b"close") in sent[0]["headers"]
+
+
+@pytest.mark.parametrize("pieces", [[], [b"{}"], [b'{"a": ']])
+async def test_client_that_leaves_in_the_middle_of_its_body_calls_nothing(
+    pieces: list[bytes],
+) -> None:
+    inner = Inner()
+    await send_to(Bodies(inner, SETTINGS), pieces, leaves=True, **JSON)
+    assert inner.bodies == []
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
+async def test_what_has_no_body_is_passed_on(method: str) -> None:
+    inner = Inner()
+    assert status(await send_to(Bodies(inner, SETTINGS), method=method)) == 200
+
+
+async def test_a_wrong_password_is_slow_and_nothing_else_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(guard, "WRONG_PASSWORD_SECONDS", 0.5)
+    inner = Inner()
+    app = CredentialsGuard(inner, lambda: SETTINGS)
+
+    async def timed(**headers: str) -> tuple[int, float]:
+        begun = time.monotonic()
+        return status(await send_to(app, **headers)), time.monotonic() - begun
+
+    for headers, answer, slow in (
+        ({"authorization": "Bearer wrong"}, 401, True),
+        ({"x_api_key": "wrong"}, 401, True),
+        ({"authorization": "Bearer correct"}, 200, False),
+        ({}, 401, False),
+    ):
+        got, seconds = await timed(**headers)
+        assert got == answer
+        assert (seconds >= 0.45) is slow
+    assert len(inner.bodies) == 1
+
+
+async def test_of_many_wrong_passwords_a_few_are_slow_and_the_right_one_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(guard, "WRONG_PASSWORD_SECONDS", 0.3)
+    app = CredentialsGuard(Inner(), lambda: SETTINGS)
+    begun = time.monotonic()
+    many = [
+        asyncio.create_task(send_to(app, client=("192.0.2.1", number), x_api_key="wrong"))
+        for number in range(guard.WRONG_PASSWORDS + 20)
+    ]
+    other = asyncio.create_task(send_to(app, client=("192.0.2.2", 1), x_api_key="wrong"))
+    await asyncio.sleep(0)
+    right = await send_to(app, client=("192.0.2.1", 1), x_api_key="correct")
+    assert status(right) == 200
+    assert time.monotonic() - begun < 0.25
+    quick = [task for task in many if task.done()]
+    assert {status(task.result()) for task in quick} == {429}
+    assert len(quick) == 20
+    assert (b"retry-after", b"1") in quick[0].result()[0]["headers"]
+    assert [status(await task) for task in many if task not in quick] == [401] * 4
+    assert status(await other) == 401
+    assert status(await send_to(app, client=("192.0.2.1", 1), x_api_key="wrong")) == 401
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE"])
+async def test_what_is_open_is_so_for_those_who_only_read(method: str) -> None:
+    inner = Inner()
+    app = CredentialsGuard(inner, lambda: SETTINGS)
+    assert status(await send_to(app, [b"x"], method=method, path="/health")) == 401
+    assert inner.bodies == []
+    assert status(await send_to(app, method="GET", path="/health")) == 200
+
+
+async def test_a_right_password_is_told_to_the_connection() -> None:
+    app = CredentialsGuard(Inner(), lambda: SETTINGS)
+    told: list[str] = []
+    for path, key, expected in (
+        ("/health", "correct", 0),
+        ("/", "wrong", 0),
+        ("/", "correct", 1),
+    ):
+        state = {guard.WELCOME: lambda: told.append("right")}
+        await send_to(app, method="GET", path=path, state=state, x_api_key=key)
+        assert len(told) == expected
+
+
+async def test_a_body_that_no_route_asks_for_is_not_read() -> None:
+    async def silent(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 404, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    def pieces() -> Iterable[bytes]:
+        raise AssertionError("it is read")
+        yield b""
+
+    endless = pieces()
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": next(iter(endless)), "more_body": True}
+
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/no", "headers": []}
+    await Bodies(silent, SETTINGS)(scope, receive, send)
+    assert status(sent) == 404
+
+
+def test_a_wrong_password_takes_a_second() -> None:
+    assert guard.WRONG_PASSWORD_SECONDS >= 1
+
+
+async def test_refusals_are_envelopes() -> None:
+    sent = await send_to(CredentialsGuard(Inner(), lambda: SETTINGS))
+    assert envelope(sent)["detail"]["code"] == "unauthorized"
+    assert any(name == b"www-authenticate" for name, _ in sent[0]["headers"])
+    sent = await send_to(OriginGuard(Inner(), lambda: SETTINGS), origin="http://evil", host="h")
+    assert (status(sent), envelope(sent)["detail"]["code"]) == (403, "forbidden_origin")
+    assert "http://evil" in envelope(sent)["result"]
+
+
+async def test_websockets_are_guarded_too() -> None:
+    for app in (
+        OriginGuard(Inner(), lambda: SETTINGS),
+        CredentialsGuard(Inner(), lambda: SETTINGS),
+    ):
+        sent = await send_to(app, kind="websocket", origin="http://evil", host="h")
+        assert [message["type"] for message in sent] == ["websocket.close"]
+        assert sent[0]["code"] == 1008

@@ -1,0 +1,107 @@
+"""The small parts of the owner task: when to restart, and waiting that can be cut short."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from onegai.config.catalog import AppSpec, Release
+from onegai.supervisor.backoff import Backoff
+from onegai.supervisor.interrupts import Interrupted, unless
+from onegai.supervisor.tenancy import Tenancy
+
+
+class NoHooks:
+    async def load(self, spec: AppSpec, url: str) -> None: ...
+
+    async def unload(self, spec: AppSpec, url: str) -> None: ...
+
+    def can_unload(self, app: str) -> bool:
+        return False
+
+
+class NoGpus:
+    def learnt(self, spec: AppSpec) -> dict[int, int]:
+        return {}
+
+    def named(self, device: str) -> int | None: ...
+
+
+@pytest.mark.parametrize(
+    ("lives", "delays"),
+    [
+        ([0, 0, 0, 0], [1, 2, 4, 8]),
+        ([0, 0, 0, 0, 0, 0], [1, 2, 4, 8, None, 1]),
+        ([0, 0, 3600, 0], [1, 2, 1, 2]),
+        ([59.9, 60], [1, 1]),
+    ],
+)
+def test_backoff(lives: list[float], delays: list[float | None]) -> None:
+    backoff = Backoff()
+    assert [backoff.crashed(lived) for lived in lives] == delays
+
+
+def test_a_corrected_release_is_tried_again() -> None:
+    spec = AppSpec(app="a", type="webapi", port=1, exec="run", release=Release(post="/wrong"))
+    tenancy = Tenancy(spec, NoHooks(), NoGpus())
+    tenancy.can_release = False
+    tenancy.edit(spec.model_copy(update={"idle_timeout": 5}))
+    assert not tenancy.can_release
+    tenancy.edit(spec.model_copy(update={"release": Release(post="/free")}))
+    assert tenancy.can_release
+
+
+async def test_work_that_is_done_first_wins() -> None:
+    async def work() -> str:
+        return "done"
+
+    event = asyncio.Event()
+    assert await unless(event, work()) == "done"
+    event.set()
+    done = asyncio.ensure_future(work())
+    await done
+    assert await unless(event, done) == "done"
+
+
+async def test_event_cancels_the_work_and_waits_for_its_end() -> None:
+    event, ended = asyncio.Event(), []
+
+    async def work() -> None:
+        try:
+            event.set()
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            ended.append(True)
+
+    with pytest.raises(Interrupted):
+        await unless(event, work())
+    assert ended == [True]
+
+
+async def test_failure_of_the_work_comes_through() -> None:
+    async def work() -> None:
+        raise ValueError("its own")
+
+    with pytest.raises(ValueError, match="its own"):
+        await unless(asyncio.Event(), work())
+
+
+async def test_cancelling_the_waiter_cancels_the_work() -> None:
+    cancelled = asyncio.Event()
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+
+    waiter = asyncio.ensure_future(unless(asyncio.Event(), work()))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    waiter.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiter
+    assert cancelled.is_set()
