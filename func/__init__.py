@@ -3,8 +3,6 @@
 from onegai import wrong_python
 
 try:
-    from onegai.functions.funcfiles import install_finder
+    import onegai.sdk  # noqa: F401 - lets func files be imported
 except (ImportError, SyntaxError) as error:
     raise wrong_python(error) from None
-
-install_finder()

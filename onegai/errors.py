@@ -45,6 +45,7 @@ they can be translated without touching the places that raise.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
@@ -849,3 +850,15 @@ def in_words(error: BaseException) -> str:
         return f"{type(error).__name__}: {error}"
     except Exception:  # noqa: BLE001 - its __str__ is the user's code
         return type(error).__name__
+
+
+def reason(error: BaseException) -> str:
+    """Why nothing answered: in the system's words, if they are in the chain of causes."""
+    link: BaseException | None = error
+    while link is not None:
+        if isinstance(link, TimeoutError):
+            return "it does not answer in time"
+        if isinstance(link, OSError) and link.errno:
+            return os.strerror(link.errno) if link.errno > 0 else str(link.strerror)
+        link = link.__cause__ or link.__context__
+    return str(error.args[-1] if error.args else error) or type(error).__name__

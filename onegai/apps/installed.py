@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 from onegai.apps.folder import BLOCK, AppFolder, AppPaths, kept_folders, script_digest
 from onegai.config.catalog import AppSpec
-from onegai.errors import InstallBroken, Installing, NotInstalled
 from onegai.config.home import Home
+from onegai.errors import InstallBroken, Installing, NotInstalled
 from onegai.schema import Problem
 
 

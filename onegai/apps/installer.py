@@ -13,7 +13,9 @@ from typing import Any, TypeVar
 
 from onegai.apps import folder as app_folder
 from onegai.apps.folder import AppFolder
+from onegai.apps.installed import check_installed
 from onegai.config.catalog import AppSpec
+from onegai.config.home import Home
 from onegai.errors import (
     InstallFailed,
     Installing,
@@ -22,8 +24,6 @@ from onegai.errors import (
     UninstallFailed,
     UpdateFailed,
 )
-from onegai.config.home import Home
-from onegai.apps.installed import check_installed
 from onegai.process import tree
 from onegai.process.child import Child, inherited_environment
 from onegai.process.logfile import LogFile

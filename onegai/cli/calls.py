@@ -222,7 +222,7 @@ def _text(path: Path) -> str | None:
 
 
 def _from_file(key: str, name: str, until_answered: ExitStack) -> FromFile:
-    from onegai.client.upload import readable_size
+    from onegai.files.local import readable_size
 
     try:
         if name == "-":

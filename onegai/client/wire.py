@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import re
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -18,7 +17,9 @@ from urllib.parse import quote, unquote
 
 from pydantic import BaseModel
 
+from onegai import errors
 from onegai.errors import BadArguments, NoOneGAI, OneGAIError, Relayed, ServerUnreachable
+from onegai.files.local import has_paths, parts_of
 from onegai.protocol import Answer
 from onegai.schema import (
     AppInfo,
@@ -153,24 +154,7 @@ def error(url: str, reply: Reply) -> OneGAIError:
 
 def unreachable(url: str, error: BaseException) -> ServerUnreachable:
     """The error for what a library raised when a server did not answer."""
-    return ServerUnreachable(url=url, reason=reason(error))
-
-
-def reason(error: BaseException) -> str:
-    """Why nothing answered: in the system's words, if they are in the chain of causes."""
-    link: BaseException | None = error
-    while link is not None:
-        if isinstance(link, TimeoutError):
-            return "it does not answer in time"
-        if isinstance(link, OSError) and link.errno:
-            return os.strerror(link.errno) if link.errno > 0 else str(link.strerror)
-        link = link.__cause__ or link.__context__
-    return str(error.args[-1] if error.args else error) or type(error).__name__
-
-
-def has_paths(arguments: Mapping[str, Any]) -> bool:
-    """Is there a file of the caller's among a call's arguments, or in a list there?"""
-    return any(isinstance(one, Path) for value in arguments.values() for one in _parts(value))
+    return ServerUnreachable(url=url, reason=errors.reason(error))
 
 
 # --- the operations of protocol.Engine -----------------------------------------------------------
@@ -321,17 +305,11 @@ def _call(path: str, read: Callable[[Reply], T], arguments: Mapping[str, Any]) -
     return Request("POST", path, read, form, {"Content-Type": kind, "Connection": "close"})
 
 
-def _parts(value: Any) -> Sequence[Any]:
-    """The parts of a form that an argument becomes; a list without a Path is one."""
-    several = isinstance(value, list | tuple) and any(isinstance(one, Path) for one in value)
-    return value if several else [value]
-
-
 def _form(arguments: Mapping[str, Any]) -> Form:
     boundary = secrets.token_hex(16)
     parts: list[bytes | Attached] = []
     for key, argument in arguments.items():
-        for value in _parts(argument):
+        for value in parts_of(argument):
             head = f'--{boundary}\r\nContent-Disposition: form-data; name="{_quoted(key)}"'
             if isinstance(value, Path):
                 head += f'; filename="{_quoted(value.name)}"\r\nContent-Type: {_BINARY}'

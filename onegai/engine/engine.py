@@ -13,8 +13,6 @@ from onegai.apps.installed import check_installed
 from onegai.calls.calls import Calls
 from onegai.calls.jobs import Jobs
 from onegai.calls.results import Results
-from onegai.client.upload import as_files
-from onegai.client.wire import has_paths
 from onegai.config import curlrc, editing, effects
 from onegai.config.catalog import AppSpec, Catalog
 from onegai.config.current import HomeFiles
@@ -25,6 +23,7 @@ from onegai.errors import NoService, OneGAIError
 from onegai.files.fetch import AddressRule, refuse_this_machine
 from onegai.files.file import Workspace, sweep
 from onegai.files.links import Links
+from onegai.files.local import as_files, has_paths
 from onegai.files.sources import Sources, roots
 from onegai.files.store import FileStore
 from onegai.functions.funcfiles import Plugins

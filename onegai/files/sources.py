@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from onegai.client.upload import linked, readable_size, unusable
 from onegai.config.settings import MIB
 from onegai.errors import FileTooLarge, PathRefused
 from onegai.files.fetch import AddressRule, Unfetchable, fetch, refuse_this_machine
@@ -21,6 +20,7 @@ from onegai.files.file import (
     pending,
     safe_name,
 )
+from onegai.files.local import linked, readable_size, unusable
 
 PATH_LENGTH = 4096
 """Of the longest path there can be; a longer text is base64."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -233,6 +232,26 @@ class _Counted:
 _current: ContextVar[CallContext] = ContextVar("onegai_call")
 
 
+class Outside(Protocol):
+    """Makes what surrounds plain Python, which runs outside of any call."""
+
+    def call_context(self, app: str) -> CallContext:
+        """A new context for a call."""
+        ...
+
+    async def call_context_later(self, app: str) -> CallContext:
+        """The same, without holding up the event loop that asks."""
+        ...
+
+    def process_context(self, app: str) -> CallContext:
+        """The context of this process."""
+        ...
+
+
+outside: Outside | None = None
+"""Set by ``onegai.sdk``, which lies above: it makes this process's own engine at the first use."""
+
+
 def running_call() -> CallContext | None:
     """The context of the running call, if there is one."""
     return _current.get(None)
@@ -241,16 +260,16 @@ def running_call() -> CallContext | None:
 def call_context(app: str) -> CallContext:
     """A new context for a call from plain Python, where no server has made one.
 
-    This process's own engine is made at the first use (onegai.sdk.local; named here as text,
-    because it lies above this module). Raises SdkMisuse where there cannot be one.
+    Raises SdkMisuse where there cannot be one.
     """
-    return importlib.import_module("onegai.sdk.local").call_context(app)  # type: ignore[no-any-return]
+    assert outside is not None
+    return outside.call_context(app)
 
 
 async def call_context_later(app: str) -> CallContext:
     """The same, without holding up the event loop that asks."""
-    local = await asyncio.to_thread(importlib.import_module, "onegai.sdk.local")
-    return await local.call_context_later(app)  # type: ignore[no-any-return]
+    assert outside is not None
+    return await outside.call_context_later(app)
 
 
 def current(app: str) -> CallContext:
@@ -261,7 +280,8 @@ def current(app: str) -> CallContext:
     running = _current.get(None)
     if running is not None:
         return running
-    return importlib.import_module("onegai.sdk.local").process_context(app)  # type: ignore[no-any-return]
+    assert outside is not None
+    return outside.process_context(app)
 
 
 def config(app: str) -> Mapping[str, Any]:

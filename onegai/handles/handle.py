@@ -13,8 +13,7 @@ from typing import Any, Unpack
 import aiohttp
 from typing_extensions import TypedDict
 
-from onegai.client import wire
-from onegai.errors import CallTimeout, SdkMisuse
+from onegai.errors import CallTimeout, SdkMisuse, reason
 from onegai.handles.connections import CONNECT_SECONDS, Answer
 from onegai.handles.context import CallContext, Hold, current
 from onegai.handles.http import Files, Params, Request, Response, build
@@ -205,7 +204,7 @@ class Handle:
 
     def _lost(self, context: CallContext, error: Exception) -> Exception:
         return asyncio.run_coroutine_threadsafe(
-            context.services.why_lost(self.app, wire.reason(error)), context.loop
+            context.services.why_lost(self.app, reason(error)), context.loop
         ).result()
 
 
@@ -315,11 +314,11 @@ class AsyncHandle:
             ) as answer:
                 yield answer
         except aiohttp.ConnectionTimeoutError as error:
-            raise await context.services.why_lost(self.app, wire.reason(error)) from None
+            raise await context.services.why_lost(self.app, reason(error)) from None
         except TimeoutError:
             raise CallTimeout(app=self.app, seconds=seconds) from None
         except (aiohttp.ClientError, OSError) as error:
-            raise await context.services.why_lost(self.app, wire.reason(error)) from None
+            raise await context.services.why_lost(self.app, reason(error)) from None
 
 
 def declares_handle(module: ModuleType | None, app: str) -> bool:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 from onegai.config.catalog import AppSpec
 from onegai.memory.learning import Learning, Reading
@@ -16,7 +16,6 @@ from onegai.memory.policy import Occupant, Phase
 from onegai.memory.probe import Gpu, Memory, vram_of
 from onegai.memory.profiles import Profiles
 from onegai.process import tree
-from onegai.supervisor.run import Run
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +29,19 @@ BUSY_WORTH, IDLE_WORTH = 20, 400
 """A pause is at least so many times as long as a look takes: nvidia-smi needs half a second."""
 
 
+class Watched(Protocol):
+    """What runs of a service."""
+
+    @property
+    def pid(self) -> int | None:
+        """Its first process; None before there is one, and after it."""
+        ...
+
+    def pids(self, census: tree.Census) -> list[int]:
+        """All of its processes, found in the census."""
+        ...
+
+
 class Sampler:
     """Feeds ``Learning`` and keeps what it has learnt. ``run`` must be running."""
 
@@ -37,7 +49,7 @@ class Sampler:
         self,
         profiles: Profiles,
         occupants: Callable[[], Mapping[str, Occupant]],
-        run_of: Callable[[str], Run | None],
+        run_of: Callable[[str], Watched | None],
         thread: Executor | None = None,
     ) -> None:
         """It looks for processes in ``thread``."""
@@ -47,7 +59,7 @@ class Sampler:
         self._thread = thread
         self._learning = Learning()
         self._gpus: tuple[Gpu, ...] = ()
-        self._pids: dict[Run, list[int]] = {}
+        self._pids: dict[Watched, list[int]] = {}
         """Those that were alive at the last look; a pid may be another program's by now."""
         self._gpu_seen = asyncio.Event()
         self._changed = asyncio.Event()
@@ -192,6 +204,6 @@ class Sampler:
             self._pids = await loop.run_in_executor(self._thread, _pids_of, runs)
 
 
-def _pids_of(runs: list[Run]) -> dict[Run, list[int]]:
+def _pids_of(runs: list[Watched]) -> dict[Watched, list[int]]:
     census = tree.Census()
     return {run: run.pids(census) for run in runs}

@@ -9,16 +9,13 @@ import os
 import socket
 import sys
 import time
-from typing import TYPE_CHECKING, Any, Dict, Optional
+from typing import Any, Dict, Optional
 from urllib.parse import unquote
 
 from . import answers, requests
 from .answers import JSON, Answer, Pieces, RequestError
-from .calls import ClientLeftError, failures, log_failure
-from .runfile import Function
-
-if TYPE_CHECKING:
-    from .server import Server
+from .calls import Calls, ClientLeftError, failures, log_failure
+from .runfile import Function, RunFile
 
 STALL = 60
 """Seconds a client may take no byte, or send none of a request it has begun."""
@@ -28,13 +25,24 @@ LINGER = 2
 _SMALL = 65536
 
 
+class Shared(http.server.ThreadingHTTPServer):
+    """What the handlers of all connections share."""
+
+    host: str
+    max_body: int
+    access_log: bool
+    run_file: RunFile
+    calls: Calls
+    documents: Dict[str, bytes]
+
+
 class Handler(http.server.BaseHTTPRequestHandler):
     """Serves the functions of server.run_file."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     timeout = IDLE
-    server: Server
+    server: Shared
     path = ""
     began = 0.0
     unread = False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.server
 import os
 import socket
 import socketserver
@@ -13,12 +12,12 @@ from typing import Any
 
 from . import answers, openapi
 from .calls import Calls
-from .handler import Handler
+from .handler import Handler, Shared
 from .runfile import RunFile
 
 
-class Server(http.server.ThreadingHTTPServer):
-    """Holds what the handlers of all connections share."""
+class Server(Shared):
+    """Accepts connections, and has a thread serve each."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -31,8 +30,6 @@ class Server(http.server.ThreadingHTTPServer):
         self.host = host
         self.max_body = max_body
         self.access_log = access_log
-        self.run_file: RunFile
-        self.calls: Calls
         self._stopping = False
         try:
             self.server_bind()

@@ -12,8 +12,14 @@
 """
 
 from onegai.files.file import File
+from onegai.functions.funcfiles import install_finder
+from onegai.handles import context
 from onegai.handles.context import config
 from onegai.handles.handle import AsyncHandle, Handle, async_service, service
 from onegai.handles.http import Response
+from onegai.sdk import local
 
 __all__ = ["AsyncHandle", "File", "Handle", "Response", "async_service", "config", "service"]
+
+context.outside = local
+install_finder()

@@ -11,12 +11,11 @@ from contextlib import suppress
 
 import aiohttp
 
-from onegai.client import wire
 from onegai.config import patterns
 from onegai.config.catalog import AppSpec
 from onegai.config.home import stamp
 from onegai.config.masking import masked
-from onegai.errors import NeverReady, PortTaken, Unreachable
+from onegai.errors import NeverReady, PortTaken, Unreachable, reason
 from onegai.process import sockets
 from onegai.process.child import Child
 from onegai.process.logfile import LogFile, Reader
@@ -147,7 +146,7 @@ async def check_remote(spec: AppSpec, session: aiohttp.ClientSession) -> None:
         async with session.get(str(spec.url), timeout=aiohttp.ClientTimeout(total=10)):
             return
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        raise unreachable(spec, wire.reason(error)) from None
+        raise unreachable(spec, reason(error)) from None
 
 
 def unreachable(spec: AppSpec, reason: str) -> Unreachable:

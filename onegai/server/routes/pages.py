@@ -29,7 +29,7 @@ def router(app: FastAPI, engine: Engine, *, docs: bool) -> APIRouter:
     async def health() -> Response:
         return envelope("alive")
 
-    def asset(path: str, name: str, package: str = "onegai", policy: str = "") -> None:
+    def asset(path: str, name: str, package: str = "onegai.server", policy: str = "") -> None:
         async def sent() -> Response:
             return _asset(package, name, policy)
 

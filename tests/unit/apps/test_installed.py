@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from onegai.apps.folder import MARKER
+from onegai.apps.installed import InstallState, Listing, disk_usage, install_state
 from onegai.config.catalog import AppSpec
 from onegai.config.home import Home
-from onegai.apps.installed import InstallState, Listing, disk_usage, install_state
 
 SPEC = AppSpec(
     app="a",

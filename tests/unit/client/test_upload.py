@@ -11,9 +11,10 @@ from pydantic import BaseModel
 from starlette.requests import Request
 
 from onegai.client import wire
-from onegai.client.upload import PIECE, Upload, as_files
+from onegai.client.upload import PIECE, Upload
 from onegai.errors import BadArguments, FileTooLarge
 from onegai.files.file import File, Workspace
+from onegai.files.local import as_files
 from onegai.server.routes.forms import as_arguments, read_parts
 
 LONG = 3 * PIECE + 1

@@ -21,7 +21,7 @@ from onegai.runner import runfile
 from onegai.runner.calls import Calls, ClientLeftError
 from onegai.runner.media import sniff
 
-RUNNER = Path(__file__).parents[2] / "onegai" / "runner"
+RUNNER = Path(__file__).parents[3] / "onegai" / "runner"
 PATIENCE = 20.0
 
 RUN_FILE = '''

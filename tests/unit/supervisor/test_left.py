@@ -12,10 +12,10 @@ import pytest
 from onegai.config import jsonfile
 from onegai.config.catalog import AppSpec
 from onegai.config.home import Home
-from onegai.supervisor import left
 from onegai.process.child import Child, inherited_environment
 from onegai.process.logfile import LogFile
 from onegai.process.tree import Tag
+from onegai.supervisor import left
 
 SPEC = AppSpec(app="a", type="webapi", port=5001, exec="run")
 
