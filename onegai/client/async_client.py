@@ -13,6 +13,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import StreamWriter
 
 from onegai.client import wire
+from onegai.client.events import EventParser
 from onegai.client.upload import Upload
 from onegai.errors import OneGAIError
 from onegai.protocol import Answer, output_of
@@ -191,13 +192,13 @@ class AsyncClient:
         return wire.result(self.url, request, reply)
 
     async def _stream(self, stream: wire.Stream[T]) -> AsyncGenerator[T, None]:
-        parser = wire.EventParser()
+        parser = EventParser()
         async with self._open(stream) as answer:
-            if answer.status != 200:
+            if not wire.is_stream(answer.status, answer.headers):
                 raise wire.error(self.url, await _reply(answer))
             async for piece in answer.content.iter_any():
-                for event in parser.feed(piece):
-                    yield stream.read(event)
+                for item in wire.items(self.url, stream, parser.feed(piece)):
+                    yield item
 
     @asynccontextmanager
     async def _open(

@@ -9,6 +9,7 @@ from typing import Any, Self, TypeVar
 import urllib3
 
 from onegai.client import wire
+from onegai.client.events import EventParser
 from onegai.client.upload import Upload
 from onegai.errors import OneGAIError
 from onegai.protocol import Answer, output_line, raise_failure
@@ -187,13 +188,12 @@ class Client:
         return wire.result(self.url, request, reply)
 
     def _stream(self, stream: wire.Stream[T]) -> Generator[T, None, None]:
-        parser = wire.EventParser()
+        parser = EventParser()
         with self._open(stream) as answer:
-            if answer.status != 200:
+            if not wire.is_stream(answer.status, answer.headers):
                 raise wire.error(self.url, _reply(answer))
             for piece in answer.stream(PIECE):
-                for event in parser.feed(piece):
-                    yield stream.read(event)
+                yield from wire.items(self.url, stream, parser.feed(piece))
 
     @contextmanager
     def _open(

@@ -9,7 +9,7 @@ import base64
 import json
 import re
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -42,6 +42,7 @@ CONNECT_SECONDS = 10.0
 HEALTH_SECONDS = 2.0
 PROBLEM = "OneGAI-Problem"
 """Header of an answer: why the function may not be what its file says, percent-encoded."""
+EVENTS = "text/event-stream"
 _JSON = "application/json"
 _BINARY = "application/octet-stream"
 
@@ -84,44 +85,14 @@ class Request(Generic[T]):
 
 
 @dataclass(frozen=True)
-class Event:
-    """One server-sent event; ``id`` 0: it has none."""
-
-    name: str
-    data: dict[str, Any]
-    id: int
-
-
-@dataclass(frozen=True)
 class Stream(Generic[T]):
     """A request that is answered by events; ``read`` makes an item of each."""
 
     method: ClassVar[str] = "GET"
     content: ClassVar[bytes | None] = None
     path: str
-    read: Callable[[Event], T]
+    read: Callable[[JobEvent], T]
     headers: Mapping[str, str] = field(default_factory=dict)
-
-
-class EventParser:
-    """Makes events of pieces of bytes, in the form in which OneGAI writes them."""
-
-    def __init__(self) -> None:
-        self._rest = b""
-        self._name = ""
-        self._id = 0
-
-    def feed(self, piece: bytes) -> Iterator[Event]:
-        """The events that this piece completes."""
-        *lines, self._rest = (self._rest + piece).split(b"\n")
-        for line in lines:
-            key, _, value = line.decode().partition(": ")
-            if key == "id":
-                self._id = int(value)
-            elif key == "event":
-                self._name = value
-            elif key == "data":
-                yield Event(self._name, json.loads(value), self._id)
 
 
 def credentials(username: str, password: str) -> dict[str, str]:
@@ -138,6 +109,20 @@ def result(url: str, request: Request[T], reply: Reply) -> T:
         return request.read(reply)
     except (ValueError, KeyError, TypeError):
         raise NoOneGAI(url=url, http_status=reply.status) from None
+
+
+def is_stream(status: int, headers: Mapping[str, str]) -> bool:
+    """Are events what is answered? Else it is an error."""
+    return status == 200 and headers.get("Content-Type", "").startswith(EVENTS)
+
+
+def items(url: str, stream: Stream[T], events: Iterable[JobEvent]) -> Iterator[T]:
+    """What these events of a stream mean. Raises NoOneGAI."""
+    try:
+        for event in events:
+            yield stream.read(event)
+    except (ValueError, KeyError, TypeError):
+        raise NoOneGAI(url=url, http_status=200) from None
 
 
 def error(url: str, reply: Reply) -> OneGAIError:
@@ -197,7 +182,7 @@ def job(job_id: str) -> Request[Job]:
 def events(job_id: str, *, after: int) -> Stream[JobEvent]:
     """A job's events."""
     headers = {"Last-Event-ID": str(after)} if after else {}
-    return Stream(f"/job/{_part(job_id)}/events", _job_event, headers)
+    return Stream(f"/job/{_part(job_id)}/events", lambda event: event, headers)
 
 
 def cancel(job_id: str) -> Request[Job]:
@@ -371,10 +356,6 @@ def _many(model: type[M]) -> Callable[[Reply], list[M]]:
         return [model.model_validate(item) for item in json.loads(reply.content)["result"]]
 
     return read
-
-
-def _job_event(event: Event) -> JobEvent:
-    return JobEvent(id=event.id, event=event.name, data=event.data)
 
 
 def _log_path(app: str, tail: int) -> str:

@@ -10,7 +10,9 @@ from contextlib import suppress
 import aiohttp
 
 from onegai.client import wire
+from onegai.client.events import EventParser
 from onegai.errors import AppError, Unreachable
+from onegai.schema import JobEvent
 
 LINGER_SECONDS = 1.0
 """How long a hold is kept after its last use, so that calls in a row share it."""
@@ -125,7 +127,7 @@ class BorrowedServices:
             raise wire.error(self._url, reply)
         events = _events(answer)
         ready = await anext(events)
-        assert ready.name == "ready"
+        assert ready.event == "ready"
         borrowed = _Borrowed(ready.data["url"], answer)
         with self._lock:
             self._borrowed[app] = borrowed
@@ -133,7 +135,7 @@ class BorrowedServices:
         self._watchers.add(watcher)
         watcher.add_done_callback(self._watchers.discard)
 
-    async def _watch(self, borrowed: _Borrowed, events: AsyncIterator[wire.Event]) -> None:
+    async def _watch(self, borrowed: _Borrowed, events: AsyncIterator[JobEvent]) -> None:
         """Any event after the first, and the end, say that the service is going away."""
         with suppress(aiohttp.ClientError, OSError):
             await anext(events, None)
@@ -163,9 +165,9 @@ class BorrowedServices:
         borrowed.close()
 
 
-async def _events(answer: aiohttp.ClientResponse) -> AsyncIterator[wire.Event]:
+async def _events(answer: aiohttp.ClientResponse) -> AsyncIterator[JobEvent]:
     """The events of an answer as they come."""
-    parser = wire.EventParser()
+    parser = EventParser()
     async for piece in answer.content.iter_any():
         for event in parser.feed(piece):
             yield event

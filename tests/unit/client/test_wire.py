@@ -93,23 +93,6 @@ def test_errors_keep_what_the_server_said() -> None:
     assert Relayed.code == "relayed"
 
 
-def test_events_in_any_pieces() -> None:
-    stream = (
-        b'id: 3\nevent: state\ndata: {"state": "running"}\n\n'
-        b": alive\n\n"
-        b'id: 4\nevent: output\ndata: {"line": "\xe3\x81\xad: data: x"}\n\n'
-        b'event: output\ndata: {"li'
-    )
-    expected = [
-        wire.Event("state", {"state": "running"}, 3),
-        wire.Event("output", {"line": "ね: data: x"}, 4),
-    ]
-    for size in (1, 2, 7, len(stream)):
-        parser = wire.EventParser()
-        pieces = [stream[start : start + size] for start in range(0, len(stream), size)]
-        assert [event for piece in pieces for event in parser.feed(piece)] == expected
-
-
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
