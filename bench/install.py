@@ -32,8 +32,8 @@ class Home:
         self.root = root
         for name in ("install", "setup"):
             shutil.copytree(ROOT / name, root / name)
-        (root / "onegai").mkdir()
-        shutil.copy(ROOT / "onegai" / "appfolder.py", root / "onegai")
+        (root / "onegai" / "apps").mkdir(parents=True)
+        shutil.copy(ROOT / "onegai" / "apps" / "folder.py", root / "onegai" / "apps")
         (root / "apps").mkdir()
         for app in ("one", "two"):
             recipe = RECIPE.replace("APP", app).replace("LOCK", LOCK)
@@ -67,7 +67,7 @@ class Home:
 
     def uninstall(self, app: str) -> str:
         done = subprocess.run(
-            [sys.executable, ROOT / "onegai" / "appfolder.py", self.root, app, "uninstall"],
+            [sys.executable, ROOT / "install" / "app_folder.py", self.root, app, "uninstall"],
             capture_output=True,
             text=True,
             check=True,

@@ -22,7 +22,7 @@
 # To update an installed APP, and to remove it:
 #
 #     cd apps && ONEGAI_UPDATE=1 bash ../install/lib.sh smollm
-#     python3 onegai/apps/folder.py . smollm uninstall [--purge]
+#     python3 install/app_folder.py . smollm uninstall [--purge]
 #
 # What was there waits in apps/.APP.old until the new APP is complete, and comes back if that fails or is interrupted;
 # after kill -9 or a power cut at the next run of the script or start of the server. So an update needs room for both.
@@ -363,11 +363,11 @@ _explain_and_exit() {
     exit 1
 }
 
-# _app_files ACTION: onegai/apps/folder.py, which knows how an app's folder is kept, cleared, and moved aside and back.
+# _app_files ACTION: app_folder.py, which knows how an app's folder is kept, cleared, and moved aside and back.
 _app_files() {
     local python
     python=$(command -v python3) || python=$ONEGAI_ROOT/venv/bin/python
-    "$python" -I "$ONEGAI_ROOT/onegai/apps/folder.py" "$INSTALL_HOME" "$APP" "$@"
+    "$python" -I "$ONEGAI_ROOT/install/app_folder.py" "$INSTALL_HOME" "$APP" "$@"
 }
 
 if [[ ${BASH_SOURCE[0]} == "$0" ]]; then

@@ -28,10 +28,11 @@ from onegai.errors import (
     ResultTooLarge,
     in_words,
 )
-from onegai.files.file import File, Workspace
+from onegai.files.file import File
 from onegai.files.pieces import PIECE
 from onegai.files.sources import Sources
 from onegai.files.store import FileStore
+from onegai.files.workspace import Workspace
 from onegai.functions.funcfiles import Plugins
 from onegai.functions.function import Function, Keep, Outcome, TooLong
 from onegai.handles.context import CallContext, Services, Transport

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from onegai.errors import Busy, InternalError, JobNotDone, OneGAIError, UnknownJob
 from onegai.events import Ring
-from onegai.files.store import SECONDS, Kept
+from onegai.files.store import SECONDS, StoredFile
 from onegai.schema import Job, JobEvent, JobState
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class CallResult:
     file as base64; otherwise the file is the JSON that stands in it.
     """
 
-    kept: Kept
+    kept: StoredFile
     detail: bytes | None
     base64: bool
 

@@ -10,15 +10,8 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from typing import Any
 
-from onegai.apps.installed import (
-    DiskUsage,
-    InstallState,
-    data_folders,
-    disk_usage,
-    install_state,
-    made_by_hand,
-    remarks,
-)
+from onegai.apps.disk import DiskUsage, disk_usage
+from onegai.apps.installed import InstallState, data_folders, install_state, made_by_hand, remarks
 from onegai.apps.installer import Installer
 from onegai.calls.jobs import Jobs, Report, Work
 from onegai.config.catalog import APP_NAME, AppSpec, Catalog

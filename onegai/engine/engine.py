@@ -21,11 +21,11 @@ from onegai.config.settings import Settings
 from onegai.engine.apps import Apps
 from onegai.errors import NoService, OneGAIError
 from onegai.files.fetch import AddressRule, refuse_this_machine
-from onegai.files.file import Workspace, sweep
 from onegai.files.links import Links
 from onegai.files.local import as_files, has_paths
 from onegai.files.sources import Sources, roots
 from onegai.files.store import FileStore
+from onegai.files.workspace import Workspace, sweep
 from onegai.functions.funcfiles import Plugins
 from onegai.functions.function import Function, Outcome, enveloped
 from onegai.handles.context import CallContext, Services, Transport, open_transport

@@ -25,7 +25,7 @@ from yarl import URL
 from onegai.config import private
 from onegai.config.settings import MIB
 from onegai.errors import AddressRefused, FileTooLarge
-from onegai.files.file import full_disk
+from onegai.files.workspace import full_disk
 from onegai.process.writing import in_writer
 
 REDIRECTS = 5

@@ -7,29 +7,24 @@ looking at it (a URL, a path, a job), the File is pending until ``sources`` has 
 from __future__ import annotations
 
 import dataclasses
-import errno
-import functools
 import json
 import mimetypes
-import os
 import re
-import secrets
 import shutil
 import tempfile
 import weakref
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO
 from urllib.parse import unquote_to_bytes
 
 from pydantic import BaseModel
 from pydantic_core import CoreSchema, core_schema
 
 from onegai.config import private
-from onegai.errors import DiskFull, SdkMisuse
+from onegai.errors import SdkMisuse
 from onegai.files import pieces
-from onegai.process.writing import soon
+from onegai.files.workspace import Workspace, full_disk, safe_name
 from onegai.runner import media
 
 MARK = "x-onegai-file"
@@ -39,7 +34,6 @@ FORMS = (
     "a file is a data: or http(s) URL, a whole path below file_roots, "
     '{"base64": "…", "name": "…"}, {"job": "…"}, or a multipart part'
 )
-_NAME_LENGTH = 120
 _IN_A_HEADER = re.compile(r"[!-~]([ -~]*[!-~])?")
 _SUFFIXES = {
     "audio/wav": ".wav",
@@ -58,51 +52,6 @@ class JobResult:
     """The result of another job, as a source."""
 
     job: str
-
-
-class Workspace:
-    """A folder for the files of one call, made when the first one needs it, removed by ``close``.
-
-    Its name begins with this process's id, so that what a killed process left can be told.
-    """
-
-    def __init__(self, parent: Path) -> None:
-        self._parent = parent
-        self._used = False
-        self.closed = False
-
-    @functools.cached_property
-    def folder(self) -> Path:
-        """Where its files are, once there are any."""
-        return self._parent / f"{os.getpid()}-{secrets.token_hex(8)}"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
-    def new(self, name: str) -> Path:
-        """A path that nothing has, ending in the name so that its suffix tells. Raises DiskFull."""
-        self._used = True
-        with full_disk(self.folder):
-            inside = self.folder / secrets.token_hex(4)
-            private.make_folder(inside)
-        return inside / safe_name(name)
-
-    def close(self) -> None:
-        """Remove the folder, soon; twice is harmless."""
-        self.closed = True
-        if self._used:
-            soon(functools.partial(shutil.rmtree, self.folder, ignore_errors=True))
-
-
-def sweep(parent: Path) -> None:
-    """Remove the workspaces of processes that are no more."""
-    for folder in parent.glob("*-*"):
-        number = folder.name.partition("-")[0]
-        if number == str(os.getpid()) or not Path("/proc", number).exists():
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 class File:
@@ -372,25 +321,3 @@ def pending(arguments: Any, workspace: Workspace) -> list[tuple[str, File]]:
     for _place, file in found:
         file.use(workspace)
     return [(place, file) for place, file in found if file.source is not None]
-
-
-def safe_name(name: str) -> str:
-    """A file name without folders, control characters, leading dots or great length."""
-    last = re.split(r"[/\\]", name)[-1]
-    plain = re.sub(r"[\x00-\x1f\x7f]", "", last.encode("utf-8", "ignore").decode()).lstrip(". ")
-    if len(plain.encode()) > _NAME_LENGTH:
-        suffix = Path(plain).suffix[:20]
-        kept = plain.encode()[: _NAME_LENGTH - len(suffix.encode())].decode("utf-8", "ignore")
-        plain = kept + suffix
-    return plain or "file"
-
-
-@contextmanager
-def full_disk(path: Path) -> Iterator[None]:
-    """Make a full disk (or quota) the error that says so. Raises DiskFull."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise DiskFull(folder=path.parent) from None

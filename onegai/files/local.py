@@ -11,7 +11,8 @@ from typing import Any
 from onegai.config import private
 from onegai.config.settings import MIB
 from onegai.errors import BadArguments, FileTooLarge
-from onegai.files.file import FORMS, File, Workspace, full_disk
+from onegai.files.file import FORMS, File
+from onegai.files.workspace import Workspace, full_disk
 
 
 def has_paths(arguments: Mapping[str, Any]) -> bool:

@@ -12,15 +12,9 @@ from typing import Any
 from onegai.config.settings import MIB
 from onegai.errors import FileTooLarge, PathRefused
 from onegai.files.fetch import AddressRule, Unfetchable, fetch, refuse_this_machine
-from onegai.files.file import (
-    File,
-    JobResult,
-    Workspace,
-    from_base64,
-    pending,
-    safe_name,
-)
+from onegai.files.file import File, JobResult, from_base64, pending
 from onegai.files.local import linked, readable_size, unusable
+from onegai.files.workspace import Workspace, safe_name
 
 PATH_LENGTH = 4096
 """Of the longest path there can be; a longer text is base64."""

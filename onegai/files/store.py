@@ -18,8 +18,9 @@ from urllib.parse import quote
 from onegai.config import jsonfile, private
 from onegai.errors import UnknownFile
 from onegai.files import pieces
-from onegai.files.file import File, full_disk
+from onegai.files.file import File
 from onegai.files.links import Links
+from onegai.files.workspace import full_disk
 from onegai.schema import FileForm
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ SWEEP_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
-class Kept:
+class StoredFile:
     """One file. ``made`` is Unix seconds."""
 
     id: str
@@ -53,7 +54,7 @@ class FileStore:
         self._folder = folder
         self._links = links
         self._total = total
-        self._kept: dict[str, Kept] = {}
+        self._kept: dict[str, StoredFile] = {}
         self._lock = threading.Lock()
         self._sweeping: asyncio.Task[None] | None = None
 
@@ -68,10 +69,10 @@ class FileStore:
             with suppress(asyncio.CancelledError):
                 await self._sweeping
 
-    def keep(self, file: File, media_type: str = "") -> Kept:
+    def keep(self, file: File, media_type: str = "") -> StoredFile:
         """A copy of the file, of this media type or the one it has. Raises DiskFull."""
         media_type = media_type or file.media_type
-        kept = Kept(secrets.token_hex(16), file.name, media_type, file.size, time.time())
+        kept = StoredFile(secrets.token_hex(16), file.name, media_type, file.size, time.time())
         folder = self._folder / kept.id
         try:
             with full_disk(folder):
@@ -100,14 +101,14 @@ class FileStore:
             about["base64"] = pieces.to_base64(file.read()).decode()
         return about
 
-    def find(self, file_id: str, name: str) -> Kept:
+    def find(self, file_id: str, name: str) -> StoredFile:
         """The file of this id, if it has this name. Raises UnknownFile."""
         kept = self._kept.get(file_id)
         if kept is None or kept.name != name or time.time() > kept.made + SECONDS:
             raise UnknownFile(name=name)
         return kept
 
-    def path(self, kept: Kept) -> Path:
+    def path(self, kept: StoredFile) -> Path:
         """Where its bytes lie."""
         return self._folder / kept.id / "content"
 
@@ -130,7 +131,7 @@ class FileStore:
         """What an earlier server left; a folder that is not whole goes."""
         for folder in self._folder.glob("*"):
             try:
-                kept = Kept(**(jsonfile.read(folder / "about.json") or {}))
+                kept = StoredFile(**(jsonfile.read(folder / "about.json") or {}))
                 whole = kept.id == folder.name and self.path(kept).stat().st_size == kept.size
             except (jsonfile.Unreadable, OSError, TypeError):
                 whole = False

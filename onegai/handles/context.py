@@ -22,8 +22,9 @@ import aiohttp
 
 from onegai.config.settings import MIB
 from onegai.errors import AppError, CallTimeout, ResultTooLarge, SdkMisuse
-from onegai.files.file import Workspace, pending
+from onegai.files.file import pending
 from onegai.files.sources import Sources
+from onegai.files.workspace import Workspace
 from onegai.handles.connections import IDLE_SECONDS, Connections
 
 

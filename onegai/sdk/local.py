@@ -25,8 +25,9 @@ from onegai.config.home import Home
 from onegai.config.settings import read_settings
 from onegai.engine.engine import Engine
 from onegai.errors import HomeLocked, SdkMisuse, UnknownJob
-from onegai.files.file import File, Workspace
+from onegai.files.file import File
 from onegai.files.sources import Sources
+from onegai.files.workspace import Workspace
 from onegai.handles.context import CallContext, Hold, Services, open_transport
 from onegai.handles.handle import declares_handle
 from onegai.sdk.borrowed import BorrowedServices

@@ -94,7 +94,7 @@ def test_keys_that_do_nothing_yet_are_those_that_no_code_reads(root: Path, text:
                 ast.unparse(node.value),
             ):
                 read.add(node.attr)
-    read |= set(re.findall(r'entry\.get\("(\w+)"', (root / "onegai/apps/folder.py").read_text()))
+    read |= set(re.findall(r'entry\.get\("(\w+)"', (root / "install/app_folder.py").read_text()))
     known = set(AppSpec.model_fields)
     assert set(keys(later)) == known - read - FOR_PEOPLE - {"app"}
     assert set(keys(now)) >= read & known - {"app"}

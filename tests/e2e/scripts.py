@@ -17,6 +17,7 @@ COPIED = (
     "setup/onegai.sh",
     "install/lib.sh",
     "install/download.py",
+    "install/app_folder.py",
     "onegai/apps/folder.py",
 )
 

@@ -15,7 +15,7 @@ import pytest
 from harness import fake
 from test_sharing import Stage
 
-from onegai.apps.installed import DiskUsage
+from onegai.apps.disk import DiskUsage
 from onegai.config.home import Home
 from onegai.memory.probe import Memory
 from onegai.process import tree

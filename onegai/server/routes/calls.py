@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from onegai.client.wire import PROBLEM
 from onegai.engine.engine import Engine
 from onegai.errors import BadArguments, BadJson, BadRequest, OneGAIError
-from onegai.files.file import Workspace
+from onegai.files.workspace import Workspace
 from onegai.functions.function import Outcome
 from onegai.schema import FileForm
 from onegai.server.envelope import answer_of, encoded_envelope, envelope, error_answer

@@ -8,7 +8,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from onegai.engine.engine import Engine
 from onegai.errors import BadRange
-from onegai.files.store import Kept
+from onegai.files.store import StoredFile
 
 _SHOWN = ("image/", "audio/", "video/", "text/plain", "application/json")
 _ACTIVE = frozenset({"image/svg+xml"})
@@ -27,7 +27,7 @@ def router(engine: Engine) -> APIRouter:
     return routes
 
 
-def file_answer(engine: Engine, kept: Kept) -> Response:
+def file_answer(engine: Engine, kept: StoredFile) -> Response:
     """The file with its media type, in parts where they are asked for."""
     return _Ranges(
         engine.files.path(kept),

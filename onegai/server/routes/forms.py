@@ -15,8 +15,9 @@ from starlette.requests import Request
 from onegai.config import private
 from onegai.config.settings import MIB
 from onegai.errors import BadMultipart, BodyTooLarge
-from onegai.files.file import MARK, File, Workspace, full_disk
+from onegai.files.file import MARK, File
 from onegai.files.pieces import well_formed
+from onegai.files.workspace import Workspace, full_disk
 from onegai.process.writing import in_writer
 
 MAX_PARTS = 1000

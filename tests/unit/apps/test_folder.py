@@ -17,6 +17,7 @@ from onegai.apps import folder as appfolder
 from onegai.apps.folder import MARKER, AppFolder, Interrupted, Refused, kept_folders
 
 MIB = 1 << 20
+BY_PATH = Path(__file__).parents[3] / "install" / "app_folder.py"
 
 
 @pytest.fixture
@@ -419,7 +420,7 @@ def test_one_holder_of_the_lock(folder: AppFolder, monkeypatch: pytest.MonkeyPat
 
 def by_hand(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-I", appfolder.__file__, str(home), *arguments],
+        [sys.executable, "-I", BY_PATH, str(home), *arguments],
         capture_output=True,
         text=True,
         check=False,

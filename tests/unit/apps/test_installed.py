@@ -1,7 +1,6 @@
 """What the disk says about an install."""
 
 import fcntl
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 import pytest
 
 from onegai.apps.folder import MARKER
-from onegai.apps.installed import InstallState, Listing, disk_usage, install_state
+from onegai.apps.installed import InstallState, Listing, install_state
 from onegai.config.catalog import AppSpec
 from onegai.config.home import Home
 
@@ -169,39 +168,3 @@ def test_looking_does_not_take_the_lock(home: Home) -> None:
     install_state(home, SPEC)
     with lock_file(home).open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def test_disk_usage_counts_hard_links_once_and_follows_no_link(home: Home) -> None:
-    app = home.apps / "a"
-    (app / "deep").mkdir(parents=True)
-    outside = home.root / "outside"
-    outside.mkdir()
-    for path in (app / "model", outside / "big"):
-        path.write_bytes(os.urandom(3 << 20))
-    (app / "deep" / "same").hardlink_to(app / "model")
-    (app / "deep" / "link").symlink_to(outside)
-    (app / "loop").symlink_to(app)
-    assert disk_usage(home, "a") == (3, 0)
-    assert disk_usage(home, "none") == (0, 0)
-    (outside / "cached").hardlink_to(app / "model")
-    assert disk_usage(home, "a") == (3, 3)
-
-
-def test_disk_usage_of_a_folder_that_changes_meanwhile(
-    home: Home, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An install removes temporary files all the time."""
-    app = home.apps / "a"
-    app.mkdir()
-    (app / "temporary").touch()
-    scandir = os.scandir
-
-    def then_gone(path: str | Path) -> Iterator[os.DirEntry[str]]:
-        with scandir(path) as entries:
-            found = list(entries)
-        for entry in found:
-            Path(entry.path).unlink()
-        return iter(found)
-
-    monkeypatch.setattr("os.scandir", then_gone)
-    assert disk_usage(home, "a") == (0, 0)

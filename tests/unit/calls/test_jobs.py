@@ -10,7 +10,7 @@ import pytest
 from onegai.calls import jobs as jobs_module
 from onegai.calls.jobs import CallResult, Jobs, Report
 from onegai.errors import Busy, InstallFailed, JobNotDone, UnknownJob
-from onegai.files.store import Kept
+from onegai.files.store import StoredFile
 from onegai.schema import Job, JobState
 
 
@@ -201,7 +201,7 @@ async def test_a_second_cancel_does_not_cut_the_first_ones_cleaning_short(jobs: 
 
 async def test_calls_do_not_join_and_give_their_result_once_they_are_done(jobs: Jobs) -> None:
     may_end = asyncio.Event()
-    given = CallResult(Kept("id", "a.txt", "text/plain", 1, 0.0), None, base64=False)
+    given = CallResult(StoredFile("id", "a.txt", "text/plain", 1, 0.0), None, base64=False)
     cleaned: list[int] = []
 
     async def work(report: Report) -> CallResult:

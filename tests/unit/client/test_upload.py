@@ -13,8 +13,9 @@ from starlette.requests import Request
 from onegai.client import wire
 from onegai.client.upload import PIECE, Upload
 from onegai.errors import BadArguments, FileTooLarge
-from onegai.files.file import File, Workspace
+from onegai.files.file import File
 from onegai.files.local import as_files
+from onegai.files.workspace import Workspace
 from onegai.server.routes.forms import as_arguments, read_parts
 
 LONG = 3 * PIECE + 1

@@ -26,8 +26,9 @@ from onegai.files.fetch import (
     own_addresses,
     refuse_this_machine,
 )
-from onegai.files.file import File, Workspace
+from onegai.files.file import File
 from onegai.files.sources import Sources
+from onegai.files.workspace import Workspace
 
 OWN = frozenset({ipaddress.ip_address("192.168.1.5"), ipaddress.ip_address("2001:db8::5")})
 

@@ -15,8 +15,9 @@ import pytest
 
 from onegai.config.home import Home
 from onegai.errors import BrokenPlugin, UnknownFunction
-from onegai.files.file import File, Workspace
+from onegai.files.file import File
 from onegai.files.sources import Sources
+from onegai.files.workspace import Workspace
 from onegai.functions import funcfiles as plugins_module
 from onegai.functions.funcfiles import FuncFiles, Plugin, Plugins
 from onegai.handles.connections import Connections

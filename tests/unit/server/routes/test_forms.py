@@ -11,7 +11,8 @@ from pydantic import BaseModel
 from starlette.requests import ClientDisconnect, Request
 
 from onegai.errors import BadMultipart, BodyTooLarge, DiskFull
-from onegai.files.file import File, Workspace
+from onegai.files.file import File
+from onegai.files.workspace import Workspace
 from onegai.server.routes.forms import Exact, Part, as_arguments, read_parts
 
 BODY = (
