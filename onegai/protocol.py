@@ -14,9 +14,9 @@ from onegai.schema import (
     Applied,
     Document,
     Envelope,
+    Event,
     FileForm,
     Job,
-    JobEvent,
     JobState,
     Plan,
     ServiceStatus,
@@ -94,7 +94,7 @@ class Engine(Protocol):
         """One job."""
         ...
 
-    def events(self, job_id: str, *, after: int = 0) -> AsyncGenerator[JobEvent, None]:
+    def events(self, job_id: str, *, after: int = 0) -> AsyncGenerator[Event, None]:
         """A job's events from the one behind ``after`` on, until it ends."""
         ...
 
@@ -186,7 +186,7 @@ async def output_of(engine: Engine, job: Job) -> AsyncGenerator[str, None]:
     raise_failure(await engine.job(job.id))
 
 
-def output_line(event: JobEvent) -> str | None:
+def output_line(event: Event) -> str | None:
     """The line of output that an event brings; None for other events."""
     if event.event == "gap":
         return f"[{event.data['missed']} events of this job are left out here]"

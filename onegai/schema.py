@@ -257,11 +257,14 @@ class Job(BaseModel):
     log: list[str] = Field(default=[], description="the last lines of its output")
 
 
-class JobEvent(BaseModel):
-    """One event of GET /job/{id}/events; ``id`` grows."""
+class Event(BaseModel):
+    """One event of a call or a job; ``id`` grows."""
 
     id: int
-    event: str = Field(description="state, output or gap (some are stored no more)")
+    event: str = Field(
+        description="queued, evicting, starting, running, progress, output, done or error; of a "
+        "job also state, and gap (some are stored no more)"
+    )
     data: dict[str, Any]
 
 

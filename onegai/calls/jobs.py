@@ -14,7 +14,7 @@ from typing import Any, Self
 from onegai.errors import Busy, InternalError, JobNotDone, OneGAIError, UnknownJob
 from onegai.events import Ring
 from onegai.files.store import SECONDS, StoredFile
-from onegai.schema import Job, JobEvent, JobState
+from onegai.schema import Event, Job, JobState
 
 log = logging.getLogger(__name__)
 
@@ -210,7 +210,7 @@ class Jobs:
         await record.ended.wait()
         return record.snapshot()
 
-    def events(self, job_id: str, after: int = 0) -> AsyncGenerator[JobEvent, None]:
+    def events(self, job_id: str, after: int = 0) -> AsyncGenerator[Event, None]:
         """Its events from the one behind ``after`` on, until it ends. Raises UnknownJob at once."""
         return self._record(job_id).ring.follow(after)
 

@@ -21,9 +21,9 @@ from onegai.schema import (
     AppInfo,
     Applied,
     Document,
+    Event,
     FileForm,
     Job,
-    JobEvent,
     Plan,
     ServiceStatus,
     StatusReport,
@@ -125,7 +125,7 @@ class AsyncClient:
         """One job."""
         return await self._send(wire.job(job_id))
 
-    def events(self, job_id: str, *, after: int = 0) -> AsyncGenerator[JobEvent, None]:
+    def events(self, job_id: str, *, after: int = 0) -> AsyncGenerator[Event, None]:
         """A job's events from the one behind ``after`` on, until it ends."""
         return self._stream(wire.events(job_id, after=after))
 

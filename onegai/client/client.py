@@ -17,9 +17,9 @@ from onegai.schema import (
     AppInfo,
     Applied,
     Document,
+    Event,
     FileForm,
     Job,
-    JobEvent,
     Plan,
     ServiceStatus,
     StatusReport,
@@ -120,7 +120,7 @@ class Client:
         """One job."""
         return self._send(wire.job(job_id))
 
-    def events(self, job_id: str, *, after: int = 0) -> Generator[JobEvent, None, None]:
+    def events(self, job_id: str, *, after: int = 0) -> Generator[Event, None, None]:
         """A job's events from the one behind ``after`` on, until it ends."""
         return self._stream(wire.events(job_id, after=after))
 

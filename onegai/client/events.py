@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from onegai.schema import JobEvent
+from onegai.schema import Event
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -21,12 +21,12 @@ class EventParser:
         self._event = ""
         self._data: list[str] = []
 
-    def feed(self, piece: bytes) -> Iterator[JobEvent]:
+    def feed(self, piece: bytes) -> Iterator[Event]:
         """The events that this piece completes. ValueError: its data is no JSON object."""
         for line in self._lines(piece):
             if not line:
                 if self._data:
-                    yield JobEvent(
+                    yield Event(
                         id=self._id,
                         event=self._event or "message",
                         data=json.loads("\n".join(self._data)),

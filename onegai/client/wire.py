@@ -25,9 +25,9 @@ from onegai.schema import (
     AppInfo,
     Applied,
     Document,
+    Event,
     FileForm,
     Job,
-    JobEvent,
     Plan,
     ServiceStatus,
     StatusReport,
@@ -91,7 +91,7 @@ class Stream(Generic[T]):
     method: ClassVar[str] = "GET"
     content: ClassVar[bytes | None] = None
     path: str
-    read: Callable[[JobEvent], T]
+    read: Callable[[Event], T]
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -116,7 +116,7 @@ def is_stream(status: int, headers: Mapping[str, str]) -> bool:
     return status == 200 and headers.get("Content-Type", "").startswith(EVENTS)
 
 
-def items(url: str, stream: Stream[T], events: Iterable[JobEvent]) -> Iterator[T]:
+def items(url: str, stream: Stream[T], events: Iterable[Event]) -> Iterator[T]:
     """What these events of a stream mean. Raises NoOneGAI."""
     try:
         for event in events:
@@ -179,7 +179,7 @@ def job(job_id: str) -> Request[Job]:
     return Request("GET", f"/job/{_part(job_id)}", _one(Job))
 
 
-def events(job_id: str, *, after: int) -> Stream[JobEvent]:
+def events(job_id: str, *, after: int) -> Stream[Event]:
     """A job's events."""
     headers = {"Last-Event-ID": str(after)} if after else {}
     return Stream(f"/job/{_part(job_id)}/events", lambda event: event, headers)

@@ -36,11 +36,11 @@ from onegai.schema import (
     AppInfo,
     Applied,
     Document,
+    Event,
     FileForm,
     FunctionInfo,
     GpuStatus,
     Job,
-    JobEvent,
     MemoryStatus,
     Plan,
     Problem,
@@ -215,7 +215,7 @@ class Engine:
         """One job. Raises UnknownJob."""
         return self._jobs.get(job_id)
 
-    def events(self, job_id: str, *, after: int = 0) -> AsyncGenerator[JobEvent, None]:
+    def events(self, job_id: str, *, after: int = 0) -> AsyncGenerator[Event, None]:
         """Its events from the one behind ``after`` on, until it ends. Raises UnknownJob at once."""
         return self._jobs.events(job_id, after)
 

@@ -12,7 +12,7 @@ import aiohttp
 from onegai.client import wire
 from onegai.client.events import EventParser
 from onegai.errors import AppError, Unreachable
-from onegai.schema import JobEvent
+from onegai.schema import Event
 
 LINGER_SECONDS = 1.0
 """How long a hold is kept after its last use, so that calls in a row share it."""
@@ -135,7 +135,7 @@ class BorrowedServices:
         self._watchers.add(watcher)
         watcher.add_done_callback(self._watchers.discard)
 
-    async def _watch(self, borrowed: _Borrowed, events: AsyncIterator[JobEvent]) -> None:
+    async def _watch(self, borrowed: _Borrowed, events: AsyncIterator[Event]) -> None:
         """Any event after the first, and the end, say that the service is going away."""
         with suppress(aiohttp.ClientError, OSError):
             await anext(events, None)
@@ -165,7 +165,7 @@ class BorrowedServices:
         borrowed.close()
 
 
-async def _events(answer: aiohttp.ClientResponse) -> AsyncIterator[JobEvent]:
+async def _events(answer: aiohttp.ClientResponse) -> AsyncIterator[Event]:
     """The events of an answer as they come."""
     parser = EventParser()
     async for piece in answer.content.iter_any():

@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator
 
 from onegai.events import Ring
 from onegai.protocol import output_line
-from onegai.schema import JobEvent
+from onegai.schema import Event
 
 
-async def ids(events: AsyncIterator[JobEvent]) -> list[int]:
+async def ids(events: AsyncIterator[Event]) -> list[int]:
     return [event.id async for event in events]
 
 

@@ -9,7 +9,7 @@ import pytest
 from onegai.client import wire
 from onegai.client.events import EventParser
 from onegai.errors import NoOneGAI
-from onegai.schema import JobEvent
+from onegai.schema import Event
 
 OURS = (
     b'id: 3\nevent: state\ndata: {"state": "running"}\n\n'
@@ -18,8 +18,8 @@ OURS = (
     b'event: output\ndata: {"li'
 )
 EXPECTED = [
-    JobEvent(id=3, event="state", data={"state": "running"}),
-    JobEvent(id=4, event="output", data={"line": "ね: data: x"}),
+    Event(id=3, event="state", data={"state": "running"}),
+    Event(id=4, event="output", data={"line": "ね: data: x"}),
 ]
 STRANGE = (
     b'\xef\xbb\xbfevent:one\ndata:{"a":\ndata: 1}\nretry: 5\nunknown: x\n\n'
@@ -28,12 +28,12 @@ STRANGE = (
     b"id: \xe3\x81\xad\nid: 7\nid: 7x\nid: -1\nid\ndata\ndata:  {}\ndata:\n\n\n"
 )
 STRANGE_EXPECTED = [
-    JobEvent(id=0, event="one", data={"a": 1}),
-    JobEvent(id=7, event="message", data={}),
+    Event(id=0, event="one", data={"a": 1}),
+    Event(id=7, event="message", data={}),
 ]
 
 
-def parsed(stream: bytes, size: int) -> list[JobEvent]:
+def parsed(stream: bytes, size: int) -> list[Event]:
     parser = EventParser()
     pieces = [stream[start : start + size] for start in range(0, len(stream), size)]
     return [event for piece in (b"", *pieces, b"") for event in parser.feed(piece)]
@@ -43,7 +43,7 @@ def parsed(stream: bytes, size: int) -> list[JobEvent]:
 @pytest.mark.parametrize(
     ("stream", "expected"), [(OURS, EXPECTED), (STRANGE, STRANGE_EXPECTED)], ids=["ours", "strange"]
 )
-def test_events_in_any_pieces(stream: bytes, expected: list[JobEvent], end: bytes) -> None:
+def test_events_in_any_pieces(stream: bytes, expected: list[Event], end: bytes) -> None:
     sent = stream.replace(b"\n", end)
     for size in range(1, len(sent) + 1):
         assert parsed(sent, size) == expected, size
