@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from onegai.apps.folder import AppFolder, AppPaths, kept_folders, script_digest
-from onegai.config.catalog import AppSpec
+from onegai.config.entry import AppSpec
 from onegai.config.home import Home
 from onegai.errors import InstallBroken, Installing, NotInstalled
 from onegai.schema import Problem

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from onegai.apps import folder as app_folder
 from onegai.apps.folder import AppFolder
 from onegai.apps.installed import check_installed
-from onegai.config.catalog import AppSpec
+from onegai.config.entry import AppSpec
 from onegai.config.home import Home
 from onegai.errors import (
     InstallFailed,

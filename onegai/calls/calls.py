@@ -17,7 +17,8 @@ from typing import Any
 from onegai.calls.jobs import CallResult, Jobs, Report
 from onegai.calls.queue import Place, Turns
 from onegai.calls.results import Results
-from onegai.config.catalog import AppSpec, Catalog
+from onegai.config.catalog import Catalog
+from onegai.config.entry import CAP_FACTOR, AppSpec
 from onegai.config.home import Home
 from onegai.config.settings import MIB, Settings
 from onegai.errors import (
@@ -38,7 +39,6 @@ from onegai.functions.function import Function, Keep, Outcome, TooLong
 from onegai.handles.context import CallContext, Services, Transport
 from onegai.process.stuck import CALLS
 from onegai.schema import FileForm, Job
-from onegai.supervisor.readiness import CAP_FACTOR
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from onegai.config.catalog import AppSpec
+from onegai.config.entry import AppSpec
 from onegai.errors import QueueFull, QueueTimeout
 
 _WEIGHT = 0.2

@@ -53,7 +53,8 @@ def _in_effect(home: Home, key: str) -> str:
 
 def _whose(home: Home, app: str, key: str) -> tuple[str, bool]:
     """What is to be said of a key of ``apps.{app}``, if anything, and whether it is a mistake."""
-    from onegai.config.catalog import ENTRY_KEYS, mistyped
+    from onegai.config.catalog import mistyped
+    from onegai.config.entry import ENTRY_KEYS
 
     if key in ENTRY_KEYS:
         return "", False
@@ -201,7 +202,8 @@ def _of_entry(home: Home, app: str, key: str) -> tuple[Any, str]:
     from pydantic_core import to_jsonable_python
 
     from onegai.config import jsonfile
-    from onegai.config.catalog import ENTRY_KEYS, AppSpec, load_catalog
+    from onegai.config.catalog import load_catalog
+    from onegai.config.entry import ENTRY_KEYS, AppSpec
 
     catalog = load_catalog(home, {})
     if app not in catalog.broken:

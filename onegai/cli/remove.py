@@ -58,7 +58,7 @@ def remove(app: str, purge: bool) -> None:
 
 def find(home: Home, app: str) -> Removable:
     """What there is of it. Raises Failure where that is nothing, or is OneGAI's own."""
-    from onegai.config.catalog import APP_NAME
+    from onegai.config.entry import APP_NAME
 
     if APP_NAME.fullmatch(app) is None:
         raise Failure(f"{app!r} is no name of an app", f"see {COMMAND} doctor", status=WRONG)

@@ -19,7 +19,8 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
 
 from onegai.config import jsonfile
-from onegai.config.catalog import AppSpec, Catalog, load_catalog
+from onegai.config.catalog import Catalog, load_catalog
+from onegai.config.entry import AppSpec
 from onegai.config.home import Home
 from onegai.config.jsonfile import is_comment
 from onegai.config.masking import masked, unmasked

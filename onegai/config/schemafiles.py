@@ -11,7 +11,8 @@ from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema
 
-from onegai.config.catalog import APP_NAME, RESERVED, AppSpec
+from onegai.config.catalog import RESERVED
+from onegai.config.entry import APP_NAME, AppSpec
 from onegai.config.home import CHECKOUT
 from onegai.config.settings import LATER, Settings
 

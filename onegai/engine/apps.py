@@ -14,7 +14,8 @@ from onegai.apps.disk import DiskUsage, disk_usage
 from onegai.apps.installed import InstallState, data_folders, install_state, made_by_hand, remarks
 from onegai.apps.installer import Installer
 from onegai.calls.jobs import Jobs, Report, Work
-from onegai.config.catalog import APP_NAME, AppSpec, Catalog
+from onegai.config.catalog import Catalog
+from onegai.config.entry import APP_NAME, AppSpec
 from onegai.config.home import Home
 from onegai.errors import EntryGone
 from onegai.functions.funcfiles import Plugins

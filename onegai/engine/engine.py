@@ -14,8 +14,9 @@ from onegai.calls.calls import Calls
 from onegai.calls.jobs import Jobs
 from onegai.calls.results import Results
 from onegai.config import curlrc, editing, effects
-from onegai.config.catalog import AppSpec, Catalog
+from onegai.config.catalog import Catalog
 from onegai.config.current import HomeFiles
+from onegai.config.entry import AppSpec
 from onegai.config.home import Home
 from onegai.config.settings import Settings
 from onegai.engine.apps import Apps

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, FiniteFloat, TypeAdapter, ValidationError
 
 from onegai.config import jsonfile
-from onegai.config.catalog import AppSpec
+from onegai.config.entry import AppSpec
 from onegai.memory.learning import Sample
 
 log = logging.getLogger(__name__)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from onegai.config.catalog import AppSpec
+from onegai.config.entry import AppSpec
 from onegai.errors import Deadlock, KeptInTheWay, NoGpu, NotEnoughMemory, OneGAIError, TooLarge
 from onegai.memory.policy import Refuse
 

@@ -10,7 +10,7 @@ from concurrent.futures import Executor
 from contextlib import suppress
 from typing import Any, Protocol
 
-from onegai.config.catalog import AppSpec
+from onegai.config.entry import AppSpec
 from onegai.memory.learning import Learning, Reading
 from onegai.memory.policy import Occupant, Phase
 from onegai.memory.probe import Gpu, Memory, vram_of

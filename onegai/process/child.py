@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from onegai.config.catalog import AppSpec
+from onegai.config.entry import AppSpec
 from onegai.config.home import Home
 from onegai.errors import ExecNotFound
 from onegai.process import tree

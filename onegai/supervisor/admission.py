@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from onegai.config.catalog import AppSpec
+from onegai.config.entry import AppSpec
 from onegai.errors import (
     Deadlock,
     InternalError,

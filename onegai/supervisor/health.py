@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import aiohttp
 
-from onegai.config.catalog import AppSpec
+from onegai.config.entry import AppSpec
 from onegai.supervisor import readiness
 from onegai.supervisor.leases import Gate
 

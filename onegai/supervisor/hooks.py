@@ -8,7 +8,7 @@ from typing import Protocol
 
 import aiohttp
 
-from onegai.config.catalog import AppSpec
+from onegai.config.entry import AppSpec
 from onegai.errors import OneGAIError, ReleaseFailed
 from onegai.supervisor.interrupts import Interrupted, unless
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from onegai.config import jsonfile
-from onegai.config.catalog import APP_NAME, AppSpec
+from onegai.config.entry import APP_NAME, AppSpec
 from onegai.config.home import Home, Stamp
 from onegai.process import tree
 from onegai.process.child import Child

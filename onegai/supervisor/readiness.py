@@ -12,7 +12,7 @@ from contextlib import suppress
 import aiohttp
 
 from onegai.config import patterns
-from onegai.config.catalog import AppSpec
+from onegai.config.entry import CAP_FACTOR, AppSpec
 from onegai.config.home import stamp
 from onegai.config.masking import masked
 from onegai.errors import NeverReady, PortTaken, Unreachable, reason
@@ -25,8 +25,6 @@ log = logging.getLogger(__name__)
 HOST = "127.0.0.1"
 CONNECT_EVERY = 0.01
 HTTP_FIRST, HTTP_LAST = 0.02, 0.25
-CAP_FACTOR = 4
-"""A start may take this many start_timeouts in all, however much it logs."""
 
 
 class Patience:

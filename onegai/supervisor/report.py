@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from onegai.config.catalog import AppSpec
+from onegai.config.entry import AppSpec
 from onegai.config.masking import masked
 from onegai.memory.probe import Gpu, vram_of
 from onegai.process import tree

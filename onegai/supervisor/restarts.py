@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from onegai.config.catalog import AppSpec
+from onegai.config.entry import AppSpec
 from onegai.supervisor.backoff import Backoff
 
 log = logging.getLogger(__name__)

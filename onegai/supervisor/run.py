@@ -9,7 +9,7 @@ from contextlib import ExitStack, suppress
 
 import aiohttp
 
-from onegai.config.catalog import AppSpec
+from onegai.config.entry import AppSpec
 from onegai.config.home import Home, Stamp, stamp
 from onegai.errors import Died, ExitedEarly, OneGAIError, Unreachable
 from onegai.process import sockets, tree

@@ -29,7 +29,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 
 from onegai.apps.installed import InstallState, Listing, check_installed, install_state
-from onegai.config.catalog import AppSpec
+from onegai.config.entry import AppSpec
 from onegai.config.home import Home
 from onegai.errors import (
     AppError,

@@ -11,7 +11,8 @@ from typing import Self
 import aiohttp
 
 from onegai.apps.installed import Listing
-from onegai.config.catalog import AppSpec, Catalog
+from onegai.config.catalog import Catalog
+from onegai.config.entry import AppSpec
 from onegai.config.home import Home
 from onegai.config.settings import Settings
 from onegai.errors import AppError, NoService, UnknownApp

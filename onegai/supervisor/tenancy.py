@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Protocol
 
-from onegai.config.catalog import AppSpec
+from onegai.config.entry import AppSpec
 from onegai.memory.policy import Need, Occupant, Phase, Target
 from onegai.schema import LastStop, State, StopReason
 from onegai.supervisor.callers import Callers

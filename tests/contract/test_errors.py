@@ -10,7 +10,7 @@ import pytest
 
 from onegai import errors
 from onegai.cli.main import commands
-from onegai.config.catalog import AppSpec
+from onegai.config.entry import AppSpec
 from onegai.errors import OneGAIError
 
 SENTENCE_ONLY = {"ConfigError", "HomeLocked"}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from test_documents import names, rows
 
-from onegai.config.catalog import AppSpec
+from onegai.config.entry import AppSpec
 from onegai.config.settings import Settings
 from onegai.memory import deadlock, policy
 from onegai.schema import State

@@ -13,7 +13,7 @@ import pytest
 from pydantic import BaseModel
 from test_documents import names, rows
 
-from onegai.config.catalog import AppSpec, Ready
+from onegai.config.entry import AppSpec, Ready
 from onegai.config.home import Home
 from onegai.config.settings import ENV_PREFIX, FILE_ONLY, LATER, Settings, load_settings
 
@@ -90,7 +90,7 @@ def test_keys_that_do_nothing_yet_are_those_that_no_code_reads(root: Path, text:
     for path in (root / "onegai").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Attribute) and re.search(
-                r"\b(spec|self)$" if path.name == "catalog.py" else r"\bspec$",
+                r"\b(spec|self)$" if path.name == "entry.py" else r"\bspec$",
                 ast.unparse(node.value),
             ):
                 read.add(node.attr)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from onegai.config.catalog import AppSpec
+from onegai.config.entry import AppSpec
 from onegai.config.home import Home
 from onegai.config.schemafiles import documents, text_of, write
 from onegai.config.settings import LATER, Settings, load_settings

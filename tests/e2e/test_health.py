@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from test_sharing import RELEASE, SLEEPS, Stage
 
-from onegai.config.catalog import AppSpec
+from onegai.config.entry import AppSpec
 from onegai.schema import State
 from onegai.supervisor import readiness
 

@@ -13,7 +13,8 @@ from pydantic import BaseModel, ValidationError
 
 from onegai.cli.backend import COMMAND, WRONG, Failure
 from onegai.cli.new.repository import check_url
-from onegai.config.catalog import AppSpec, bad_name
+from onegai.config.catalog import bad_name
+from onegai.config.entry import AppSpec
 
 _SOURCES = ("git", "package", "url")
 KINDS: dict[str, tuple[tuple[str, ...], bool, Literal["must", "may", "never"]]] = {

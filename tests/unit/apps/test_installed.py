@@ -10,7 +10,7 @@ import pytest
 
 from onegai.apps.folder import MARKER
 from onegai.apps.installed import InstallState, Listing, install_state
-from onegai.config.catalog import AppSpec
+from onegai.config.entry import AppSpec
 from onegai.config.home import Home
 
 SPEC = AppSpec(

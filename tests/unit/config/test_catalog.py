@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from onegai.config import jsonfile
-from onegai.config.catalog import RESERVED, AppSpec, Catalog, load_catalog
+from onegai.config.catalog import RESERVED, Catalog, load_catalog
+from onegai.config.entry import AppSpec
 from onegai.config.home import Home
 from onegai.errors import BrokenEntry, Inactive, UnknownApp, UnreadableFile
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from onegai.config import jsonfile
-from onegai.config.catalog import AppSpec, load_catalog
+from onegai.config.catalog import load_catalog
 from onegai.config.editing import (
     READ_ONLY,
     READ_ONLY_OF_APP,
@@ -19,6 +19,7 @@ from onegai.config.editing import (
     replace_services,
     services_document,
 )
+from onegai.config.entry import AppSpec
 from onegai.config.home import Home
 from onegai.config.masking import MASK
 from onegai.config.settings import check_config

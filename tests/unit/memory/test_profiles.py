@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from onegai.config.catalog import AppSpec
+from onegai.config.entry import AppSpec
 from onegai.memory.learning import Sample
 from onegai.memory.profiles import RECENT_RUNS, Profiles
 

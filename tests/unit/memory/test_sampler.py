@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from onegai.config.catalog import AppSpec
+from onegai.config.entry import AppSpec
 from onegai.memory import sampler as module
 from onegai.memory.policy import Need, Occupant, Phase
 from onegai.memory.probe import Gpu, Memory

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from onegai.config import jsonfile
-from onegai.config.catalog import AppSpec
+from onegai.config.entry import AppSpec
 from onegai.config.home import Home
 from onegai.process.child import Child, inherited_environment
 from onegai.process.logfile import LogFile

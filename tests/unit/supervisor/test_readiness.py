@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from ports import free_port
 
-from onegai.config.catalog import AppSpec
+from onegai.config.entry import AppSpec
 from onegai.errors import NeverReady, PortTaken
 from onegai.process import sockets
 from onegai.process.logfile import LogFile

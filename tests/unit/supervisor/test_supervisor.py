@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from onegai.config.catalog import AppSpec, Release
+from onegai.config.entry import AppSpec, Release
 from onegai.supervisor.backoff import Backoff
 from onegai.supervisor.interrupts import Interrupted, unless
 from onegai.supervisor.tenancy import Tenancy
