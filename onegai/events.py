@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 from onegai.schema import Event
+
+Tell = Callable[[str, dict[str, Any]], None]
+"""Takes one event, its name and its data, on the event loop; raises nothing."""
 
 
 class Ring:

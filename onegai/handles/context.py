@@ -22,6 +22,7 @@ import aiohttp
 
 from onegai.config.settings import MIB
 from onegai.errors import AppError, CallTimeout, ResultTooLarge, SdkMisuse
+from onegai.events import Tell
 from onegai.files.file import pending
 from onegai.files.sources import Sources
 from onegai.files.workspace import Workspace
@@ -49,10 +50,14 @@ class Services(Protocol):
         """A lease if the service is ready right now. From any thread."""
         ...
 
-    async def lease(self, app: str, holding: frozenset[str] = frozenset()) -> Hold:
+    async def lease(
+        self, app: str, holding: frozenset[str] = frozenset(), tell: Tell | None = None
+    ) -> Hold:
         """A lease; starts the service if needed.
 
-        ``holding``: the services that the waiting call goes on to hold.
+        ``holding``: the services that the waiting call goes on to hold. ``tell`` hears why it
+        waits: ``evicting`` (``apps``: the services that make room for it, now or once their calls
+        have ended) and ``starting`` (``app``).
         """
         ...
 

@@ -12,6 +12,7 @@ import aiohttp
 from onegai.client import wire
 from onegai.client.events import EventParser
 from onegai.errors import AppError, Unreachable
+from onegai.events import Tell
 from onegai.schema import Event
 
 LINGER_SECONDS = 1.0
@@ -81,13 +82,19 @@ class BorrowedServices:
             borrowed.users += 1
             return _Use(self, app, borrowed)
 
-    async def lease(self, app: str, holding: frozenset[str] = frozenset()) -> _Use:
+    async def lease(
+        self, app: str, holding: frozenset[str] = frozenset(), tell: Tell | None = None
+    ) -> _Use:
         """A use of a hold, opened if need be. Raises the server's own error.
 
         The server does not know what this process is ``holding``: two that cannot run side by side
-        end in its queue_timeout.
+        end in its queue_timeout. ``tell`` hears ``starting`` where none is open.
         """
         del holding
+        if (use := self.try_lease(app)) is not None:
+            return use
+        if tell is not None:
+            tell("starting", {"app": app})
         async with self._opening.setdefault(app, asyncio.Lock()):
             while (use := self.try_lease(app)) is None:
                 await self._open(app)

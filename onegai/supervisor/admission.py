@@ -86,6 +86,11 @@ class _Ticket:
         if not self.done.done():
             self.done.set_exception(error)
 
+    def moves(self, *apps: str) -> None:
+        """Tell its callers that these make room for it, now or once their calls have ended."""
+        if apps:
+            self.tenant.callers.tell("evicting", apps=list(apps))
+
     @property
     def arrived(self) -> float:
         """When the first of its callers came."""
@@ -293,12 +298,14 @@ class Admission:
                 if self._still_comes_back(apps):
                     return
                 log.info("%s makes room for %s", " and ".join(apps), app)
+                ticket.moves(*apps)
                 if not all(self._tenants[one].make_way(app, release=release) for one in apps):
                     self._changed.set()
             case Wait(busy, changing, idle, gpu):
                 claimed |= _claim(ticket.tenant.target(), gpu)
                 ticket.waits_for = (*busy, *idle, *changing)
                 paused.update(busy, idle)
+                ticket.moves(*busy, *idle)
             case Refuse(why="held", apps=apps):
                 self._send_away(ticket.tenant, apps)
             case Refuse(why="others") if self._memory_may_come_back():

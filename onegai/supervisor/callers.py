@@ -6,8 +6,10 @@ import asyncio
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from onegai.errors import OneGAIError
+from onegai.events import Tell
 from onegai.supervisor.leases import Gate, Lease
 
 
@@ -20,10 +22,19 @@ class Caller:
     """Nobody shall make way for it: a restart after a crash, an autostart."""
     use: bool = True
     """It will use the service; else it only wants it to be there."""
+    tell: Tell | None = None
+    """Hears ``evicting`` and ``starting`` while it waits."""
     since: float = field(default_factory=time.monotonic)
     lease: asyncio.Future[Lease] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
+    _told: tuple[str, dict[str, Any]] | None = None
+
+    def hear(self, event: str, data: dict[str, Any]) -> None:
+        """Tell it, unless that is what it has heard last."""
+        if self.tell is not None and self._told != (event, data):
+            self._told = event, data
+            self.tell(event, data)
 
 
 class Callers:
@@ -68,6 +79,11 @@ class Callers:
 
         caller.lease.add_done_callback(settled)
         self._join(caller)
+
+    def tell(self, event: str, **data: Any) -> None:
+        """Let all of them hear it."""
+        for caller in self._waiting:
+            caller.hear(event, data)
 
     def let_in(self, gate: Gate, holding: frozenset[str] | None = None) -> None:
         """Give a lease to each; with ``holding`` to those that hold any of these, past a pause."""

@@ -45,6 +45,7 @@ from onegai.errors import (
     ShuttingDown,
     Stopped,
 )
+from onegai.events import Tell
 from onegai.memory.sampler import Sampler
 from onegai.process.logfile import LogFile
 from onegai.schema import ServiceStatus, State, StopReason
@@ -159,13 +160,14 @@ class Service:
         gate = self.tenancy.gate
         return gate.try_enter() if gate is not None else None
 
-    async def lease(self, holding: frozenset[str] = frozenset()) -> Lease:
+    async def lease(self, holding: frozenset[str] = frozenset(), tell: Tell | None = None) -> Lease:
         """A lease; starts the service, or joins its start. Raises why it cannot be had.
 
-        ``holding``: the services that the caller holds already, and goes on to hold.
+        ``holding``: the services that the caller holds already, and goes on to hold. ``tell``
+        hears why it waits, as in ``Supervisor.lease``.
         """
         lease = self.try_lease()
-        return lease if lease is not None else await self._wait(Caller(holding))
+        return lease if lease is not None else await self._wait(Caller(holding, tell=tell))
 
     async def ready(self) -> None:
         """Return once it is ready, which the user wants: it is restarted after a crash.
@@ -268,6 +270,8 @@ class Service:
     async def _wait(self, caller: Caller) -> Lease:
         if self._closing:
             raise ShuttingDown
+        if self.tenancy.state is State.STARTING:
+            caller.hear("starting", {"app": self.spec.app})
         self._admission.changed()
         return await self.tenancy.callers.wait(caller)
 

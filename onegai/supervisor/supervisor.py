@@ -16,6 +16,7 @@ from onegai.config.entry import AppSpec
 from onegai.config.home import Home
 from onegai.config.settings import Settings
 from onegai.errors import AppError, NoService, UnknownApp
+from onegai.events import Tell
 from onegai.memory.policy import Occupant
 from onegai.memory.probe import Gpu, Memory, Probe
 from onegai.memory.profiles import Profiles
@@ -199,17 +200,21 @@ class Supervisor:
         service = self._services.get(app) if self._wanted(app) else None
         return service.try_lease() if service is not None else None
 
-    async def lease(self, app: str, holding: frozenset[str] = frozenset()) -> Lease:
+    async def lease(
+        self, app: str, holding: frozenset[str] = frozenset(), tell: Tell | None = None
+    ) -> Lease:
         """A lease; starts the service if needed. Raises UnknownApp, NoService, Deadlock.
 
-        ``holding``: the services that the caller holds already, and goes on to hold.
+        ``holding``: the services that the caller holds already, and goes on to hold. ``tell``
+        hears why it waits: ``evicting`` (``apps``: the services that make room for it, now or once
+        their calls have ended) and ``starting`` (``app``).
         """
         if not self._wanted(app):
             if app in self._catalog.specs:
                 raise NoService(app=app)
             names = ", ".join(sorted(self._services))
             raise UnknownApp(app=app, do=f"the apps with a service are: {names}")
-        return await self._services[app].lease(holding)
+        return await self._services[app].lease(holding, tell)
 
     async def why_lost(self, app: str, reason: str) -> AppError:
         """The error for a request to ``app`` whose connection broke."""

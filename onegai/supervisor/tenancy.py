@@ -80,6 +80,8 @@ class Tenancy:
             self.state = state
             self.since = time.time()
             log.debug("%s: %s", self.spec.app, state)
+            if state is State.STARTING:
+                self.callers.tell("starting", app=self.spec.app)
 
     def end(self, reason: StopReason, text: str, app: str = "") -> None:
         """It is to stop; of several reasons the first counts. ``app``: it makes room for that."""
