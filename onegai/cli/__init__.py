@@ -1,1 +1,4 @@
-"""The commands, one file per group. They talk to one object, a ``Backend``, and to the terminal."""
+"""What can be typed?
+
+One file per group of commands. They talk to one object, a ``Backend``, and to the terminal.
+"""

@@ -1,1 +1,1 @@
-"""One supervised child: starting it, watching it, ending it, its log and its port."""
+"""How does one child live and end?"""

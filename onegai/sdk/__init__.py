@@ -1,4 +1,4 @@
-"""What a func file imports: handles to services, and the app's own settings.
+"""What do func files and plain Python import?
 
     from onegai.sdk import service
 

@@ -1,1 +1,1 @@
-"""How OneGAI is served: the process, its socket, its protocol."""
+"""How is it served?"""

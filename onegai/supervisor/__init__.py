@@ -1,1 +1,1 @@
-"""All services: one owner task each, the leases on them, and how a start is known to be done."""
+"""Who owns a service, and who may hold it?"""

@@ -13,6 +13,8 @@ FOLDERS = (".", "api", "bench", "docs", "setup")
 PAGES = sorted(
     str(path.relative_to(ROOT)) for folder in FOLDERS for path in (ROOT / folder).glob("*.md")
 )
+FOR_THE_CODE = {"docs/architecture.md"}
+"""Whoever changes the code reads English."""
 TRANSLATED = [page.removesuffix(".ja.md") + ".md" for page in PAGES if page.endswith(".ja.md")]
 
 
@@ -66,7 +68,7 @@ def links(text: str, page: Path) -> list[str]:
 
 def test_the_readme_and_the_whole_manual_are_translated() -> None:
     manual = {page for page in PAGES if page.startswith("docs/") and not page.endswith(".ja.md")}
-    assert set(TRANSLATED) == {"README.md"} | manual
+    assert set(TRANSLATED) == ({"README.md"} | manual) - FOR_THE_CODE
 
 
 def test_each_links_to_the_other_under_its_title(pair: list[Path], texts: list[str]) -> None:
