@@ -35,7 +35,8 @@ from onegai.files.sources import Sources
 from onegai.files.store import FileStore
 from onegai.files.workspace import Workspace
 from onegai.functions.funcfiles import Plugins
-from onegai.functions.function import Function, Keep, Outcome, TooLong
+from onegai.functions.function import Function
+from onegai.functions.results import Keep, Outcome, TooLong, outcome_of
 from onegai.handles.context import CallContext, Services, Transport
 from onegai.process.stuck import CALLS
 from onegai.schema import FileForm, Job
@@ -147,26 +148,27 @@ class Calls:
         with placed.held as held:
             try:
                 async with asyncio.timeout(spec.call_timeout):
-                    if function.takes_files:
+                    if function.accepts.takes_files:
                         await context.fetch_files(arguments)
-                    if spec.has_service:
-                        await self._lease_for(context, report)
+                    leases = spec.has_service and function.lease != "none"
+                    if leases:
+                        await self._lease_for(function, context, report)
                     if number := place.in_line:
                         report(f"number {number} in line for {spec.app}")
                     await place.turn(context.give_back)
-                    if spec.has_service and not (context.offered or context.pinned):
+                    if leases and not (context.offered or context.pinned):
                         with place.waiting():
-                            await self._lease_for(context, report)
+                            await self._lease_for(function, context, report)
                     outcome = await self._run(function, arguments, context, held, keep)
                     return outcome if problem is None else outcome.despite(problem)
             except TimeoutError:
                 raise CallTimeout(app=spec.app, seconds=spec.call_timeout) from None
 
-    async def _lease_for(self, context: CallContext, report: Report) -> None:
+    async def _lease_for(self, function: Function, context: CallContext, report: Report) -> None:
         """Have the app's service ready for its own function.
 
-        A function with a handle leases for each request; so that it is not evicted in between, the
-        first of these leases is had here. One without a handle holds it as long as it runs.
+        Where a function leases for each request, the first of these leases is had here, so that
+        the service is not evicted in between.
         """
         app = context.app
         lease = self._services.try_lease(app)
@@ -174,8 +176,7 @@ class Calls:
             report(f"waiting for {app} to be ready")
             lease = await self._services.lease(app)
             report(f"{app} is ready")
-        with_handle = self._plugins.last(app).has_handle
-        (context.offered if with_handle else context.pinned)[app] = lease
+        (context.offered if function.lease == "request" else context.pinned)[app] = lease
 
     async def _run(
         self,
@@ -187,15 +188,15 @@ class Calls:
     ) -> Outcome:
         """Run it. What is ``held`` stays so until a thread that cannot be stopped has ended."""
         try:
-            if not function.is_async:
+            if function.where == "thread":
                 return await self._in_thread(function, arguments, context, held, keep)
             with context.active():
-                result = await function.call(arguments)
+                result = await function.run(arguments)
             most = self._settings().max_result
             if isinstance(result, _SMALL) or (isinstance(result, str) and len(result) <= PIECE):
-                return function.outcome(result, keep, most)
+                return outcome_of(function.form, result, keep, most)
             # It is large, or may have files, to be read and written.
-            return await asyncio.to_thread(function.outcome, result, keep, most)
+            return await asyncio.to_thread(outcome_of, function.form, result, keep, most)
         except OneGAIError:
             raise
         except asyncio.CancelledError as error:
@@ -289,7 +290,7 @@ class Calls:
         seconds = spec.start_timeout * CAP_FACTOR
         context = self.context(spec, seconds)
         context.granted[spec.app] = url
-        arguments = function.arguments(spec.app, {})
+        arguments = function.arguments({})
         with ExitStack() as held:
             held.callback(context.release)
             try:
@@ -349,7 +350,8 @@ def _call(
     """In a thread. The loop of ``done`` is told at once: asyncio.wrap_future takes a while."""
     settle: Callable[[], None]
     try:
-        settle = partial(done.set_result, function.outcome(function.call(arguments), keep, most))
+        outcome = outcome_of(function.form, function.run(arguments), keep, most)
+        settle = partial(done.set_result, outcome)
     except StopIteration as error:
         # A future cannot carry it (PEP 479 has the same reason).
         stopped = RuntimeError("StopIteration")

@@ -9,7 +9,8 @@ from onegai.errors import BadRequest
 from onegai.files.file import File, suffix_of
 from onegai.files.pieces import to_base64
 from onegai.files.store import FileStore
-from onegai.functions.function import Function, Outcome, enveloped, json_bytes
+from onegai.functions.function import Function
+from onegai.functions.results import Outcome, enveloped, json_bytes
 from onegai.protocol import Answer, raise_failure
 from onegai.schema import Job
 

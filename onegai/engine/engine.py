@@ -28,7 +28,8 @@ from onegai.files.sources import Sources, roots
 from onegai.files.store import FileStore
 from onegai.files.workspace import Workspace, sweep
 from onegai.functions.funcfiles import Plugins
-from onegai.functions.function import Function, Outcome, enveloped
+from onegai.functions.function import Function
+from onegai.functions.results import Outcome, enveloped
 from onegai.handles.context import CallContext, Services, Transport, open_transport
 from onegai.memory.probe import Probe, machine_probe
 from onegai.process.writing import in_writer
@@ -362,7 +363,7 @@ class Engine:
         came with the call, and is gone at its end.
         """
         called = await self.function(app, function)
-        arguments = await _checked(called, app, given)
+        arguments = await _checked(called, given)
         return await self.calls.call(self._catalog.active(app), called, arguments, files, workspace)
 
     async def submit(
@@ -383,7 +384,7 @@ class Engine:
             until_submitted.callback(place.close)
             given = await self._with_files(arguments, place)
             called = await self.function(app, function)
-            checked = await _checked(called, app, given)
+            checked = await _checked(called, given)
             job = self.calls.submit(self._catalog.active(app), called, checked, files, place)
             until_submitted.pop_all()  # now the job's end removes the workspace
         return job
@@ -396,7 +397,7 @@ class Engine:
     async def schema(self, app: str, function: str) -> dict[str, Any] | None:
         """JSON Schema of a function's arguments; None where there is no such function."""
         try:
-            return (await self.described(app, function)).schema()
+            return (await self.described(app, function)).accepts.schema()
         except OneGAIError:
             return None
 
@@ -428,8 +429,8 @@ class Engine:
         return self.calls.context(spec, spec.call_timeout)
 
 
-async def _checked(function: Function, app: str, given: Any) -> Any:
+async def _checked(function: Function, given: Any) -> Any:
     """Its arguments. Raises BadArguments. Files may be large, and are decoded in a thread."""
-    if function.takes_files:
-        return await asyncio.to_thread(function.arguments, app, given)
-    return function.arguments(app, given)
+    if function.accepts.takes_files:
+        return await asyncio.to_thread(function.arguments, given)
+    return function.arguments(given)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ast
 import asyncio
-import functools
 import importlib
 import importlib.util
 import linecache
@@ -28,7 +27,8 @@ from typing import Self
 from onegai.config.home import Home, Stamp, stamp
 from onegai.errors import BrokenPlugin, UnknownFunction, in_words
 from onegai.functions.direct import DirectFunction
-from onegai.functions.function import BadFunction, Function, public_functions
+from onegai.functions.function import Function, LeaseMode
+from onegai.functions.signature import BadFunction, public_functions
 from onegai.handles.handle import declares_handle
 from onegai.process.stuck import CALLS
 from onegai.schema import Problem
@@ -58,11 +58,6 @@ class Plugin:
     module: ModuleType | None = None
     missing: str = ""
     """The package that its import lacks, if that is the problem."""
-
-    @functools.cached_property
-    def has_handle(self) -> bool:
-        """Does it lease its service by itself? Else the whole call must hold a lease."""
-        return declares_handle(self.module, self.app)
 
 
 class _Finder:
@@ -100,11 +95,12 @@ class _Loader(SourceFileLoader):
         """Raises BadFunction, besides whatever the file raises."""
         setattr(module, _STAMP, stamp(Path(self.path)))
         super().exec_module(module)
-        functions = public_functions(module)
-        setattr(module, _FUNCTIONS, functions)
         app = module.__name__.rpartition(".")[2]
+        lease: LeaseMode = "request" if declares_handle(module, app) else "call"
+        functions = public_functions(module, app, lease)
+        setattr(module, _FUNCTIONS, functions)
         for name, function in functions.items():
-            setattr(module, name, DirectFunction(app, function))
+            setattr(module, name, DirectFunction(function))
 
 
 def install_finder() -> None:

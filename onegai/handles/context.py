@@ -241,11 +241,11 @@ _current: ContextVar[CallContext] = ContextVar("onegai_call")
 class Outside(Protocol):
     """Makes what surrounds plain Python, which runs outside of any call."""
 
-    def call_context(self, app: str) -> CallContext:
-        """A new context for a call."""
+    def call_context(self, app: str, *, held: bool) -> CallContext:
+        """A new context for a call; ``held``: it has a lease of its app until it ends."""
         ...
 
-    async def call_context_later(self, app: str) -> CallContext:
+    async def call_context_later(self, app: str, *, held: bool) -> CallContext:
         """The same, without holding up the event loop that asks."""
         ...
 
@@ -263,19 +263,21 @@ def running_call() -> CallContext | None:
     return _current.get(None)
 
 
-def call_context(app: str) -> CallContext:
+def call_context(app: str, *, held: bool) -> CallContext:
     """A new context for a call from plain Python, where no server has made one.
+
+    ``held``: it has a lease of its app, if that has a service, until it ends.
 
     Raises SdkMisuse where there cannot be one.
     """
     assert outside is not None
-    return outside.call_context(app)
+    return outside.call_context(app, held=held)
 
 
-async def call_context_later(app: str) -> CallContext:
+async def call_context_later(app: str, *, held: bool) -> CallContext:
     """The same, without holding up the event loop that asks."""
     assert outside is not None
-    return await outside.call_context_later(app)
+    return await outside.call_context_later(app, held=held)
 
 
 def current(app: str) -> CallContext:

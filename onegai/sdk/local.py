@@ -29,7 +29,6 @@ from onegai.files.file import File
 from onegai.files.sources import Sources
 from onegai.files.workspace import Workspace
 from onegai.handles.context import CallContext, Hold, Services, open_transport
-from onegai.handles.handle import declares_handle
 from onegai.sdk.borrowed import BorrowedServices
 
 T = TypeVar("T")
@@ -75,16 +74,15 @@ class LocalEngine:
         """The outcome of a coroutine that runs on the engine's loop."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
-    def call_context(self, app: str) -> CallContext:
-        """The surroundings of one call."""
+    def call_context(self, app: str, *, held: bool) -> CallContext:
+        """The surroundings of one call; ``held``: with a lease of its app until it ends."""
         if self._engine is not None:
             context = self._engine.call_context(app)
         else:
             spec = self._catalog.specs.get(app)
             context = self._context(app, spec.call_timeout if spec else A_YEAR)
         spec = self._catalog.specs.get(app)
-        module = sys.modules.get(f"func.{app}")
-        if spec is not None and spec.has_service and not declares_handle(module, app):
+        if held and spec is not None and spec.has_service:
             context.pinned[app] = self.run(_lease(context.services, app))
         return context
 
@@ -222,18 +220,18 @@ def local_engine(home: Home | None = None) -> LocalEngine:
         return _made[0]
 
 
-def call_context(app: str) -> CallContext:
+def call_context(app: str, *, held: bool) -> CallContext:
     """See ``onegai.handles.context.call_context``."""
-    return local_engine().call_context(app)
+    return local_engine().call_context(app, held=held)
 
 
-async def call_context_later(app: str) -> CallContext:
+async def call_context_later(app: str, *, held: bool) -> CallContext:
     """See ``onegai.handles.context.call_context_later``."""
     engine = _made[0] if _made else await _in_thread(local_engine)
     engine.exit_at_signals()
     context: Future[CallContext] = Future()
     try:
-        return await _in_thread(lambda: engine.call_context(app), context)
+        return await _in_thread(lambda: engine.call_context(app, held=held), context)
     except asyncio.CancelledError:
         # Nobody will use what it may have leased by then, or soon has.
         context.add_done_callback(_give_back)

@@ -31,7 +31,7 @@ from onegai.errors import (
     UnknownRoute,
 )
 from onegai.files.pieces import PIECE
-from onegai.functions.function import envelope_parts, enveloped, json_bytes
+from onegai.functions.results import envelope_parts, enveloped, json_bytes
 
 log = logging.getLogger(__name__)
 

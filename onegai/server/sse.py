@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi.responses import StreamingResponse
 
-from onegai.functions.function import json_bytes
+from onegai.functions.results import json_bytes
 
 HEARTBEAT_SECONDS = 15.0
 

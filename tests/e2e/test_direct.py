@@ -151,6 +151,74 @@ with service("a").stream("GET", "/x") as pieces:
     assert not (server.home / "data" / "server.json").exists()
 
 
+PIECES = """
+from onegai.sdk import async_service, service
+
+me, me_async = service("a"), async_service("a")
+
+
+def pieces(args: dict):
+    try:
+        for number in range(args["n"]):
+            yield me.post("/echo", json=number).json()["body"]
+    finally:
+        print("closed", me.get("/x").text)
+    return "all"
+
+
+async def pieces_later(args: dict):
+    try:
+        for number in range(args["n"]):
+            answer = await me_async.post("/echo", json=number)
+            yield answer.json()["body"]
+    finally:
+        print("closed", (await me_async.get("/x")).text)
+
+
+def both(args: dict):
+    yield "first"
+    return (yield from pieces(args))
+"""
+
+
+def test_functions_that_yield_are_generators(server: Server) -> None:
+    server.write("func/a.py", PIECES)
+    code = """
+import asyncio
+from func import a
+from onegai.handles.context import running_call
+
+def read(pieces):
+    end = yield from pieces
+    print("end", end)
+
+for piece in read(a.pieces(n=2)):
+    print(piece, running_call())
+print(list(a.both({"n": 1})))
+unread, stopped = a.pieces(n=1), a.pieces(n=5)
+print(next(stopped))
+stopped.close()
+
+async def go():
+    async for piece in a.pieces_later(n=2):
+        print(piece, running_call())
+    stopped = a.pieces_later(n=5)
+    print(await anext(stopped))
+    await stopped.aclose()
+asyncio.run(go())
+"""
+    status, lines, err = run(server, code)
+    assert status == 0, err
+    assert lines == [
+        *("0 None", "1 None", "closed ok", "end all"),
+        *("closed ok", "['first', '0']"),
+        *("0", "closed ok"),
+        *("0 None", "1 None", "closed ok"),
+        *("0", "closed ok"),
+    ]
+    assert strays(server.home) == []
+
+
 FILES = """
 import asyncio
 from pathlib import Path

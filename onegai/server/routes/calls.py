@@ -19,7 +19,7 @@ from onegai.client.wire import PROBLEM
 from onegai.engine.engine import Engine
 from onegai.errors import BadArguments, BadJson, BadRequest, OneGAIError
 from onegai.files.workspace import Workspace
-from onegai.functions.function import Outcome
+from onegai.functions.results import Outcome
 from onegai.schema import FileForm
 from onegai.server.envelope import answer_of, encoded_envelope, envelope, error_answer
 from onegai.server.leaving import unless_left
@@ -59,7 +59,7 @@ def routes(engine: Engine, *, max_text: int) -> tuple[Route, Route]:
     async def describe(request: Request) -> Response:
         app, function = request.path_params["app"], request.path_params["function"]
         found = await engine.described(app, function)
-        schema = found.schema()
+        schema = found.accepts.schema()
         return envelope({"name": function, "about": found.doc, "schema": schema})
 
     async def _given(app: str, function: str, request: Request, workspace: Workspace) -> Any:
@@ -69,7 +69,7 @@ def routes(engine: Engine, *, max_text: int) -> tuple[Route, Route]:
             if len(body) <= _SMALL:
                 return parse_object(body)
             return await asyncio.to_thread(parse_object, body)
-        schema = (await engine.function(app, function)).schema()
+        schema = (await engine.function(app, function)).accepts.schema()
         parts = await read_parts(request, workspace, max_text)
         return await asyncio.to_thread(as_arguments, parts, schema)
 

@@ -11,7 +11,8 @@ from fastapi.openapi.utils import get_openapi
 
 from onegai.engine.engine import Engine
 from onegai.files.file import MARK
-from onegai.functions.function import Function, json_bytes
+from onegai.functions.function import Function
+from onegai.functions.results import json_bytes
 from onegai.schema import Envelope, FileForm
 
 Functions = Mapping[str, Mapping[str, Function]]
@@ -84,13 +85,13 @@ def describe(app: FastAPI, functions_of: Functions) -> dict[str, Any]:
 
 def _operation(app: str, function: Function, schemas: dict[str, Any]) -> dict[str, Any]:
     prefix = f"{app}_{function.name}_"
-    schema = dict(function.schema(f"#/components/schemas/{prefix}"))
+    schema = dict(function.accepts.schema(f"#/components/schemas/{prefix}"))
     for name, definition in schema.pop("$defs", {}).items():
         schemas[prefix + name] = definition
     # A model that has itself among its fields is a reference.
     whole = schemas.get(schema.get("$ref", "").rpartition("/")[2], schema)
     bodies: dict[str, Any] = {"application/json": {"schema": schema}}
-    if function.takes_files:
+    if function.accepts.takes_files:
         bodies = {"multipart/form-data": {"schema": _as_form(schema)}, **bodies}
     answers: dict[str, Any] = {}
     if function.form != "raw":

@@ -107,7 +107,6 @@ def test_functions_are_loaded(home: Home) -> None:
         ("raise SystemExit\n", 1, "SystemExit"),
         ("__all__ = ['nothing']\n", None, "__all__ names 'nothing'"),
         ("__all__ = 5\n", None, ""),
-        ("def main(args):\n    yield 1\n", 1, "generator"),
         ("class A: pass\ndef main(args: A): ...\n", 2, "not usable"),
         ("\nx = '\0'\n", 2, "syntax: source code string cannot contain null bytes"),
         ("import asyncio\n\nasyncio.run(1)\n", 3, "coroutine"),
@@ -176,8 +175,8 @@ def test_files_may_import_each_other(home: Home) -> None:
     plugins = load_plugins(home, ["a", "b"])
     assert [plugin.problem for plugin in plugins.values()] == [None, None]
     with call_of("a"):
-        assert plugins["a"].functions["main"].call({}) == "ab"
-        assert plugins["b"].functions["back"].call({}) == "ab"
+        assert plugins["a"].functions["main"].run({}) == "ab"
+        assert plugins["b"].functions["back"].run({}) == "ab"
     # What was imported is no function of the importer.
     assert set(plugins["a"].functions) == {"main", "raw"}
 
@@ -211,7 +210,7 @@ def test_corrected_file_loads(home: Home) -> None:
     write(home, a="1 / 0")
     assert load_plugin(home, "a").problem is not None
     write(home, a="def main(args): return 'corrected'")
-    assert load_plugin(home, "a").functions["main"].call({}) == "corrected"
+    assert load_plugin(home, "a").functions["main"].run({}) == "corrected"
 
 
 def test_shipped_files_load(root: Path) -> None:
@@ -232,10 +231,10 @@ def test_changed_file_is_loaded_again_and_its_users_too(home: Home) -> None:
     files = loaded(home, "a", "b", "c", "later")
     alone = files.load("c").module
     with call_of("a"):
-        assert files.load("a").functions["main"].call({}) == "oldw"
+        assert files.load("a").functions["main"].run({}) == "oldw"
         write(home, b="def word(): return 'W'\ndef main(args): return 'new'")
-        assert files.load("b").functions["main"].call({}) == "new"
-        assert files.load("a").functions["main"].call({}) == "newW"
+        assert files.load("b").functions["main"].run({}) == "new"
+        assert files.load("a").functions["main"].run({}) == "newW"
     assert files.load("c").module is alone
     write(home, later="def main(args): return 1")
     assert set(files.load("later").functions) == {"main", "raw"}
@@ -260,7 +259,7 @@ async def test_edits_are_seen_in_the_background_and_nothing_else_is_loaded(home:
         assert second["c"] is first["c"]
         assert set(second["later"].functions) == {"main", "raw"}
         with call_of("a"):
-            assert second["a"].functions["main"].call({}) == "changed"
+            assert second["a"].functions["main"].run({}) == "changed"
         shutil.rmtree(home.root / "func")
         await seen(lambda: all(plugin.functions == {} for plugin in plugins.all().values()))
 
@@ -299,7 +298,7 @@ async def test_a_slow_import_holds_up_its_own_callers_only(
     go = write_slow(home, "slow", 1)
     async with Plugins(home, ["a", "slow", "z"]) as plugins:
         waiting = asyncio.create_task(plugins.refresh("slow"))
-        assert (await plugins.refresh("a")).functions["main"].call({}) == "a"
+        assert (await plugins.refresh("a")).functions["main"].run({}) == "a"
         assert plugins.last("slow").functions == {}
         assert plugins.last("slow").problem is None
         monkeypatch.setattr(plugins_module, "SLOW_SECONDS", 0.1)
@@ -310,17 +309,17 @@ async def test_a_slow_import_holds_up_its_own_callers_only(
         assert set(plugins.all()) == {"a", "slow", "z"}
         assert not waiting.done()
         go.touch()
-        assert (await waiting).functions["main"].call({}) == 1
-        assert (await plugins.refresh("z")).functions["main"].call({}) == "z"
+        assert (await waiting).functions["main"].run({}) == 1
+        assert (await plugins.refresh("z")).functions["main"].run({}) == "z"
 
         go = write_slow(home, "slow", 2)
         callers = [asyncio.create_task(plugins.refresh("slow")) for _ in range(3)]
         await seen(lambda: len(sys.modules["func"].threads) == 2)
-        assert plugins.last("slow").functions["main"].call({}) == 1
+        assert plugins.last("slow").functions["main"].run({}) == 1
         # Edited again, in the middle of its import.
         write(home, slow="def main(args): return 3")
         go.touch()
-        assert [(await one).functions["main"].call({}) for one in callers] == [3, 3, 3]
+        assert [(await one).functions["main"].run({}) for one in callers] == [3, 3, 3]
         names = sys.modules["func"].threads
         assert threading.current_thread().name not in names
         assert len(set(names)) == 1
@@ -340,7 +339,7 @@ async def test_an_import_that_does_not_end_is_told_to_who_waits(
             assert stuck.value.message.startswith("func/slow.py: ")
         go.touch()
         await seen(lambda: plugins.last("z").functions)
-        assert (await plugins.function("z", "main")).call({}) == "z"
+        assert (await plugins.function("z", "main")).run({}) == "z"
 
 
 @pytest.mark.parametrize(
@@ -358,7 +357,7 @@ async def test_an_error_that_cannot_be_told_hides_no_other_file(
         problem = plugins.last("a").problem
         assert problem is not None
         assert (problem.reason, problem.line) == (says, source.count("\n") + 1)
-        assert plugins.last("z").functions["main"].call({}) == "z"
+        assert plugins.last("z").functions["main"].run({}) == "z"
 
 
 async def test_a_broken_edit_is_told_once_in_the_log(
@@ -386,7 +385,7 @@ def test_what_was_imported_before_is_taken_if_it_is_current(home: Home) -> None:
     write(home, b="def main(args): return 22")
     files = loaded(home, "a", "b")
     assert files.last("a").module is before["a"]
-    assert files.last("b").functions["main"].call({}) == 22
+    assert files.last("b").functions["main"].run({}) == 22
 
 
 def test_a_file_that_lacks_a_package_works_when_it_is_there(
@@ -411,7 +410,7 @@ def test_a_file_that_lacks_a_package_works_when_it_is_there(
     assert files.is_current("a")
     (packages / "lacked_by_a" / "part.py").write_text("")
     write(home, a="import lacked_by_a.part\ndef main(args): return 2")
-    assert files.load("a").functions["main"].call({}) == 2
+    assert files.load("a").functions["main"].run({}) == 2
     assert files.load("b").problem is None
     sys.modules.pop("lacked_by_a.part")
     sys.modules.pop("lacked_by_a")
@@ -428,8 +427,8 @@ def test_an_edit_while_a_file_is_imported_is_seen(home: Home) -> None:
         """,
     )
     files = loaded(home, "a")
-    assert files.last("a").functions["main"].call({}) == "old"
-    assert files.load("a").functions["main"].call({}) == "edited"
+    assert files.last("a").functions["main"].run({}) == "old"
+    assert files.load("a").functions["main"].run({}) == "edited"
 
 
 def test_broken_edit_keeps_the_last_good_version_and_says_so(home: Home) -> None:
@@ -437,13 +436,13 @@ def test_broken_edit_keeps_the_last_good_version_and_says_so(home: Home) -> None
     files = loaded(home, "a")
     for broken, line in (("def main(args)\n    return 2", 1), ("x = 1\ny = 1 / 0\n", 2)):
         write(home, a=broken)
-        assert files.load("a").functions["main"].call({}) == 1
+        assert files.load("a").functions["main"].run({}) == 1
         problem = files.load("a").problem
         assert problem is not None
         assert problem.line == line
         assert "its last good version stays in use" in problem.reason
     write(home, a="def main(args): return 3")
-    assert files.load("a").functions["main"].call({}) == 3
+    assert files.load("a").functions["main"].run({}) == 3
     assert files.load("a").problem is None
 
 
@@ -456,8 +455,8 @@ def test_files_that_import_each_other_are_not_loaded_again_and_again(home: Home)
     files = loaded(home, "a", "b")
     write(home, a="from func import b\ndef main(args): return 'A'")
     for _ in range(3):
-        assert files.load("a").functions["main"].call({}) == "A"
-        assert files.load("b").functions["main"].call({}) == "b"
+        assert files.load("a").functions["main"].run({}) == "A"
+        assert files.load("b").functions["main"].run({}) == "b"
     modules = files.load("a").module, files.load("b").module
     assert (files.load("a").module, files.load("b").module) == modules
 
@@ -471,17 +470,17 @@ def test_change_two_files_away_is_seen(home: Home) -> None:
     )
     files = loaded(home, "a", "b", "c")
     write(home, c="def word(): return 'new'")
-    assert files.load("a").functions["main"].call({}) == "new"
+    assert files.load("a").functions["main"].run({}) == "new"
     write(home, c="def word() return 'broken'")
-    assert files.load("a").functions["main"].call({}) == "new"
+    assert files.load("a").functions["main"].run({}) == "new"
 
 
 def test_changed_helper_that_is_no_app_is_seen(home: Home) -> None:
     write(home, a="from func.words import word\ndef main(args): return word", words="word = 'old'")
     files = loaded(home, "a")
-    assert files.load("a").functions["main"].call({}) == "old"
+    assert files.load("a").functions["main"].run({}) == "old"
     write(home, words="word = 'new!'")
-    assert files.load("a").functions["main"].call({}) == "new!"
+    assert files.load("a").functions["main"].run({}) == "new!"
 
 
 def test_two_edits_within_one_second_are_both_seen(home: Home) -> None:
@@ -489,4 +488,4 @@ def test_two_edits_within_one_second_are_both_seen(home: Home) -> None:
     files = loaded(home, "a")
     for number in range(1, 6):
         write(home, a=f"def main(args): return {number}")
-        assert files.load("a").functions["main"].call({}) == number
+        assert files.load("a").functions["main"].run({}) == number

@@ -1,21 +1,19 @@
-"""What a func file offers: its functions, their arguments, their results."""
+"""What a func file offers: its functions, and their arguments."""
 
 import base64
-import dataclasses
 import json
 import sys
 import textwrap
 from collections.abc import Iterator
-from datetime import date
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
 
 from onegai.errors import BadArguments
-from onegai.functions.function import BadFunction, Function, Outcome, json_bytes, public_functions
+from onegai.functions.function import Function
+from onegai.functions.results import Outcome, outcome_of
+from onegai.functions.signature import BadFunction, public_functions
 
 WAV = b"RIFF\x24\0\0\0WAVEfmt "
 
@@ -36,12 +34,12 @@ def module(source: str, name: str = "made_func") -> ModuleType:
 
 
 def functions(source: str) -> dict[str, Function]:
-    return public_functions(module(source))
+    return public_functions(module(source), "voice")
 
 
 def call(function: Function, given: Any) -> Outcome:
     """As the engine does it."""
-    return function.outcome(function.call(function.arguments("app", given)))
+    return outcome_of(function.form, function.run(function.arguments(given)))
 
 
 # --- which functions are public --------------------------------------------------------------
@@ -71,7 +69,24 @@ def test_only_own_functions_of_args() -> None:
         """
     )
     assert set(found) == {"plain", "with_option", "later", "load"} | {"answer"}
-    assert [name for name, function in found.items() if function.is_async] == ["later"]
+    assert [name for name, function in found.items() if function.where == "loop"] == ["later"]
+
+
+def test_where_it_runs_and_whether_it_streams() -> None:
+    found = functions(
+        """
+        def plain(args): return 1
+        async def later(args): return 1
+        def pieces(args): yield 1
+        async def pieces_later(args): yield 1
+        """
+    )
+    assert {name: (one.where, one.streams) for name, one in found.items()} == {
+        "plain": ("thread", False),
+        "later": ("loop", False),
+        "pieces": ("thread", True),
+        "pieces_later": ("loop", True),
+    }
 
 
 def test_args_must_be_fillable_by_position() -> None:
@@ -98,8 +113,6 @@ def test_all_wins() -> None:
         ("__all__ = ['missing']", "'missing'", None),
         ("x = 1\n__all__ = ['x']", "'x'", None),
         ("\ndef f(text): return text\n__all__ = ['f']", "named args", 2),
-        ("\n\ndef f(args):\n    yield 1", "generator", 3),
-        ("async def f(args):\n    yield 1", "generator", 1),
         ("x = 1\ndef f(args: int): return args", "dict", 2),
         ("def f(args: list[str]): return args", "dict", 1),
         ("def f(args: int | str): return args", "dict", 1),
@@ -176,12 +189,12 @@ FUTURE = "from __future__ import annotations\n"
 def test_every_kind_of_arguments(kind: str, future: str) -> None:
     source = future + textwrap.dedent(MODELS[kind]) + "def f(args: Speech): return args\n"
     function = functions(source)["f"]
-    schema = function.schema()
+    schema = function.accepts.schema()
     assert set(schema["properties"]) == {"text", "speed"}
     assert schema["required"] == ["text"]
 
     def given(value: Any) -> Any:
-        arguments = function.arguments("app", value)
+        arguments = function.arguments(value)
         return arguments if isinstance(arguments, dict) else vars(arguments)
 
     assert given({"text": "hi", "speed": "2"}) == {"text": "hi", "speed": 2.0}
@@ -205,14 +218,14 @@ def test_what_a_validator_says_is_told_in_its_words() -> None:
         def f(args: Speech): return args
     """)["f"]
     with pytest.raises(BadArguments) as caught:
-        function.arguments("app", {"text": "hi"})
+        function.arguments({"text": "hi"})
     assert caught.value.message == "text: only kana, please"
 
 
 def test_a_model_passes_as_it_is() -> None:
     function = functions(MODELS["pydantic"] + "\n        def f(args: Speech): return args")["f"]
     speech = sys.modules["made_func"].Speech(text="hi")
-    assert function.arguments("app", speech) is speech
+    assert function.arguments(speech) is speech
 
 
 @pytest.mark.parametrize(
@@ -221,11 +234,11 @@ def test_a_model_passes_as_it_is() -> None:
 def test_plain_dict_takes_anything(parameter: str) -> None:
     function = functions(f"from typing import Any\ndef f({parameter}): return args")["f"]
     given = {"a": [1, {"b": None}], "ü": "x"}
-    assert function.arguments("app", given) == given
-    assert function.arguments("app", {}) == {}
-    assert function.schema()["type"] == "object"
+    assert function.arguments(given) == given
+    assert function.arguments({}) == {}
+    assert function.accepts.schema()["type"] == "object"
     with pytest.raises(BadArguments):
-        function.arguments("app", [1])
+        function.arguments([1])
 
 
 @pytest.mark.parametrize("origin", ["typing", "typing_extensions"])
@@ -242,11 +255,11 @@ def test_typed_dict_keeps_what_its_fields_say(origin: str) -> None:
         def f(args: Speech): return args
         """
     )["f"]
-    assert function.schema()["properties"]["text"]["description"] == "what to say"
+    assert function.accepts.schema()["properties"]["text"]["description"] == "what to say"
     with pytest.raises(BadArguments, match="at most 3"):
-        function.arguments("app", {"text": "long"})
+        function.arguments({"text": "long"})
     with pytest.raises(BadArguments, match="greater than 0"):
-        function.arguments("app", {"text": "a", "speed": 0})
+        function.arguments({"text": "a", "speed": 0})
 
 
 NESTED = """
@@ -262,9 +275,9 @@ NESTED = """
 def test_typed_dict_inside_another() -> None:
     function = functions(NESTED.format(origin="typing_extensions"))["f"]
     given = {"history": [{"role": "user"}]}
-    assert function.arguments("app", given) == given
+    assert function.arguments(given) == given
     with pytest.raises(BadArguments) as caught:
-        function.arguments("app", {"history": [{"role": "user"}, {}]})
+        function.arguments({"history": [{"role": "user"}, {}]})
     assert caught.value.detail["errors"][0]["field"] == "history.1.role"
 
 
@@ -287,7 +300,7 @@ def test_errors_name_every_field_and_do_not_repeat_values() -> None:
         """
     )["f"]
     with pytest.raises(BadArguments) as caught:
-        function.arguments("voice", {"text": "secret", "inner": {"size": "secret"}})
+        function.arguments({"text": "secret", "inner": {"size": "secret"}})
     error = caught.value
     assert [item["field"] for item in error.detail["errors"]] == ["text", "inner.size"]
     assert error.message.startswith("text: ")
@@ -307,82 +320,13 @@ def test_schema_refers_to_components_of_its_own() -> None:
         def f(args: Speech): return args
         """
     )["f"]
-    schema = function.schema("#/components/schemas/voice_")
+    schema = function.accepts.schema("#/components/schemas/voice_")
     assert schema["properties"]["inner"]["$ref"] == "#/components/schemas/voice_Inner"
-    assert function.schema()["properties"]["inner"]["$ref"] == "#/$defs/Inner"
+    assert function.accepts.schema()["properties"]["inner"]["$ref"] == "#/$defs/Inner"
     assert set(schema["$defs"]) == {"Inner"}
 
 
-# --- results ---------------------------------------------------------------------------------
-
-
-def outcome(name: str, result: Any) -> Outcome:
-    """What the function ``name`` of a module makes of this result."""
-    made = module(f"def {name}(args): return result")
-    made.result = result
-    return call(public_functions(made)[name], {})
-
-
-@pytest.mark.parametrize(
-    ("result", "value", "detail"),
-    [
-        ("text", "text", {}),
-        ({"a": 1}, {"a": 1}, {}),
-        (None, None, {}),
-        ([1, 2], [1, 2], {}),
-        (("text", {"n": 1}), "text", {"n": 1}),
-        ((None, {"n": 1}), None, {"n": 1}),
-        (({"a": 1}, {"n": 1}), {"a": 1}, {"n": 1}),
-        (("a", "b"), ("a", "b"), {}),
-        ((1, 2, 3), (1, 2, 3), {}),
-    ],
-)
-@pytest.mark.parametrize("name", ["main", "speak"])
-def test_results_in_an_envelope(name: str, result: Any, value: Any, detail: Any) -> None:
-    out = outcome(name, result)
-    assert (out.value, out.detail, out.envelope) == (value, detail, True)
-
-
-@pytest.mark.parametrize(
-    ("result", "content", "media_type"),
-    [
-        (WAV, WAV, "audio/wav"),
-        (bytearray(WAV), WAV, "audio/wav"),
-        ((WAV, "audio/x-mine"), WAV, "audio/x-mine"),
-        ((WAV, {"n": 1}), WAV, "audio/wav"),
-        (((WAV, "audio/x-mine"), {"n": 1}), WAV, "audio/x-mine"),
-        ("おはよう", "おはよう".encode(), "text/plain; charset=utf-8"),
-        ({"a": 1}, b'{"a":1}', "application/json"),
-        (None, b"null", "application/json"),
-        (("text", {"n": 1}), b"text", "text/plain; charset=utf-8"),
-    ],
-)
-def test_bare_results(result: Any, content: bytes, media_type: str) -> None:
-    out = outcome("raw", result)
-    assert not out.envelope
-    body = out.body
-    assert (body.content, body.media_type) == (content, media_type)
-
-
-def test_path_is_read(tmp_path: Path) -> None:
-    path = tmp_path / "a.bin"
-    path.write_bytes(WAV)
-    assert outcome("raw", path).body.content == WAV
-    assert outcome("raw", (path, "audio/x-mine")).body.media_type == "audio/x-mine"
-    with pytest.raises(FileNotFoundError):
-        outcome("raw", tmp_path / "none")
-
-
-def test_main_gives_bytes_as_base64() -> None:
-    out = outcome("main", (WAV, {"voice": "heart"}))
-    assert out.envelope
-    assert base64.b64decode(out.value) == WAV
-    assert out.detail == {"media_type": "audio/wav", "size": len(WAV), "voice": "heart"}
-
-
-def test_another_function_is_bare_only_for_bytes() -> None:
-    assert not outcome("speak", WAV).envelope
-    assert outcome("speak", "text").envelope
+# --- main and raw from each other ------------------------------------------------------------
 
 
 def test_raw_from_main() -> None:
@@ -409,40 +353,3 @@ def test_both_written_both_kept() -> None:
 
 def test_neither_is_made_up() -> None:
     assert set(functions("def speak(args): return 1")) == {"speak"}
-
-
-class Model(BaseModel):
-    when: date
-
-
-@dataclasses.dataclass
-class Point:
-    x: float
-
-
-class Odd:
-    def __str__(self) -> str:
-        return "odd"
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (float("nan"), "null"),
-        ([float("inf"), 1.5], "[null,1.5]"),
-        (Model(when=date(2024, 1, 2)), '{"when":"2024-01-02"}'),
-        ([Point(float("nan"))], '[{"x":null}]'),
-        ({"path": Path("/a/b")}, '{"path":"/a/b"}'),
-        ({1: "one"}, '{"1":"one"}'),
-        ({"set": {1}}, '{"set":[1]}'),
-        (Odd(), '"odd"'),
-        ("あ", '"あ"'),
-    ],
-)
-def test_json_of_anything(value: Any, text: str) -> None:
-    assert json_bytes(value).decode() == text
-
-
-def test_nested_bytes_are_the_same_base64_as_main_s() -> None:
-    data = bytes(range(256))
-    assert json.loads(json_bytes([data])) == [outcome("main", data).value]
