@@ -25,7 +25,8 @@ from onegai.errors import (
     UpdateFailed,
 )
 from onegai.process import tree
-from onegai.process.child import Child, inherited_environment
+from onegai.process.child import Child
+from onegai.process.environment import inherited_environment
 from onegai.process.logfile import LogFile
 
 log = logging.getLogger(__name__)

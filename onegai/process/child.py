@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import shlex
-import shutil
 import signal
 import subprocess
 import time
@@ -15,78 +13,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from onegai.config.entry import AppSpec
-from onegai.config.home import Home
 from onegai.errors import ExecNotFound
 from onegai.process import tree
 from onegai.process.logfile import LogFile
 
 log = logging.getLogger(__name__)
 
-_EXACT = frozenset(
-    "PATH HOME USER LOGNAME SHELL LANG LANGUAGE TZ TERM TMPDIR DISPLAY LD_LIBRARY_PATH "
-    "REQUESTS_CA_BUNDLE CURL_CA_BUNDLE NODE_EXTRA_CA_CERTS "
-    "HTTP_PROXY HTTPS_PROXY NO_PROXY ALL_PROXY http_proxy https_proxy no_proxy all_proxy".split()
-)
-_PREFIXES = ("LC_", "XDG_", "CUDA", "NVIDIA_", "SSL_", "GIT_SSL_", "HF_", "UV_", "PIP_", "WSL_")
 _POLL_SECONDS = 0.02
 _NO_FILES_SECONDS = 0.25
 """Between two tries to watch a process while this one can open no more files."""
 KILL_SECONDS = 30.0
-
-
-def inherited_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """What children may see of OneGAI's own environment; none of its secrets is among it."""
-    return {
-        key: value
-        for key, value in environ.items()
-        if key in _EXACT or key.startswith(_PREFIXES) or key.endswith("_CA_BUNDLE")
-    }
-
-
-def service_command(home: Home, spec: AppSpec) -> tuple[list[str], Path, dict[str, str]]:
-    """Argument list, working directory and environment to start an app with.
-
-    Raises ExecNotFound when the folder or the program is not there.
-    """
-    app_dir = home.apps / spec.app
-    places = {"{port}": str(spec.port), "{app_dir}": str(app_dir), "{root}": str(home.root)}
-
-    def fill(text: str) -> str:
-        for place, value in places.items():
-            text = text.replace(place, value)
-        return text
-
-    folder = app_dir / spec.cwd if app_dir.is_dir() else home.root / spec.cwd
-    if not folder.is_dir():
-        raise ExecNotFound(app=spec.app, reason=f"the folder {folder} does not exist")
-    arguments = [fill(word) for word in shlex.split(spec.exec or "")]
-    arguments[0] = _find_program(spec.app, arguments[0], folder)
-    environment = inherited_environment()
-    if spec.type == "gradio":
-        environment |= {
-            "GRADIO_SERVER_PORT": str(spec.port),
-            "GRADIO_SERVER_NAME": "127.0.0.1",
-            "GRADIO_ANALYTICS_ENABLED": "False",
-            "GRADIO_TEMP_DIR": str(home.root / "data" / "gradio" / spec.app),
-        }
-    environment |= {key: fill(value) for key, value in spec.env.items()}
-    environment |= tree.Tag(spec.app, home.root).environment()
-    return arguments, folder, environment
-
-
-def _find_program(app: str, program: str, folder: Path) -> str:
-    if "/" not in program:
-        found = shutil.which(program)
-        if found is None:
-            raise ExecNotFound(app=app, reason=f"there is no program {program!r} on PATH")
-        return found
-    path = folder / program
-    if not path.exists():
-        raise ExecNotFound(app=app, reason=f"{path} does not exist")
-    if path.is_dir() or not os.access(path, os.X_OK):
-        raise ExecNotFound(app=app, reason=f"{path} is not an executable program")
-    return str(path)
 
 
 class Child:

@@ -102,9 +102,9 @@ class _Ticket:
         return time.monotonic() - self.since > self.tenant.spec.queue_timeout / 2
 
     @property
-    def gentle(self) -> bool:
-        """Nobody shall make way for any of its callers."""
-        return all(caller.gentle for caller in self.tenant.callers)
+    def may_evict(self) -> bool:
+        """Others make way for one of its callers."""
+        return any(caller.may_evict for caller in self.tenant.callers)
 
 
 class Admission:
@@ -248,7 +248,7 @@ class Admission:
                 left = () if ahead else claimed
                 decision = self._decide(target, memory, left, learnt=learnt)
                 late = ticket.late and isinstance(decision, Wait)
-                if late or (ticket.gentle and _moves_somebody(decision)):
+                if late or (_moves_somebody(decision) and not ticket.may_evict):
                     # It may end in a refusal, and only what is declared is a reason for one.
                     decision = self._decide(target, memory, left, learnt=False)
                 if (gpu := self._coming_back(target, decision, memory, left)) is not None:
@@ -290,7 +290,7 @@ class Admission:
             case Start(gpu):
                 ticket.tenant.granted(gpu)
                 ticket.done.set_result(None)
-            case _ if ticket.gentle and _moves_somebody(decision):
+            case _ if _moves_somebody(decision) and not ticket.may_evict:
                 ticket.fail(RestartWithoutRoom(app=app))
             case Evict(apps, release, gpu):
                 claimed |= _claim(ticket.tenant.target(), gpu)

@@ -18,8 +18,8 @@ class Caller:
     """One that waits. ``holding``: the services that it holds meanwhile."""
 
     holding: frozenset[str] = frozenset()
-    gentle: bool = False
-    """Nobody shall make way for it: a restart after a crash, an autostart."""
+    may_evict: bool = True
+    """Others make way for it; not for a restart after a crash, or an autostart."""
     use: bool = True
     """It will use the service; else it only wants it to be there."""
     tell: Tell | None = None
@@ -70,7 +70,7 @@ class Callers:
         finally:
             self._leave([caller])
 
-    def wish(self, caller: Caller) -> None:
+    def want(self, caller: Caller) -> None:
         """Let somebody wait who wants no lease, and to whom a failure is no news."""
 
         def settled(lease: asyncio.Future[Lease]) -> None:

@@ -61,7 +61,7 @@ async def release(spec: AppSpec, url: str, hooks: Hooks, http: aiohttp.ClientSes
         raise ReleaseFailed(app=app, reason=f"{how.post}: {error or 'no answer'}") from None
 
 
-async def say_goodbye(spec: AppSpec, url: str, hooks: Hooks, force: asyncio.Event) -> None:
+async def before_stop(spec: AppSpec, url: str, hooks: Hooks, force: asyncio.Event) -> None:
     """Its ``unload`` before the signals, for those that have more to free than memory."""
     if not hooks.can_unload(spec.app):
         return

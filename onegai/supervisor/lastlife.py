@@ -40,7 +40,7 @@ class LastLife:
             at.run.doubt()
         await self._end_is_known()
         if at.state is State.READY and at.run is not None and self._cut_off is None:
-            await at.run.check_hearing()
+            await at.run.check_port()
             if at.run is not None and at.run.over:
                 await self._end_is_known()
         if at.state is not State.READY and isinstance(self.failure, AppError):

@@ -126,7 +126,7 @@ async def wait_until_ready(
         pause = min(pause * 1.5, HTTP_LAST)
 
 
-async def is_deaf(port: int) -> bool:
+async def is_port_closed(port: int) -> bool:
     """Does nobody listen there any more? Only the kernel's plain refusal is a yes."""
     try:
         async with asyncio.timeout(1):

@@ -13,9 +13,10 @@ from onegai.config.entry import AppSpec
 from onegai.config.home import Home, Stamp, stamp
 from onegai.errors import Died, ExitedEarly, OneGAIError, Unreachable
 from onegai.process import sockets, tree
-from onegai.process.child import Child, service_command
+from onegai.process.child import Child
 from onegai.process.logfile import LogFile
 from onegai.supervisor import left, readiness
+from onegai.supervisor.command import service_command
 from onegai.supervisor.interrupts import Interrupted, unless
 from onegai.supervisor.left import Left
 
@@ -45,7 +46,7 @@ class Run:
         self._http = http
         self._child: Child | None = None
         self._spawning: asyncio.Future[Child] | None = None
-        self._deaf = asyncio.Event()
+        self._port_closed = asyncio.Event()
         self._doubted = asyncio.Event()
         self._unreachable: Unreachable | None = None
         self._noted: tuple[int | None, bool] = (None, False)
@@ -104,7 +105,9 @@ class Run:
     @property
     def over(self) -> bool:
         """The process has ended, or has closed its port; or nothing answers elsewhere any more."""
-        return self._deaf.is_set() or (self._child is not None and self._child.ended.is_set())
+        return self._port_closed.is_set() or (
+            self._child is not None and self._child.ended.is_set()
+        )
 
     async def start(self, gpu: int | None) -> None:
         """Make it and wait until it answers. On failure the process is left to ``end``."""
@@ -113,11 +116,7 @@ class Run:
             return
         spec = self._spec
         await readiness.wait_for_port(spec)
-        arguments, folder, environment = service_command(self._home, spec)
-        if gpu is not None:
-            # CUDA counts the fastest card first, unless it is told to count as NVML does.
-            chosen = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": str(gpu)}
-            environment |= {key: value for key, value in chosen.items() if key not in spec.env}
+        arguments, folder, environment = service_command(self._home, spec, gpu)
         tag = tree.Tag(spec.app, self._home.root)
         self._run_files = self._home.run_files(spec.app)
         self._small.enter_context(self._log.kept_small())
@@ -204,12 +203,12 @@ class Run:
         """Somebody could not reach it: a service elsewhere may be gone."""
         self._doubted.set()
 
-    async def check_hearing(self) -> None:
-        """Somebody could not reach it: see whether it is ``deaf``."""
-        if self._child is not None and await readiness.is_deaf(self._spec.port or 0):
-            self._deaf.set()
+    async def check_port(self) -> None:
+        """Somebody could not reach it: see whether it still listens."""
+        if self._child is not None and await readiness.is_port_closed(self._spec.port or 0):
+            self._port_closed.set()
 
-    async def deaf(self) -> None:
+    async def port_closed(self) -> None:
         """Wait until it is known that it has closed its port, though it lives; or that nothing
         answers any more where a service elsewhere was.
         """
@@ -220,8 +219,8 @@ class Run:
                 await readiness.check_remote(self._spec, self._http)
             except Unreachable as error:
                 self._unreachable = error
-                self._deaf.set()
-        await self._deaf.wait()
+                self._port_closed.set()
+        await self._port_closed.wait()
 
     def died(self) -> Died | Unreachable:
         """The error that says how it ended by itself."""

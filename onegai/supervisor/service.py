@@ -108,7 +108,7 @@ class Service:
         self._closing = False
         self._hurried = False
         self._files_change = False
-        self._restarts = Restarts(lambda: self.want(gentle=True))
+        self._restarts = Restarts(lambda: self.want(may_evict=False))
 
     # --- what others ask of it -------------------------------------------------------------
 
@@ -178,11 +178,11 @@ class Service:
         if self.tenancy.state is not State.READY:
             (await self._wait(Caller(use=False))).release()
 
-    def want(self, *, gentle: bool = False) -> None:
-        """Have it started, by the user's wish, without waiting. A failure becomes its state."""
+    def want(self, *, may_evict: bool = True) -> None:
+        """Have it started, as the user wants, without waiting. A failure becomes its state."""
         self._restarts.by_hand = True
         if self.tenancy.state is not State.READY and not self._closing:
-            self.tenancy.callers.wish(Caller(gentle=gentle, use=False))
+            self.tenancy.callers.want(Caller(may_evict=may_evict, use=False))
 
     async def stop(
         self,
@@ -344,8 +344,9 @@ class Service:
 
     def _meant_by(self, error: OneGAIError) -> list[Caller]:
         """A call may have come while the refusal of a restart was on its way; it gets its turn."""
-        gentle_only = isinstance(error, RestartWithoutRoom)
-        return [one for one in self.tenancy.callers if one.gentle or not gentle_only]
+        if not isinstance(error, RestartWithoutRoom):
+            return list(self.tenancy.callers)
+        return [one for one in self.tenancy.callers if not one.may_evict]
 
     def _check_can_start(self) -> None:
         """Raises the reason why it cannot even be tried."""
@@ -370,7 +371,7 @@ class Service:
             self._sampler.changed()
             how = await first(
                 ended=run.ended(),
-                deaf=run.deaf(),
+                port_closed=run.port_closed(),
                 health=self._health.watch(gate),
                 stop=self.tenancy.stop.wait(),
                 park=self.tenancy.parking.wait(),
@@ -398,7 +399,7 @@ class Service:
         gate.end()
         self.tenancy.gate = None
         if not (self._force.is_set() or self.tenancy.parked or run.over):
-            await hooks.say_goodbye(self.spec, run.url, self._hooks, self._force)
+            await hooks.before_stop(self.spec, run.url, self._hooks, self._force)
 
     async def _parked(self, run: Run, gate: Gate) -> bool:
         """It has been, and serves again; False: it must stop."""

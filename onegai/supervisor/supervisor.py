@@ -95,7 +95,7 @@ class Supervisor:
         stack.push_async_callback(self._close_all)
         for service in self._services.values():
             if service.spec.autostart and service.spec.active:
-                service.want(gentle=True)
+                service.want(may_evict=False)
 
     async def __aexit__(self, *error: object) -> None:
         await self._stack.aclose()

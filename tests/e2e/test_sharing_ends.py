@@ -131,7 +131,7 @@ async def test_a_call_that_comes_as_a_restart_is_refused_gets_its_room(
         fail(ticket, error)
         if error.code == "restart_without_room":
             refused.append(ticket.tenant.spec.app)
-            ticket.tenant.callers.wish(Caller())
+            ticket.tenant.callers.want(Caller())
 
     monkeypatch.setattr(_Ticket, "fail", fail_and_call)
     async with stage.open(), asyncio.timeout(60):

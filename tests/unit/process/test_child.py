@@ -4,7 +4,6 @@ import asyncio
 import errno
 import json
 import os
-import shutil
 import signal
 import sys
 import time
@@ -15,11 +14,10 @@ from typing import Any
 
 import pytest
 
-from onegai.config.entry import AppSpec
-from onegai.config.home import Home
 from onegai.errors import ExecNotFound
 from onegai.process import sockets
-from onegai.process.child import Child, inherited_environment, service_command
+from onegai.process.child import Child
+from onegai.process.environment import inherited_environment
 from onegai.process.logfile import LogFile
 from onegai.process.tree import Family, Tag
 
@@ -86,36 +84,6 @@ def alive(pid: int) -> bool:
         return False
 
 
-# --- environment and command -----------------------------------------------------------------
-
-
-def test_environment_is_an_allow_list() -> None:
-    seen = inherited_environment(
-        {
-            "PATH": "/bin",
-            "HOME": "/root",
-            "LC_ALL": "C",
-            "CUDA_HOME": "/cuda",
-            "HF_HOME": "/hf",
-            "UV_CACHE_DIR": "/uv",
-            "https_proxy": "http://p",
-            "SSL_CERT_FILE": "/c",
-            "AWS_CA_BUNDLE": "/c",
-            "ONEGAI_PASSWORD": "secret",
-            "ONEGAI_HOME": "/elsewhere",
-            "OPENAI_API_KEY": "secret",
-            "AWS_SECRET_ACCESS_KEY": "secret",
-            "PYTHONPATH": "/engine",
-            "VIRTUAL_ENV": "/engine",
-            "LD_PRELOAD": "/x.so",
-        }
-    )
-    assert sorted(seen) == sorted(
-        "PATH HOME LC_ALL CUDA_HOME HF_HOME UV_CACHE_DIR https_proxy SSL_CERT_FILE "
-        "AWS_CA_BUNDLE".split()
-    )
-
-
 async def test_child_sees_its_tag_and_no_secrets(
     start: Start, log: LogFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,87 +96,12 @@ async def test_child_sees_its_tag_and_no_secrets(
     assert "secret" not in json.dumps(seen)
 
 
-def web(**changes: Any) -> AppSpec:
-    return AppSpec.model_validate(
-        {"app": "a", "type": "webapi", "port": 5001, "exec": "./run --port {port}", **changes}
-    )
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    """A home, with a blank in its path, whose app ``a`` has an executable ``run``."""
-    home = Home(tmp_path / "my home")
-    program = home.apps / "a" / "run"
-    program.parent.mkdir(parents=True)
-    program.write_text("#!/bin/sh\n")
-    program.chmod(0o755)
-    return home
-
-
-def test_command_is_filled_in_literally(home: Home) -> None:
-    spec = web(
-        exec="./run {root}/x --dir={app_dir} {port} '{\"a\": 1}' $HOME *",
-        env={"MODELS": "{app_dir}/models", "ONEGAI_APP": "forged"},
-    )
-    arguments, folder, environment = service_command(home, spec)
-    root = str(home.root)
-    assert arguments == [
-        f"{root}/apps/a/run",
-        f"{root}/x",
-        f"--dir={root}/apps/a",
-        "5001",
-        '{"a": 1}',
-        "$HOME",
-        "*",
-    ]
-    assert folder == home.apps / "a"
-    assert environment["MODELS"] == f"{root}/apps/a/models"
-    assert (environment["ONEGAI_APP"], environment["ONEGAI_HOME"]) == ("a", root)
-    assert "GRADIO_SERVER_PORT" not in environment
-
-
-def test_gradio_is_told_its_port_and_own_settings_win(home: Home) -> None:
-    spec = web(type="gradio", env={"GRADIO_ANALYTICS_ENABLED": "True"})
-    _, _, environment = service_command(home, spec)
-    assert environment["GRADIO_SERVER_PORT"] == "5001"
-    assert environment["GRADIO_SERVER_NAME"] == "127.0.0.1"
-    assert environment["GRADIO_ANALYTICS_ENABLED"] == "True"
-    assert Path(environment["GRADIO_TEMP_DIR"]).is_relative_to(home.root)
-
-
-def test_program_of_the_path_and_of_the_root(home: Home) -> None:
-    assert service_command(home, web(exec="sh"))[0] == [shutil.which("sh")]
-    arguments, folder, _ = service_command(home, web(app="b", exec="{root}/apps/a/run"))
-    assert (arguments, folder) == ([str(home.apps / "a" / "run")], home.root)
-
-
-@pytest.mark.parametrize(
-    ("changes", "says"),
-    [
-        ({"exec": "no-such-program-x"}, "no program 'no-such-program-x' on PATH"),
-        ({"exec": "venv/bin/python x"}, "venv/bin/python does not exist"),
-        ({"exec": "./notes"}, "not an executable"),
-        ({"exec": "./folder"}, "not an executable"),
-        ({"cwd": "missing"}, "missing does not exist"),
-    ],
-)
-def test_what_cannot_be_started_says_why(home: Home, changes: dict[str, Any], says: str) -> None:
-    (home.apps / "a" / "notes").touch()
-    (home.apps / "a" / "folder").mkdir()
-    with pytest.raises(ExecNotFound, match="a cannot be started") as caught:
-        service_command(home, web(**changes))
-    assert says in caught.value.message
-
-
 async def test_what_the_system_refuses_to_run(tmp_path: Path, log: LogFile, tag: Tag) -> None:
     program = tmp_path / "program"
     program.write_text("#!/no/such/interpreter\n")
     program.chmod(0o755)
     with pytest.raises(ExecNotFound, match="No such file"):
         await Child.spawn([str(program)], tmp_path, {}, log, tag)
-
-
-# --- life and end ----------------------------------------------------------------------------
 
 
 async def test_a_session_of_its_own_writing_its_own_log(start: Start, log: LogFile) -> None:

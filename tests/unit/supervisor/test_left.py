@@ -12,7 +12,8 @@ import pytest
 from onegai.config import jsonfile
 from onegai.config.entry import AppSpec
 from onegai.config.home import Home
-from onegai.process.child import Child, inherited_environment
+from onegai.process.child import Child
+from onegai.process.environment import inherited_environment
 from onegai.process.logfile import LogFile
 from onegai.process.tree import Tag
 from onegai.supervisor import left

@@ -1,4 +1,4 @@
-"""The small parts of the owner task: when to restart, and waiting that can be cut short."""
+"""The small parts of the owner task: what it knows of a life, and waiting that can be cut short."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import asyncio
 import pytest
 
 from onegai.config.entry import AppSpec, Release
-from onegai.supervisor.backoff import Backoff
 from onegai.supervisor.interrupts import Interrupted, unless
 from onegai.supervisor.tenancy import Tenancy
 
@@ -26,20 +25,6 @@ class NoGpus:
         return {}
 
     def named(self, device: str) -> int | None: ...
-
-
-@pytest.mark.parametrize(
-    ("lives", "delays"),
-    [
-        ([0, 0, 0, 0], [1, 2, 4, 8]),
-        ([0, 0, 0, 0, 0, 0], [1, 2, 4, 8, None, 1]),
-        ([0, 0, 3600, 0], [1, 2, 1, 2]),
-        ([59.9, 60], [1, 1]),
-    ],
-)
-def test_backoff(lives: list[float], delays: list[float | None]) -> None:
-    backoff = Backoff()
-    assert [backoff.crashed(lived) for lived in lives] == delays
 
 
 def test_a_corrected_release_is_tried_again() -> None:
