@@ -217,6 +217,7 @@ class _Connection:
                     self._socket.sendall(body)
             while not self._head:
                 self.receive(deadline)
+            self.kept_alive &= not request.is_last
         except BaseException:
             self.close()
             raise

@@ -16,7 +16,7 @@ from typing_extensions import TypedDict
 from onegai.errors import CallTimeout, SdkMisuse, reason
 from onegai.handles.connections import CONNECT_SECONDS, Answer
 from onegai.handles.context import CallContext, Hold, current
-from onegai.handles.http import Files, Params, Request, Response, build
+from onegai.handles.http import Files, Lines, Params, Request, Response, build
 
 
 class RequestOptions(TypedDict, total=False):
@@ -116,9 +116,12 @@ class Handle:
     def stream(
         self, method: str, path: str, **options: Unpack[RequestOptions]
     ) -> Iterator[Iterator[bytes]]:
-        """The answer's bytes as they come; the lease lasts as long as the ``with`` block."""
+        """The answer's bytes as they come; the lease lasts as long as the ``with`` block.
+
+        Its connection is not used again: llama.cpp closes it after a stream without saying so.
+        """
         context = current(self.app)
-        request = build(method, path, **options)
+        request = build(method, path, **options, last=True)
         with self.lease() as base:
             answer = self._send(context, base, request, None)
             try:
@@ -128,6 +131,14 @@ class Handle:
                 yield self._pieces(context, answer)
             finally:
                 answer.close()
+
+    @contextmanager
+    def lines(
+        self, method: str, path: str, **options: Unpack[RequestOptions]
+    ) -> Iterator[Iterator[str]]:
+        """As ``stream``: the answer's lines, without their ends (events, JSON lines)."""
+        with self.stream(method, path, **options) as pieces:
+            yield self._lines(pieces)
 
     @contextmanager
     def lease(self) -> Iterator[str]:
@@ -192,6 +203,13 @@ class Handle:
         with self._errors(context, answer.deadline - time.monotonic()):
             yield from answer.pieces()
 
+    def _lines(self, pieces: Iterator[bytes]) -> Iterator[str]:
+        lines, context = Lines(), current(self.app)
+        for piece in pieces:
+            yield from lines.feed(piece)
+            context.check_size(self.app, lines.waiting)
+        yield from lines.end()
+
     @contextmanager
     def _errors(self, context: CallContext, seconds: float) -> Iterator[None]:
         """What goes wrong inside, as errors of this app; ``seconds`` are what there was left."""
@@ -255,9 +273,12 @@ class AsyncHandle:
     async def stream(
         self, method: str, path: str, **options: Unpack[RequestOptions]
     ) -> AsyncIterator[AsyncIterator[bytes]]:
-        """The answer's bytes as they come; the lease lasts as long as the block."""
+        """The answer's bytes as they come; the lease lasts as long as the block.
+
+        Its connection is not used again.
+        """
         context = current(self.app)
-        request = build(method, path, **options)
+        request = build(method, path, **options, last=True)
         hold = await self._hold(context)
         try:
             async with self._send(context, hold.url, request, None) as answer:
@@ -267,6 +288,14 @@ class AsyncHandle:
                 yield answer.content.iter_any()
         finally:
             hold.release()
+
+    @asynccontextmanager
+    async def lines(
+        self, method: str, path: str, **options: Unpack[RequestOptions]
+    ) -> AsyncIterator[AsyncIterator[str]]:
+        """As ``stream``: the answer's lines, without their ends (events, JSON lines)."""
+        async with self.stream(method, path, **options) as pieces:
+            yield self._lines(pieces)
 
     @asynccontextmanager
     async def lease(self) -> AsyncIterator[str]:
@@ -297,6 +326,15 @@ class AsyncHandle:
             context.check_size(self.app, size)
             pieces.append(piece)
         return b"".join(pieces)
+
+    async def _lines(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[str]:
+        lines, context = Lines(), current(self.app)
+        async for piece in pieces:
+            for line in lines.feed(piece):
+                yield line
+            context.check_size(self.app, lines.waiting)
+        for line in lines.end():
+            yield line
 
     @asynccontextmanager
     async def _send(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json as jsonlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,11 @@ class Request:
     target: str
     headers: Mapping[str, str]
     body: bytes | None
+
+    @property
+    def is_last(self) -> bool:
+        """Its connection is not to be used for another (RFC 9112, 9.6)."""
+        return self.headers.get("connection", "").lower() == "close"
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,32 @@ class Response:
         raise self.error(_reason(self.text))
 
 
+class Lines:
+    """The lines of a text in UTF-8 that comes cut anywhere, without their ends: LF or CRLF."""
+
+    def __init__(self) -> None:
+        self.waiting = 0
+        """Characters of the line that has not ended yet."""
+        self._line: list[str] = []
+        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+
+    def feed(self, piece: bytes) -> list[str]:
+        """Those that end in this piece."""
+        *lines, rest = self._decode(piece).split("\n")
+        if lines:
+            lines[0] = "".join((*self._line, lines[0]))
+            self._line.clear()
+            self.waiting = 0
+        self._line.append(rest)
+        self.waiting += len(rest)
+        return [line.removesuffix("\r") for line in lines]
+
+    def end(self) -> list[str]:
+        """The last one, if the text does not end with the end of a line."""
+        last = "".join((*self._line, self._decode(b"", True)))
+        return [last] if last else []
+
+
 def build(
     method: str,
     path: str,
@@ -82,9 +114,12 @@ def build(
     content: bytes | None = None,
     files: Files | None = None,
     headers: Mapping[str, str] | None = None,
+    last: bool = False,
 ) -> Request:
     """Put a request together. ``data`` is a form, or the plain fields beside ``files``."""
     sent = {key.lower(): value for key, value in (headers or {}).items()}
+    if last:
+        sent["connection"] = "close"
     body = content
     if json is not None:
         body = _encoded(jsonlib.dumps(json, ensure_ascii=False))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 
@@ -41,6 +42,26 @@ def refused(args: dict) -> str:
 async def refused_async(args: dict) -> str:
     async with other_async.stream("POST", "/none") as pieces:
         return b"".join([piece async for piece in pieces]).decode()
+
+
+def lines(args: dict) -> dict:
+    with me.lines("GET", args["path"]) as lines:
+        return {"lines": list(lines)}
+
+
+async def lines_async(args: dict) -> dict:
+    async with me_async.lines("GET", args["path"]) as lines:
+        return {"lines": [line async for line in lines]}
+
+
+def last(args: dict) -> str:
+    with other.lines("POST", "/echo") as lines:
+        return "".join(lines)
+
+
+async def last_async(args: dict) -> str:
+    async with other_async.lines("POST", "/echo") as lines:
+        return "".join([line async for line in lines])
 
 
 def lease(args: dict) -> bool:
@@ -126,6 +147,23 @@ def test_streams_hold_the_service_while_they_last(server: Server, function: str)
     path = "/stream?pieces=20&interval=0&size=50000"
     assert server.post(f"/api/a/{function}", {"path": path}).result["bytes"] == 1_000_000
     assert server.service("a")["leases"] == 0
+
+
+@pytest.mark.parametrize("function", ["lines", "lines_async"])
+def test_lines_of_a_stream(server: Server, function: str) -> None:
+    path = "/sse?pieces=3&interval=0"
+    lines = server.post(f"/api/a/{function}", {"path": path}).result["lines"]
+    assert lines == ["data: 0", "", "data: 1", "", "data: 2", ""]
+    answer = server.post(f"/api/a/{function}", {"path": "/?pieces=1000000&interval=0&size=50000"})
+    assert (answer.status, answer.detail["code"]) == (500, "result_too_large")
+    until(lambda: server.service("a")["leases"] == 0)
+
+
+@pytest.mark.parametrize("function", ["last", "last_async"])
+def test_a_stream_is_the_last_of_its_connection(server: Server, function: str) -> None:
+    """Some apps close it then, without a word, and the next request would go astray."""
+    echoed = json.loads(server.post(f"/api/a/{function}").result)
+    assert echoed["headers"]["connection"] == "close"
 
 
 @pytest.mark.parametrize("function", ["whole", "whole_async"])

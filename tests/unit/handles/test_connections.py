@@ -479,6 +479,15 @@ def test_only_so_many_are_kept(
     assert peer.connections == 4
 
 
+def test_none_is_kept_that_was_asked_for_the_last_time(peer: Peer, client: Connections) -> None:
+    """Though the peer does not say that it closes it."""
+    for _ in "12":
+        request = build("POST", "/", last=True)
+        assert b"".join(client.send(peer(OK), request, time.monotonic() + 20).pieces()) == b"ok"
+        assert b"\r\nconnection: close\r\n" in peer.requests[-1]
+    assert peer.connections == 2
+
+
 def test_none_is_kept_after_the_end(peer: Peer, client: Connections) -> None:
     answer = client.send(peer(OK), build("GET", "/"), time.monotonic() + 20)
     client.close()

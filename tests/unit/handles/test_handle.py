@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from onegai.errors import ErrorAnswer
-from onegai.handles.http import build
+from onegai.handles.http import Lines, build
 from onegai.sdk import Response, async_service, service
 
 
@@ -98,3 +98,26 @@ def test_good_answers() -> None:
     assert answer.json() == {"a": "ね"}
     with pytest.raises(ErrorAnswer, match="not JSON"):
         response(200, "<html>").json()
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 100])
+def test_lines_of_a_text_that_comes_cut_anywhere(size: int) -> None:
+    text = "data: ね\r\n\n\nx\ry\n🐈 last".encode()
+    lines = Lines()
+    found = [line for at in range(0, len(text), size) for line in lines.feed(text[at : at + size])]
+    assert found == ["data: ね", "", "", "x\ry"]
+    assert lines.waiting == len("🐈 last")
+    assert lines.end() == ["🐈 last"]
+
+
+def test_a_text_that_ends_with_its_last_line_has_no_line_more() -> None:
+    lines = Lines()
+    assert lines.feed(b"a\n") == ["a"]
+    assert (lines.waiting, lines.end()) == (0, [])
+    assert Lines().end() == []
+
+
+def test_a_character_that_is_cut_off_is_seen_to_be() -> None:
+    lines = Lines()
+    assert lines.feed("ね".encode()[:2]) == []
+    assert lines.end() == ["\ufffd"]
