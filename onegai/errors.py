@@ -45,16 +45,20 @@ they can be translated without touching the places that raise.
 
 from __future__ import annotations
 
+import json
 import os
+import time
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
+
+from pydantic_core import PydanticSerializationError, to_json
 
 
 class OneGAIError(Exception):
     """Base of all errors that reach a user.
 
-    ``params`` fill the templates ``text``, ``hint`` and ``cli_hint``; ``detail`` is added to the
-    envelope's ``detail`` as it is, so it must be JSON-able and free of secrets.
+    ``params`` fill the templates ``text``, ``hint``, ``cli_hint`` and ``headers``; ``detail`` is
+    added to the envelope's ``detail`` as it is, so it must be JSON-able and free of secrets.
     """
 
     code: str = "error"
@@ -63,6 +67,8 @@ class OneGAIError(Exception):
     hint: ClassVar[str] = ""
     cli_hint: ClassVar[str] = ""
     """The hint on the command line, where that has words of its own for it."""
+    headers: ClassVar[Mapping[str, str]] = {}
+    """What its HTTP answer says in its head."""
 
     def __init__(
         self, *, src: str = "onegai", detail: Mapping[str, Any] | None = None, **params: Any
@@ -94,6 +100,32 @@ class OneGAIError(Exception):
         if self.cli_hint:
             found["cli_hint"] = self.cli_hint.format_map(self.params)
         return {**found, **self.extra}
+
+
+def as_http(error: OneGAIError) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """The answer that tells it: status, headers, and the envelope of a failure."""
+    content = {
+        "status": 1,
+        "servertime": time.time(),
+        "result": error.message,
+        "detail": error.detail,
+    }
+    try:
+        body = to_json(content, bytes_mode="base64", inf_nan_mode="null", fallback=str)
+    except PydanticSerializationError:  # there is text that is no Unicode
+        body = json.dumps(content, ensure_ascii=False, default=str).encode("utf-8", "replace")
+    headers = {"Content-Length": str(len(body)), "Content-Type": "application/json"}
+    if error.status == 401:
+        headers["WWW-Authenticate"] = 'Basic realm="OneGAI", charset="UTF-8"'
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(error.retry_after)
+    headers |= {name: value.format_map(error.params) for name, value in error.headers.items()}
+    raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
+    return error.status, raw, body
+
+
+_NOT_READ = {"Connection": "close"}
+"""What is still being sent is not read, so the connection cannot be used again."""
 
 
 class InputError(OneGAIError):
@@ -152,6 +184,7 @@ class BodyTooLarge(InputError):
     status = 413
     text = "the request body is larger than {limit_mib} MiB"
     hint = "send less, or raise max_json in config.json"
+    headers = _NOT_READ
 
 
 class BadMultipart(InputError):
@@ -172,6 +205,7 @@ class FileTooLarge(InputError):
     status = 413
     text = "{what} is larger than {limit_mib} MiB"
     hint = "send less, or raise max_upload in config.json"
+    headers = _NOT_READ
 
 
 class WrongContentType(InputError):
@@ -190,6 +224,7 @@ class BadRange(InputError):
     status = 416
     text = "the file has no such range: {range}"
     hint = "ask for bytes=FIRST-LAST within its {size} bytes, or send no Range header"
+    headers: ClassVar[Mapping[str, str]] = {"Content-Range": "bytes */{size}"}
 
 
 class BadArguments(InputError):
@@ -302,6 +337,7 @@ class MethodNotAllowed(NotFoundError):
     status = 405
     text = "{path} does not answer {method}"
     hint = "use {allowed}"
+    headers: ClassVar[Mapping[str, str]] = {"Allow": "{allowed}"}
 
 
 class UnknownApp(NotFoundError):

@@ -1,68 +1,67 @@
-"""The ASGI application: guards around routes around an engine."""
+"""The ASGI application: a guard around routes around an engine."""
 
 from __future__ import annotations
 
 from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
 
 from onegai import __version__
 from onegai.config.settings import Settings
 from onegai.engine.engine import Engine
+from onegai.server.body import Limits
 from onegai.server.envelope import handle_errors
-from onegai.server.guards import Bodies, Cors, CredentialsGuard, LastWords, OriginGuard, SignedLinks
+from onegai.server.guards import Guard
 from onegai.server.routes import apps, calls, config, files, jobs, pages, services
 from onegai.server.routes.extensions import Extensions
 
 
-def create_app(engine: Engine, settings: Settings) -> FastAPI:
-    """Put the server together. The engine must be entered by the caller.
+class App:
+    """The server put together: a guard, in it the calls, and FastAPI's ``api`` for all the rest.
 
-    ``settings`` are those of the start; what can change later is asked of the engine.
+    The engine must be entered by the caller. ``settings`` are those of the start; what can change
+    later is asked of the engine.
     """
-    app = FastAPI(
-        title="OneGAI",
-        version=__version__,
-        description="One polite Web API in front of every generative AI app on your machine.",
-        docs_url=None,
-        redoc_url=None,
-        openapi_url=None,
-        redirect_slashes=False,
-        telemetry={"tracing": False, "metrics": False, "logs": False},
-    )
-    extensions = Extensions(engine)
-    for router in extensions.routers:
-        app.include_router(router)  # they win over functions
-    called = calls.routes(engine, max_text=settings.max_json)
-    app.router.routes.extend(called)
-    routers = (
-        apps.router(engine),
-        calls.lists(engine),
-        services.router(engine),
-        config.router(engine),
-        jobs.router(engine),
-        files.router(engine),
-        pages.router(app, engine, docs=not settings.disable_docs),
-    )
-    for router in routers:
-        app.include_router(router)
-    handle_errors(
-        app,
-        [
-            *called,
-            *(route for router in (*extensions.routers, *routers) for route in router.routes),
-        ],
-    )
 
-    def refreshed() -> Settings:
-        engine.refresh()
-        return engine.settings
+    def __init__(self, engine: Engine, settings: Settings) -> None:
+        self._engine = engine
+        self.api = FastAPI(
+            title="OneGAI",
+            version=__version__,
+            description="One polite Web API in front of every generative AI app on your machine.",
+            docs_url=None,
+            redoc_url=None,
+            openapi_url=None,
+            redirect_slashes=False,
+            telemetry={"tracing": False, "metrics": False, "logs": False},
+        )
+        extensions = Extensions(engine)
+        called = calls.routes(engine, max_text=settings.max_json)
+        routers = (
+            apps.router(engine),
+            calls.lists(engine),
+            services.router(engine),
+            config.router(engine),
+            jobs.router(engine),
+            files.router(engine),
+            pages.router(self.api, engine, docs=not settings.disable_docs),
+        )
+        for router in extensions.routers:
+            self.api.include_router(router)  # they win over functions
+        self.api.router.routes.extend(called)
+        for router in routers:
+            self.api.include_router(router)
+        handle_errors(
+            self.api,
+            [
+                *called,
+                *(route for router in (*extensions.routers, *routers) for route in router.routes),
+            ],
+        )
+        inside = calls.Shortcut(self.api, called[0].endpoint, extensions.apps)
+        limits = Limits(settings.max_json, settings.max_upload)
+        self._guard = Guard(inside, lambda: engine.settings, engine.links, limits)
 
-    # The last one added is the outermost: last words, signed links, origin, CORS, password, body,
-    # calls.
-    app.add_middleware(calls.Shortcut, call=called[0].endpoint, extended=extensions.apps)
-    app.add_middleware(Bodies, settings=settings)
-    app.add_middleware(CredentialsGuard, settings=lambda: engine.settings)
-    app.add_middleware(Cors, settings=lambda: engine.settings)
-    app.add_middleware(OriginGuard, settings=refreshed)
-    app.add_middleware(SignedLinks, links=engine.links)
-    app.add_middleware(LastWords)
-    return app
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        self._engine.refresh()
+        await self._guard(scope, receive, send)

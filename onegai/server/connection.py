@@ -33,8 +33,14 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from onegai.errors import HeadTooLarge, NotHttp, OneGAIError, SlowRequest, TooManyConnections
-from onegai.server.envelope import error_answer
+from onegai.errors import (
+    HeadTooLarge,
+    NotHttp,
+    OneGAIError,
+    SlowRequest,
+    TooManyConnections,
+    as_http,
+)
 from onegai.server.guards import WELCOME
 
 log = logging.getLogger(__name__)
@@ -323,11 +329,10 @@ class Connection(HttpToolsProtocol):
                 self.refuse(HeadTooLarge(limit=f"{MOST_HEAD >> 10} KiB of trailers"))
 
     def _encoded(self, error: OneGAIError) -> bytes:
-        answer = error_answer(error)
-        headers = [*self.server_state.default_headers, *answer.raw_headers]
-        lines = b"".join(b"%s: %s\r\n" % header for header in headers if header[0] != b"connection")
-        end = b"connection: close\r\n\r\n"
-        return STATUS_LINE[answer.status_code] + lines + end + bytes(answer.body)
+        status, headers, body = as_http(error)
+        every = [*self.server_state.default_headers, *headers]
+        lines = b"".join(b"%s: %s\r\n" % header for header in every if header[0] != b"connection")
+        return STATUS_LINE[status] + lines + b"connection: close\r\n\r\n" + body
 
 
 class _Flow(FlowControl):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from http import HTTPStatus
@@ -20,15 +19,13 @@ from starlette.types import Receive, Scope, Send
 
 from onegai.errors import (
     BadJson,
-    BadRange,
     BadRequest,
-    BodyTooLarge,
-    FileTooLarge,
     InternalError,
     MethodNotAllowed,
     OneGAIError,
     RouteRefused,
     UnknownRoute,
+    as_http,
 )
 from onegai.files.pieces import PIECE
 from onegai.functions.results import envelope_parts, enveloped, json_bytes
@@ -78,24 +75,9 @@ class _InPieces(Response):
 
 def error_answer(error: OneGAIError) -> Response:
     """An error, with its HTTP status."""
-    body = {
-        "status": 1,
-        "servertime": time.time(),
-        "result": error.message,
-        "detail": error.detail,
-    }
-    answer = Response(json_bytes(body), error.status, media_type="application/json")
-    if error.status == 401:
-        answer.headers["WWW-Authenticate"] = 'Basic realm="OneGAI", charset="UTF-8"'
-    if isinstance(error, BadRange):
-        answer.headers["Content-Range"] = f"bytes */{error.params['size']}"
-    if error.retry_after is not None:
-        answer.headers["Retry-After"] = str(error.retry_after)
-    if isinstance(error, BodyTooLarge | FileTooLarge):
-        # What is still being sent is not read, so the connection cannot be used again.
-        answer.headers["Connection"] = "close"
-    if isinstance(error, MethodNotAllowed):
-        answer.headers["Allow"] = str(error.params["allowed"])
+    status, headers, body = as_http(error)
+    answer = Response(body, status)
+    answer.raw_headers = headers
     return answer
 
 

@@ -33,7 +33,7 @@ from onegai.process import sockets, tree
 from onegai.process.escapes import clean
 from onegai.process.stuck import leave_stuck_threads
 from onegai.schema import Problem
-from onegai.server.app import create_app
+from onegai.server.app import App
 from onegai.server.banner import banner
 from onegai.server.connection import Connection, Connections
 
@@ -114,7 +114,7 @@ async def _run(
     async with engine:
         server = _Server(
             uvicorn.Config(
-                create_app(engine, settings),
+                App(engine, settings),
                 lifespan="off",
                 ws="none",
                 access_log=False,

@@ -17,7 +17,7 @@ from onegai.config.settings import Settings
 from onegai.engine.engine import Engine
 from onegai.memory.probe import FakeProbe
 from onegai.server import guards as guard
-from onegai.server.app import create_app
+from onegai.server.app import App
 
 
 @pytest.fixture(autouse=True)
@@ -50,10 +50,10 @@ def settings() -> Settings:
 @pytest.fixture
 async def server(home: Home, settings: Settings) -> AsyncIterator[Server]:
     async with Engine(home, settings, probe=FakeProbe((12,))) as engine:
-        app = create_app(engine, settings)
+        app = App(engine, settings)
         transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
         async with httpx2.AsyncClient(transport=transport, base_url=BASE) as client:
-            yield Server(app, engine, client)
+            yield Server(app.api, engine, client)
 
 
 STATUSES = {

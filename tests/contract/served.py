@@ -70,7 +70,7 @@ INSTALLS = {"absent": "exit 1", "busy": "mkdir busy"}
 
 @dataclass
 class Server:
-    """An application and a client of it, with and without the password."""
+    """An application's routes and a client of it, with and without the password."""
 
     app: FastAPI
     engine: Engine

@@ -21,7 +21,7 @@ from starlette.routing import Route
 from onegai.apps.folder import AppFolder
 from onegai.config.home import Home
 from onegai.config.settings import Settings
-from onegai.server.app import create_app
+from onegai.server.app import App
 
 EVIL = "http://evil.example"
 PREFLIGHT = {"Access-Control-Request-Method": "POST"}
@@ -549,7 +549,7 @@ async def test_functions_of_an_app(server: Server, is_error: Any) -> None:
 
 async def test_docs_can_be_switched_off(server: Server, is_error: Any) -> None:
     settings = Settings(password=PASSWORD, disable_docs=True)
-    transport = httpx2.ASGITransport(create_app(server.engine, settings))
+    transport = httpx2.ASGITransport(App(server.engine, settings))
     async with httpx2.AsyncClient(transport=transport, base_url=BASE) as client:
         for path in ("/docs", "/openapi.json", "/docs/swagger-ui.js"):
             is_error(await client.get(path, auth=("onegai", PASSWORD)), "unknown_route")

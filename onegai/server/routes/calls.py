@@ -17,11 +17,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from onegai.client.wire import PROBLEM
 from onegai.engine.engine import Engine
-from onegai.errors import BadArguments, BadJson, BadRequest, OneGAIError
+from onegai.errors import BadArguments, BadJson, BadRequest
 from onegai.files.workspace import Workspace
 from onegai.functions.results import Outcome
 from onegai.schema import FileForm
-from onegai.server.envelope import answer_of, encoded_envelope, envelope, error_answer
+from onegai.server.envelope import answer_of, encoded_envelope, envelope
 from onegai.server.leaving import unless_left
 from onegai.server.routes.apps import accepted
 from onegai.server.routes.forms import as_arguments, decoded, read_parts
@@ -122,10 +122,7 @@ class Shortcut:
             named = _CALL.fullmatch(scope["path"])
             if named is not None and named["app"] not in self._extended:
                 scope["path_params"] = named.groupdict()
-                try:
-                    answer = await self._call(Request(scope, receive))
-                except OneGAIError as error:
-                    answer = error_answer(error)
+                answer = await self._call(Request(scope, receive))
                 await answer(scope, receive, send)
                 return
         await self._app(scope, receive, send)

@@ -1,4 +1,4 @@
-"""The guards around an application that only counts what reaches it."""
+"""The guard around an application that only counts what reaches it."""
 
 import asyncio
 import json
@@ -11,11 +11,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from onegai.config.settings import Settings
 from onegai.errors import OneGAIError
+from onegai.files.links import Links
+from onegai.server import body
 from onegai.server import guards as guard
+from onegai.server.body import Limits
 from onegai.server.envelope import error_answer
-from onegai.server.guards import Bodies, CredentialsGuard, OriginGuard
+from onegai.server.guards import Guard
 
-SETTINGS = Settings(password="correct", max_json=1000)
+SETTINGS = Settings(password="correct", cors_origins=("http://obs:1",))
+LINKS = Links()
+
+
+def guarded(inner: ASGIApp) -> Guard:
+    return Guard(inner, lambda: SETTINGS, LINKS, Limits(json=1000, upload=5000))
 
 
 class Inner:
@@ -47,7 +55,9 @@ async def send_to(
     kind: str = "http",
     path: str = "/",
     client: tuple[str, int] = ("192.0.2.9", 1),
+    query: str = "",
     state: dict[str, Any] | None = None,
+    into: list[Message] | None = None,
     **headers: str,
 ) -> list[Message]:
     """What the application sends. ``leaves``: the client hangs up after the last piece."""
@@ -56,7 +66,7 @@ async def send_to(
         {"type": "http.request", "body": piece, "more_body": leaves or number < len(pieces)}
         for number, piece in enumerate(pieces, 1)
     ]
-    sent: list[Message] = []
+    sent: list[Message] = [] if into is None else into
 
     async def receive() -> Message:
         return messages.pop(0) if messages else {"type": "http.disconnect"}
@@ -68,6 +78,7 @@ async def send_to(
         "type": kind,
         "method": method,
         "path": path,
+        "query_string": query.encode(),
         "client": client,
         "state": state or {},
         "headers": [
@@ -86,7 +97,8 @@ def envelope(sent: list[Message]) -> dict[str, Any]:
     return dict(json.loads(b"".join(message.get("body", b"") for message in sent)))
 
 
-JSON = {"content_type": "application/json"}
+KEY = {"x_api_key": "correct"}
+JSON = {"content_type": "application/json", **KEY}
 
 
 @pytest.mark.parametrize(
@@ -110,13 +122,13 @@ JSON = {"content_type": "application/json"}
 )
 async def test_bodies(pieces: list[bytes], headers: dict[str, str], answer: int) -> None:
     inner = Inner()
-    sent = await send_to(Bodies(inner, SETTINGS), pieces, **headers)
+    sent = await send_to(guarded(inner), pieces, **headers | KEY)
     assert status(sent) == answer
     assert inner.bodies == ([b"".join(pieces)] if answer == 200 else [])
 
 
 async def test_a_body_that_never_ends_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard, "_READ_ON", 5000)
+    monkeypatch.setattr(body, "_READ_ON", 5000)
     read = 0
 
     def pieces() -> Iterable[bytes]:
@@ -134,8 +146,9 @@ async def test_a_body_that_never_ends_is_not_kept(monkeypatch: pytest.MonkeyPatc
     async def send(message: Message) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "method": "POST", "path": "/", "headers": []}
-    await Bodies(Inner(), SETTINGS)(scope, receive, send)
+    headers = [(b"x-api-key", b"correct")]
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": headers}
+    await guarded(Inner())(scope, receive, send)
     assert status(sent) == 413
     assert read <= 10
     assert (b"connection", b"close") in sent[0]["headers"]
@@ -146,14 +159,14 @@ async def test_client_that_leaves_in_the_middle_of_its_body_calls_nothing(
     pieces: list[bytes],
 ) -> None:
     inner = Inner()
-    await send_to(Bodies(inner, SETTINGS), pieces, leaves=True, **JSON)
+    await send_to(guarded(inner), pieces, leaves=True, **JSON)
     assert inner.bodies == []
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
 async def test_what_has_no_body_is_passed_on(method: str) -> None:
     inner = Inner()
-    assert status(await send_to(Bodies(inner, SETTINGS), method=method)) == 200
+    assert status(await send_to(guarded(inner), method=method, **KEY)) == 200
 
 
 async def test_a_wrong_password_is_slow_and_nothing_else_is(
@@ -161,7 +174,7 @@ async def test_a_wrong_password_is_slow_and_nothing_else_is(
 ) -> None:
     monkeypatch.setattr(guard, "WRONG_PASSWORD_SECONDS", 0.5)
     inner = Inner()
-    app = CredentialsGuard(inner, lambda: SETTINGS)
+    app = guarded(inner)
 
     async def timed(**headers: str) -> tuple[int, float]:
         begun = time.monotonic()
@@ -183,7 +196,7 @@ async def test_of_many_wrong_passwords_a_few_are_slow_and_the_right_one_is_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(guard, "WRONG_PASSWORD_SECONDS", 0.3)
-    app = CredentialsGuard(Inner(), lambda: SETTINGS)
+    app = guarded(Inner())
     begun = time.monotonic()
     many = [
         asyncio.create_task(send_to(app, client=("192.0.2.1", number), x_api_key="wrong"))
@@ -206,14 +219,14 @@ async def test_of_many_wrong_passwords_a_few_are_slow_and_the_right_one_is_not(
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE"])
 async def test_what_is_open_is_so_for_those_who_only_read(method: str) -> None:
     inner = Inner()
-    app = CredentialsGuard(inner, lambda: SETTINGS)
+    app = guarded(inner)
     assert status(await send_to(app, [b"x"], method=method, path="/health")) == 401
     assert inner.bodies == []
     assert status(await send_to(app, method="GET", path="/health")) == 200
 
 
 async def test_a_right_password_is_told_to_the_connection() -> None:
-    app = CredentialsGuard(Inner(), lambda: SETTINGS)
+    app = guarded(Inner())
     told: list[str] = []
     for path, key, expected in (
         ("/health", "correct", 0),
@@ -244,8 +257,9 @@ async def test_a_body_that_no_route_asks_for_is_not_read() -> None:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "method": "POST", "path": "/no", "headers": []}
-    await Bodies(silent, SETTINGS)(scope, receive, send)
+    headers = [(b"x-api-key", b"correct")]
+    scope = {"type": "http", "method": "POST", "path": "/no", "headers": headers}
+    await guarded(silent)(scope, receive, send)
     assert status(sent) == 404
 
 
@@ -254,19 +268,83 @@ def test_a_wrong_password_takes_a_second() -> None:
 
 
 async def test_refusals_are_envelopes() -> None:
-    sent = await send_to(CredentialsGuard(Inner(), lambda: SETTINGS))
+    sent = await send_to(guarded(Inner()))
     assert envelope(sent)["detail"]["code"] == "unauthorized"
     assert any(name == b"www-authenticate" for name, _ in sent[0]["headers"])
-    sent = await send_to(OriginGuard(Inner(), lambda: SETTINGS), origin="http://evil", host="h")
+    sent = await send_to(guarded(Inner()), origin="http://evil", host="h")
     assert (status(sent), envelope(sent)["detail"]["code"]) == (403, "forbidden_origin")
     assert "http://evil" in envelope(sent)["result"]
 
 
 async def test_websockets_are_guarded_too() -> None:
-    for app in (
-        OriginGuard(Inner(), lambda: SETTINGS),
-        CredentialsGuard(Inner(), lambda: SETTINGS),
-    ):
-        sent = await send_to(app, kind="websocket", origin="http://evil", host="h")
+    for headers in ({"origin": "http://evil", "host": "h", **KEY}, {}):
+        sent = await send_to(guarded(Inner()), kind="websocket", **headers)
         assert [message["type"] for message in sent] == ["websocket.close"]
         assert sent[0]["code"] == 1008
+
+
+async def test_a_right_signature_stands_for_the_password_and_for_any_page() -> None:
+    """And a wrong one is refused whatever else is sent."""
+    path, query = LINKS.signed("/file/a/b").split("?")
+    told: list[str] = []
+    state = {guard.WELCOME: lambda: told.append("right")}
+    sending = {"method": "GET", "path": path, "origin": "http://evil", "host": "h"}
+    right = await send_to(guarded(Inner()), query=query, state=state, **sending)
+    assert (status(right), told) == (200, ["right"])
+    wrong = await send_to(guarded(Inner()), query=query + "x", **KEY | sending)
+    assert envelope(wrong)["detail"]["code"] == "signature_refused"
+    for other in ({"path": "/file/a/c"}, {"path": "/app/list"}, {"method": "POST"}):
+        sent = await send_to(guarded(Inner()), query=query, **sending | other)
+        assert status(sent) == 403
+
+
+async def test_every_answer_has_what_cors_adds() -> None:
+    """Whoever gives it: the application, the guard, or nobody any more."""
+
+    async def cut_off(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        raise asyncio.CancelledError
+
+    async def broken(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        raise RuntimeError("broken on purpose")
+
+    page = {"origin": "http://obs:1", "host": "h"}
+    answers = {
+        200: await send_to(guarded(Inner()), method="GET", **page, **KEY),
+        401: await send_to(guarded(Inner()), **page),
+        415: await send_to(guarded(Inner()), [b"x"], **page, **KEY),
+        503: await send_to(guarded(cut_off), **page, **KEY),
+    }
+    for expected, sent in answers.items():
+        assert status(sent) == expected
+        headers = dict(sent[0]["headers"])
+        assert headers[b"access-control-allow-origin"] == b"http://obs:1"
+        assert headers[b"vary"] == b"Origin"
+    told: list[Message] = []
+    with pytest.raises(RuntimeError):
+        await send_to(guarded(broken), into=told, **page, **KEY)
+    assert envelope(told)["detail"]["code"] == "internal_error"
+    assert (b"access-control-allow-origin", b"http://obs:1") in told[0]["headers"]
+
+
+async def test_an_answer_that_has_begun_is_not_followed_by_another() -> None:
+    for error in (RuntimeError, asyncio.CancelledError, guard.ShuttingDown):
+
+        async def begun(
+            _scope: Scope, _receive: Receive, send: Send, error: type[BaseException] = error
+        ) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            raise error
+
+        told: list[Message] = []
+        with pytest.raises(error):
+            await send_to(guarded(begun), into=told, **KEY)
+        assert [message["type"] for message in told] == ["http.response.start"]
+
+
+async def test_new_settings_count_at_once() -> None:
+    now = [SETTINGS]
+    app = Guard(Inner(), lambda: now[0], LINKS, Limits(json=1000, upload=5000))
+    assert status(await send_to(app, method="GET", **KEY)) == 200
+    now[0] = Settings(password="another")
+    assert status(await send_to(app, method="GET", x_api_key="another")) == 200
+    assert status(await send_to(app, method="GET")) == 401
