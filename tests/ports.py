@@ -18,7 +18,6 @@ def _free_ports() -> Iterator[int]:
     while True:
         for port in ports:
             with socket.socket() as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 try:
                     probe.bind(("127.0.0.1", port))
                 except OSError:
@@ -33,7 +32,15 @@ def free_port() -> int:
     """One that no other test worker gives out, and this one not twice.
 
     Below the range from which the kernel takes clients' ports (ip_local_port_range, ip(7)), so
-    that no connection gets in between. In that range a client's port may even be several
-    connections' at once, each to another server.
+    that no connection gets in between.
     """
     return next(_free)
+
+
+def connection_to(server: socket.socket) -> socket.socket:
+    """A connection that alone has its port.
+
+    One of the kernel's choice may be the port of other connections, too, each to another server;
+    if one of them is in TIME_WAIT, it stays so for up to a minute.
+    """
+    return socket.create_connection(server.getsockname(), source_address=("127.0.0.1", free_port()))

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from harness import PASSWORD, Server, fake, free_port, until
+from ports import connection_to
 
 Make = Callable[..., Server]
 
@@ -218,7 +219,7 @@ def test_taken_port_names_a_stranger(make_server: Make) -> None:
 def test_port_that_a_connection_has_for_a_moment(make_server: Make) -> None:
     server = make_server()
     with socket.create_server(("127.0.0.1", 0)) as stranger:
-        client = socket.create_connection(stranger.getsockname())
+        client = connection_to(stranger)
         accepted, _address = stranger.accept()
         server.port = client.getsockname()[1]
         server.process = server.spawn("--port", str(server.port))

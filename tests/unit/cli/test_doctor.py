@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from ports import connection_to
 
 from onegai.cli import doctor
 from onegai.cli import main as cli
@@ -111,10 +112,8 @@ def test_ports_that_strangers_have(home: Home) -> None:
 
 
 def test_a_port_that_a_connection_gives_back_by_itself_is_no_fault(home: Home) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as client:
-        client.bind(("127.0.0.1", 0))
+    with socket.create_server(("127.0.0.1", 0)) as server, connection_to(server) as client:
         port = client.getsockname()[1]
-        client.connect(server.getsockname())
         accepted, _address = server.accept()
         assert f"a connection of pid {os.getpid()} " in str(doctor.stranger("127.0.0.1", port))
         client.close()

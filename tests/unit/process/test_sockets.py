@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ports import connection_to
 
 from onegai.process import sockets
 from onegai.process.sockets import Listener
@@ -41,7 +42,7 @@ def test_listeners_of_a_process(way: str, address: str) -> None:
 def test_connected_and_bound_sockets_do_not_listen(way: str) -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as server,
-        socket.create_connection(server.getsockname()) as client,
+        connection_to(server) as client,
         socket.socket() as bound,
     ):
         bound.bind(("127.0.0.1", 0))
@@ -54,7 +55,7 @@ def test_connected_and_bound_sockets_do_not_listen(way: str) -> None:
 def test_a_connection_that_holds_a_port_is_named(way: str) -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as server,
-        socket.create_connection(server.getsockname()) as client,
+        connection_to(server) as client,
     ):
         port = client.getsockname()[1]
         assert f"a connection of pid {os.getpid()} " in sockets.port_holder(port)
@@ -64,7 +65,7 @@ def test_a_connection_that_holds_a_port_is_named(way: str) -> None:
 def test_what_goes_by_itself_is_worth_waiting_for(way: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         assert sockets.wait_worth(server.getsockname()[1]) == 0
-        with socket.create_connection(server.getsockname()) as client:
+        with connection_to(server) as client:
             port = client.getsockname()[1]
             assert sockets.wait_worth(port) == sockets.CONNECTION_WAIT
             accepted, _address = server.accept()

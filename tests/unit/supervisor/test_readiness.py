@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from ports import free_port
+from ports import connection_to
 
 from onegai.config.entry import AppSpec
 from onegai.errors import NeverReady, PortTaken
@@ -136,11 +136,9 @@ async def test_port_that_a_clients_connection_has_is_waited_for(
 ) -> None:
     caplog.set_level(logging.INFO)
     with socket.create_server(("127.0.0.1", 0)) as server:
-        # no port of the kernel's choice, which other connections may have, too
-        port = free_port()
-        client = socket.create_connection(server.getsockname(), source_address=("127.0.0.1", port))
+        client = connection_to(server)
         accepted, _address = server.accept()
-        waiting = asyncio.ensure_future(wait_for_port(on(port)))
+        waiting = asyncio.ensure_future(wait_for_port(on(client.getsockname()[1])))
         async with asyncio.timeout(30):
             while "waits until no connection has port" not in caplog.text:
                 await asyncio.sleep(0.005)
@@ -155,7 +153,7 @@ async def test_connection_that_stays_has_taken_the_port(monkeypatch: pytest.Monk
     monkeypatch.setattr(sockets, "CONNECTION_WAIT", 0.2)
     with (
         socket.create_server(("127.0.0.1", 0)) as server,
-        socket.create_connection(server.getsockname()) as client,
+        connection_to(server) as client,
         pytest.raises(PortTaken, match=f"a connection of pid {os.getpid()} "),
     ):
         await wait_for_port(on(client.getsockname()[1]))
