@@ -10,7 +10,10 @@ unset PYTHONDONTWRITEBYTECODE # the tests start many servers; compiling all impo
 
 passed=0
 failed=()
+outputs=$(mktemp -d)
+declare -A aside=() # process groups, by the step's name
 
+# step NAME COMMAND...: runs it, and counts it.
 step() {
     local name=$1
     shift
@@ -21,6 +24,34 @@ step() {
         failed+=("$name")
     fi
 }
+
+# begin NAME COMMAND...: a step beside what follows; its output, and what came of it, is shown by: step NAME end NAME
+begin() {
+    local name=$1
+    shift
+    set -m # a process group of its own, which Ctrl-C does not reach, but tidy does
+    "$@" >"$outputs/$name" 2>&1 </dev/null &
+    set +m
+    aside[$name]=$!
+}
+
+end() {
+    local name=$1 code=0
+    wait "${aside[$name]}" || code=$?
+    unset "aside[$name]"
+    cat -- "$outputs/$name"
+    return "$code"
+}
+
+tidy() {
+    local group
+    for group in "${aside[@]}"; do kill -TERM -- "-$group" 2>/dev/null || true; done
+    wait
+    rm -rf -- "$outputs"
+}
+trap tidy EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
 
 # Also what is not yet committed; without git (a tarball, another user's clone) whatever lies here.
 shell_files() {
@@ -47,18 +78,19 @@ check_shell() {
 
 have chromium
 have debootstrap
-step "ruff format" ruff format --check .
-step "ruff check" ruff check .
-step "mypy" mypy
-step "import layers" lint-imports
-step "shellcheck" check_shell
+begin "ruff format" ruff format --check .
+begin "ruff check" ruff check .
+begin "mypy" mypy
+begin "import layers" lint-imports
+begin "shellcheck" check_shell
+for name in "ruff format" "ruff check" "mypy" "import layers" "shellcheck"; do step "$name" end "$name"; done
 if (($#)); then
     step "pytest" python -m pytest "$@"
 else
-    # most of a test's time is spent on waiting for processes
+    begin "newest Python" bash tests/newest.sh # much of it is waiting for packages
     step "pytest" python -m pytest -n 4 -m "not alone"
+    step "newest Python" end "newest Python"
     step "pytest, one by one" python -m pytest -m alone
-    step "newest Python" bash tests/newest.sh
 fi
 
 printf '\n==> %d steps passed, %d failed%s\n' "$passed" "${#failed[@]}" "${failed[*]:+: }$(

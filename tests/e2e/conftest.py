@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import installed
 import pytest
 from harness import SHIPPED, Server, copy_recipes, free_port, new_server
 
@@ -31,7 +32,9 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
     Its GPU is a fake one of 12 GB, of which the apps need nothing as they are shipped.
     """
-    with new_server(tmp_path_factory.mktemp("shipped")) as server:
+    with ExitStack() as stack:
+        home = stack.enter_context(installed.home(tmp_path_factory))
+        server = stack.enter_context(new_server(home))
         server.environment = {"ONEGAI_FAKE_GPU": "12"}
         copy_recipes(server.home)
         ports = {app: {"port": free_port()} for app in SHIPPED}

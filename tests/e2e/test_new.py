@@ -14,7 +14,6 @@ import pytest
 from harness import FAKES, PASSWORD, ROOT, Server, copy_recipes, free_port, strays, until
 
 Make = Callable[..., Server]
-UV = "data/tools/bin/uv"
 GRADIO = "6.31.0"
 SPACE = f"""---
 sdk: gradio
@@ -41,9 +40,6 @@ def server(make_server: Make) -> Server:
     """A home without a server, and without apps but for the shipped ones."""
     made = make_server()
     copy_recipes(made.home)
-    if (ROOT / UV).exists():  # else the home gets its own, which takes ten seconds
-        (made.home / UV).parent.mkdir(parents=True)
-        (made.home / UV).symlink_to(ROOT / UV)
     return made
 
 
