@@ -10,6 +10,7 @@ from typing import Any
 import installed
 import pytest
 from harness import SHIPPED, Server, copy_recipes, free_port, new_server
+from lent import Lent
 
 
 @pytest.fixture
@@ -24,6 +25,32 @@ def make_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
             return stack.enter_context(new_server(tmp_path / f"home{made}", services))
 
         yield make
+
+
+@pytest.fixture(scope="session")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lent]:
+    with new_server(tmp_path_factory.mktemp("lent"), kind=Lent) as server:
+        yield server
+
+
+@pytest.fixture
+def lend(running: Lent) -> Iterator[Callable[..., Server]]:
+    """As ``make_server``, for one server that is neither started nor stopped, nor has settings.
+
+    It runs already, for all such tests of this worker; ``start`` gives it the entries.
+    """
+    lent = False
+
+    def lend(services: dict[str, Any] | None = None) -> Server:
+        nonlocal lent
+        assert not lent, "there is one only"
+        lent = True
+        running.lend(services or {})
+        return running
+
+    yield lend
+    if lent:
+        running.clear()
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FAKES = ROOT / "tests" / "fakes"
 SHIPPED = list(jsonfile.content(json.loads((ROOT / "services.json").read_text())))
 T = TypeVar("T")
+S = TypeVar("S", bound="Server")
 PASSWORD = "correct horse"
 
 HANDLE_FUNC = """
@@ -236,9 +237,11 @@ def strays(home: Path) -> list[str]:
 
 
 @contextmanager
-def new_server(home: Path, services: dict[str, Any] | None = None) -> Iterator[Server]:
+def new_server(
+    home: Path, services: dict[str, Any] | None = None, kind: type[S] = Server
+) -> Iterator[S]:
     """A home with a known password; whatever still runs at the end is stopped."""
-    server = Server(home)
+    server = kind(home)
     home.mkdir(parents=True, exist_ok=True)
     server.write("config.json", {"username": "onegai", "password": PASSWORD})
     server.write("services.json", services or {})

@@ -39,8 +39,8 @@ def test_call_starts_the_service_and_the_next_one_finds_it_ready(make_server: Ma
     assert server.stop() == 0
 
 
-def test_concurrent_calls_join_one_start(make_server: Make) -> None:
-    server = make_server({"a": fake("slow", "--delay", "0.6", concurrency=8)})
+def test_concurrent_calls_join_one_start(lend: Make) -> None:
+    server = lend({"a": fake("slow", "--delay", "0.6", concurrency=8)})
     with_handles(server, "a")
     server.start()
     with ThreadPoolExecutor(8) as pool:
@@ -66,8 +66,8 @@ def test_children_see_neither_secrets_nor_our_settings(make_server: Make) -> Non
     assert seen["MINE"] == f"{server.home}/apps/a|{server.home}|{port}"
 
 
-def test_early_death_is_a_502_with_its_last_lines(make_server: Make) -> None:
-    server = make_server({"a": fake("crash", "--code", "7")})
+def test_early_death_is_a_502_with_its_last_lines(lend: Make) -> None:
+    server = lend({"a": fake("crash", "--code", "7")})
     with_handles(server, "a")
     answer = server.start().post("/api/a/main")
     assert answer.status == 502
@@ -83,8 +83,8 @@ def test_early_death_is_a_502_with_its_last_lines(make_server: Make) -> None:
     ("name", "why"),
     [("never", "nothing listens"), ("unready", "answers 503")],
 )
-def test_never_ready_is_a_504_and_leaves_nothing(make_server: Make, name: str, why: str) -> None:
-    server = make_server({"a": fake(name, start_timeout=0.5, stop_timeout=2)})
+def test_never_ready_is_a_504_and_leaves_nothing(lend: Make, name: str, why: str) -> None:
+    server = lend({"a": fake(name, start_timeout=0.5, stop_timeout=2)})
     answer = server.start().post("/service/start", {"app": "a"})
     assert answer.status == 504
     assert answer.detail["code"] == "never_ready"
@@ -93,22 +93,22 @@ def test_never_ready_is_a_504_and_leaves_nothing(make_server: Make, name: str, w
     assert len(strays(server.home)) == 1  # the server itself
 
 
-def test_log_lines_keep_a_slow_start_alive(make_server: Make) -> None:
-    server = make_server({"a": fake("slow", "--delay", "1.2", start_timeout=0.5)})
+def test_log_lines_keep_a_slow_start_alive(lend: Make) -> None:
+    server = lend({"a": fake("slow", "--delay", "1.2", start_timeout=0.5)})
     assert server.start().post("/service/start", {"app": "a"}).result["state"] == "ready"
 
 
-def test_ready_by_a_line_of_the_log(make_server: Make) -> None:
+def test_ready_by_a_line_of_the_log(lend: Make) -> None:
     ready = {"log": "^Model loaded"}
-    server = make_server({"a": fake("logready", "--delay", "0.5", ready=ready)})
+    server = lend({"a": fake("logready", "--delay", "0.5", ready=ready)})
     answer = server.start().post("/service/start", {"app": "a"})
     assert answer.result["state"] == "ready"
     assert "Model loaded" in server.get("/service/a/logs").body.decode()
 
 
 @pytest.mark.parametrize("mode", ["same", "session"])
-def test_launcher_that_forks_and_exits_is_still_the_service(make_server: Make, mode: str) -> None:
-    server = make_server({"a": fake("fork", "--mode", mode)})
+def test_launcher_that_forks_and_exits_is_still_the_service(lend: Make, mode: str) -> None:
+    server = lend({"a": fake("fork", "--mode", mode)})
     with_handles(server, "a")
     server.start()
     assert server.post("/api/a/main", {}).status == 200
@@ -141,8 +141,8 @@ def test_nothing_outlives_the_server(make_server: Make, end: int) -> None:
                 os.kill(pid, signal.SIGKILL)
 
 
-def test_an_app_that_closes_its_port_and_lives_is_started_anew(make_server: Make) -> None:
-    server = make_server({"a": fake("ready")})
+def test_an_app_that_closes_its_port_and_lives_is_started_anew(lend: Make) -> None:
+    server = lend({"a": fake("ready")})
     server.write(
         "func/a.py",
         "from onegai.sdk import service\nme = service('a')\n"
@@ -189,12 +189,10 @@ def test_port_of_a_stranger_is_a_409_naming_it(make_server: Make) -> None:
 
 
 @pytest.mark.parametrize("name", ["never", "slow"])
-def test_answer_of_a_stranger_is_not_our_readiness(make_server: Make, name: str) -> None:
+def test_answer_of_a_stranger_is_not_our_readiness(lend: Make, name: str) -> None:
     """Somebody else takes its port while it starts: one that never listens, one that would."""
-    server = make_server({"a": fake(name)})
-    port = server.home / "services.json"
-    number = int(port.read_text().split('"port": ')[1].split(",")[0])
-    server.start()
+    entry = fake(name)
+    server = lend({"a": entry}).start()
     answers: list[int] = []
     call = threading.Thread(
         target=lambda: answers.append(server.post("/service/start", {"app": "a"}).status)
@@ -203,14 +201,14 @@ def test_answer_of_a_stranger_is_not_our_readiness(make_server: Make, name: str)
     until(lambda: server.service("a")["pid"])
     with socket.socket() as stranger:
         stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        stranger.bind(("127.0.0.1", number))
+        stranger.bind(("127.0.0.1", entry["port"]))
         stranger.listen()
         call.join(20)
     assert answers == [409]
 
 
-def test_a_stranger_on_the_port_of_one_that_died_gets_no_calls(make_server: Make) -> None:
-    server = make_server({"a": fake("ready")})
+def test_a_stranger_on_the_port_of_one_that_died_gets_no_calls(lend: Make) -> None:
+    server = lend({"a": fake("ready")})
     server.write(
         "func/a.py",
         "from onegai.sdk import service\nme = service('a')\n"
@@ -254,9 +252,8 @@ def test_start_that_cannot_work(
     assert answer.detail["hint"]
 
 
-def test_vram_refusal_has_the_numbers_and_enough_starts(make_server: Make) -> None:
-    server = make_server({"big": fake("ready", vram=13), "fits": fake("ready", vram=11.5)})
-    server.environment = {"ONEGAI_FAKE_GPU": "12"}
+def test_vram_refusal_has_the_numbers_and_enough_starts(lend: Make) -> None:
+    server = lend({"big": fake("ready", vram=13), "fits": fake("ready", vram=11.5)})
     server.start()
     answer = server.post("/service/start", {"app": "big"})
     assert (answer.status, answer.detail["code"]) == (409, "too_large")
@@ -268,8 +265,8 @@ def test_vram_refusal_has_the_numbers_and_enough_starts(make_server: Make) -> No
     assert memory["gpus"][0]["total"] == 12 * 1024
 
 
-def test_death_in_a_call_is_a_502_at_once_and_the_next_call_starts_it(make_server: Make) -> None:
-    server = make_server({"a": fake("ready")})
+def test_death_in_a_call_is_a_502_at_once_and_the_next_call_starts_it(lend: Make) -> None:
+    server = lend({"a": fake("ready")})
     server.write(
         "func/a.py",
         "from onegai.sdk import service\nme = service('a')\n"
@@ -284,8 +281,8 @@ def test_death_in_a_call_is_a_502_at_once_and_the_next_call_starts_it(make_serve
     assert server.post("/api/a/pid").result["pid"] != first
 
 
-def test_service_started_by_hand_is_restarted_after_a_crash(make_server: Make) -> None:
-    server = make_server({"a": fake("ready"), "b": fake("ready", restart="never")})
+def test_service_started_by_hand_is_restarted_after_a_crash(lend: Make) -> None:
+    server = lend({"a": fake("ready"), "b": fake("ready", restart="never")})
     server.start()
     for app in "ab":
         pid = server.post("/service/start", {"app": app}).result["pid"]
@@ -296,8 +293,8 @@ def test_service_started_by_hand_is_restarted_after_a_crash(make_server: Make) -
     assert "SIGKILL" in server.service("b")["reason"]
 
 
-def test_a_restart_waits_until_what_the_crash_has_left_is_gone(make_server: Make) -> None:
-    server = make_server({"a": fake("ready", "--ignore-term-grandchild", stop_timeout=2)}).start()
+def test_a_restart_waits_until_what_the_crash_has_left_is_gone(lend: Make) -> None:
+    server = lend({"a": fake("ready", "--ignore-term-grandchild", stop_timeout=2)}).start()
     pid = server.post("/service/start", {"app": "a"}).result["pid"]
     os.kill(pid, signal.SIGKILL)
     until(lambda: "a: stopped" in server.log())
@@ -305,8 +302,8 @@ def test_a_restart_waits_until_what_the_crash_has_left_is_gone(make_server: Make
     assert server.log().count("a: started") == 2
 
 
-def test_stop_all_ends_the_waiting_for_a_restart(make_server: Make) -> None:
-    server = make_server({"a": fake("ready"), "b": fake("ready")}).start()
+def test_stop_all_ends_the_waiting_for_a_restart(lend: Make) -> None:
+    server = lend({"a": fake("ready"), "b": fake("ready")}).start()
 
     def crashed(app: str) -> int:
         pid: int = server.post("/service/start", {"app": app}).result["pid"]
@@ -323,8 +320,8 @@ def test_stop_all_ends_the_waiting_for_a_restart(make_server: Make) -> None:
     assert server.log().count("a: started") == 1
 
 
-def test_restart_and_stop_are_idempotent(make_server: Make) -> None:
-    server = make_server({"a": fake("ready")}).start()
+def test_restart_and_stop_are_idempotent(lend: Make) -> None:
+    server = lend({"a": fake("ready")}).start()
     first = server.post("/service/start", {"app": "a"}).result
     assert server.post("/service/start", {"app": "a"}).result["pid"] == first["pid"]
     again = server.post("/service/start", {"app": "a", "restart": True}).result
@@ -335,8 +332,8 @@ def test_restart_and_stop_are_idempotent(make_server: Make) -> None:
         assert stopped.result[0]["state"] == "stopped"
 
 
-def test_stop_waits_for_the_call_and_force_does_not(make_server: Make) -> None:
-    server = make_server({"a": fake("ready")})
+def test_stop_waits_for_the_call_and_force_does_not(lend: Make) -> None:
+    server = lend({"a": fake("ready")})
     server.write(
         "func/a.py",
         "from onegai.sdk import service\nme = service('a')\n"
@@ -359,8 +356,8 @@ def test_stop_waits_for_the_call_and_force_does_not(make_server: Make) -> None:
         assert "by force" in call.result().json["result"]
 
 
-def test_an_app_that_dies_while_a_stop_waits_for_its_calls(make_server: Make) -> None:
-    server = make_server({"a": fake("ready")})
+def test_an_app_that_dies_while_a_stop_waits_for_its_calls(lend: Make) -> None:
+    server = lend({"a": fake("ready")})
     server.write(
         "func/a.py",
         "from onegai.sdk import service\nme = service('a')\n"
@@ -378,8 +375,8 @@ def test_an_app_that_dies_while_a_stop_waits_for_its_calls(make_server: Make) ->
         assert stop.result().result[0]["state"] == "stopped"
 
 
-def test_stop_during_a_start_fails_the_waiting_call(make_server: Make) -> None:
-    server = make_server({"a": fake("never")})
+def test_stop_during_a_start_fails_the_waiting_call(lend: Make) -> None:
+    server = lend({"a": fake("never")})
     with_handles(server, "a")
     server.start()
     with ThreadPoolExecutor(1) as pool:
@@ -390,8 +387,8 @@ def test_stop_during_a_start_fails_the_waiting_call(make_server: Make) -> None:
     assert server.service("a")["state"] == "stopped"
 
 
-def test_stop_all(make_server: Make) -> None:
-    server = make_server({name: fake("ready") for name in ("a", "b", "c")}).start()
+def test_stop_all(lend: Make) -> None:
+    server = lend({name: fake("ready") for name in ("a", "b", "c")}).start()
     for name in ("a", "b"):
         server.post("/service/start", {"app": name})
     stopped = server.post("/service/stop", {"app": "*"})
@@ -400,8 +397,8 @@ def test_stop_all(make_server: Make) -> None:
 
 
 @pytest.mark.parametrize("mode", ["child", "session", "stranger"])
-def test_stop_ends_what_ignores_it_and_what_it_started(make_server: Make, mode: str) -> None:
-    server = make_server({"a": fake("ready", "--ignore-term", stop_timeout=0.3)})
+def test_stop_ends_what_ignores_it_and_what_it_started(lend: Make, mode: str) -> None:
+    server = lend({"a": fake("ready", "--ignore-term", stop_timeout=0.3)})
     server.write(
         "func/a.py",
         "from onegai.sdk import service\nme = service('a')\n"
@@ -488,15 +485,15 @@ def _alive(pid: int) -> bool:
         return False
 
 
-def test_listener_beyond_loopback_is_a_listed_problem(make_server: Make) -> None:
-    server = make_server({"a": fake("ready", "--host", "0.0.0.0")}).start()
+def test_listener_beyond_loopback_is_a_listed_problem(lend: Make) -> None:
+    server = lend({"a": fake("ready", "--host", "0.0.0.0")}).start()
     server.post("/service/start", {"app": "a"})
     [problem] = until(lambda: server.service("a")["problems"])
     assert "0.0.0.0" in problem
 
 
-def test_logs_follow_as_events(make_server: Make) -> None:
-    server = make_server({"a": fake("slow", "--delay", "1")}).start()
+def test_logs_follow_as_events(lend: Make) -> None:
+    server = lend({"a": fake("slow", "--delay", "1")}).start()
     server.post("/service/start", {"app": "a", "wait": False})
     token_request = (
         f"GET /service/a/logs?follow=1&tail=5 HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n"
@@ -512,12 +509,12 @@ def test_logs_follow_as_events(make_server: Make) -> None:
     assert b"text/event-stream" in seen
 
 
-def test_remote_service_is_used_and_never_started(make_server: Make) -> None:
+def test_remote_service_is_used_and_never_started(lend: Make) -> None:
     port = fake("ready")["port"]
     remote = subprocess.Popen([sys.executable, str(FAKES / "ready.py"), "--port", str(port)])
     try:
         url = f"http://me:let-me-in@127.0.0.1:{port}"
-        server = make_server({"cloud": {"type": "webapi", "url": url}})
+        server = lend({"cloud": {"type": "webapi", "url": url}})
         with_handles(server, "cloud")
         server.start()
         until(lambda: server.post("/api/cloud/main", {"a": 1}).status == 200)
@@ -537,7 +534,7 @@ def test_remote_service_is_used_and_never_started(make_server: Make) -> None:
     assert "let-me-in" not in server.log() + server.output.read_text()
 
 
-def test_one_that_listens_and_then_dies_is_not_kept_out_by_a_stranger(make_server: Make) -> None:
+def test_one_that_listens_and_then_dies_is_not_kept_out_by_a_stranger(lend: Make) -> None:
     script = (
         "import socket, sys, time\n"
         "listener = socket.create_server(('127.0.0.1', int(sys.argv[1])))\n"
@@ -548,7 +545,7 @@ def test_one_that_listens_and_then_dies_is_not_kept_out_by_a_stranger(make_serve
         "sys.exit(3)\n"
     )
     program = shlex.join([sys.executable, "-S", "-c", script, "{port}"])
-    server = make_server({"a": {**fake("ready"), "exec": program}}).start()
+    server = lend({"a": {**fake("ready"), "exec": program}}).start()
     answer = server.post("/service/start", {"app": "a"})
     assert (answer.status, answer.detail["code"]) == (502, "exited_early"), answer.result
     assert answer.detail["log"] == ["the model is broken"]

@@ -56,8 +56,8 @@ def echo(args: Given):
 
 
 @pytest.fixture
-def server(make_server: Make) -> Server:
-    server = make_server({"wild": {"type": "inline"}})
+def server(lend: Make) -> Server:
+    server = lend({"wild": {"type": "inline"}})
     server.write("func/wild.py", WILD)
     return server.start()
 

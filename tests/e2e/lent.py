@@ -1,0 +1,72 @@
+"""One running server for many tests: lent to one after the other, each with entries of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness import Server, strays, until
+
+
+@dataclass
+class Lent(Server):
+    """A server whose entries come and go while it runs. Its GPU is a fake one of 12 GB."""
+
+    services: dict[str, Any] = field(default_factory=dict)
+    _logged: int = 0
+    """How long its log was when it was lent."""
+
+    def lend(self, services: dict[str, Any]) -> None:
+        """What it is to have once the test has said ``start``."""
+        if self.process is None or self.process.poll() is not None:
+            self.environment["ONEGAI_FAKE_GPU"] = "12"
+            super().start()
+        self._logged = len(super().log())
+        self.services = services
+
+    def start(self, *arguments: str) -> Lent:
+        """Come back when it has the entries. All other files are there before."""
+        assert not arguments, "it runs already"
+        self.write("services.json", self.services)
+        until(lambda: self.services.keys() <= self._names(), what="the entries")
+        return self
+
+    def stop(self, *_arguments: Any, **_named: Any) -> int:
+        raise AssertionError("the next test wants it, too")
+
+    def log(self, name: str = "onegai") -> str:
+        return super().log(name)[self._logged if name == "onegai" else 0 :]
+
+    def clear(self) -> None:
+        """Nothing is left of what the test has added; a server that is not well is ended."""
+        assert self.process is not None
+        try:
+            assert self.process.poll() is None, self.output.read_text()
+            assert self.post("/service/stop", {"app": "*", "force": True}).status == 200
+            for path in self.home.iterdir():
+                if path.name in ("config.json", "data"):
+                    continue
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
+            self.write("services.json", {})
+            until(lambda: not self._names(), what="the end of the entries")
+            left = [
+                stray for stray in strays(self.home) if int(stray.split()[0]) != self.process.pid
+            ]
+            assert left == []
+        except BaseException:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+            for stray in strays(self.home):
+                os.kill(int(stray.split()[0]), signal.SIGKILL)
+            raise
+
+    def _names(self) -> set[str]:
+        return {app["app"] for app in json.loads(self.get("/app/list").body)["result"]}
