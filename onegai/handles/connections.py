@@ -22,6 +22,7 @@ import httptools
 import urllib3
 
 from onegai import __version__
+from onegai.handles.cutoff import Cutoff
 from onegai.handles.http import Request
 
 CONNECT_SECONDS = 10.0
@@ -61,16 +62,19 @@ class Connections:
         self._idle: list[_Connection] = []
         self._closed = False
 
-    def send(self, base: str, request: Request, deadline: float) -> Answer:
+    def send(
+        self, base: str, request: Request, deadline: float, cutoff: Cutoff | None = None
+    ) -> Answer:
         """The answer, of which the head is here; redirects are followed.
 
         ``deadline``, of the body too, is in ``time.monotonic`` seconds: TimeoutError. Whatever is
-        wrong with the connection, or with what comes over it, is another OSError.
+        wrong with the connection, or with what comes over it, is another OSError; so is ``cutoff``.
         """
+        cutoff = cutoff or Cutoff()
         for _ in range(REDIRECTS + 1):
             origin, prefix = _parted(base)
             message = _message(origin, prefix, request)
-            answer = self._exchange(origin, message, request, deadline)
+            answer = self._exchange(origin, message, request, deadline, cutoff)
             location = answer.headers.get("location")
             if location is None or answer.status not in (301, 302, 303, 307, 308):
                 return answer
@@ -97,7 +101,7 @@ class Connections:
             connection.close()
 
     def _exchange(
-        self, origin: _Origin, message: bytes, request: Request, deadline: float
+        self, origin: _Origin, message: bytes, request: Request, deadline: float, cutoff: Cutoff
     ) -> Answer:
         """Over the connection that was used last and is still open, else over a new one.
 
@@ -109,14 +113,14 @@ class Connections:
                 kept.close()
                 continue
             try:
-                return kept.exchange(self, message, request, deadline)
+                return kept.exchange(self, message, request, deadline, cutoff)
             except ConnectionError:
                 heard_of = kept.begun and request.method not in _IDEMPOTENT
                 if heard_of or kept.answered:
                     raise
                 break
         new = _Connection(origin, self._tls if origin.secure else None, deadline)
-        return new.exchange(self, message, request, deadline)
+        return new.exchange(self, message, request, deadline, cutoff)
 
     def _take(self, origin: _Origin) -> _Connection | None:
         with self._lock:
@@ -167,6 +171,7 @@ class Answer:
                 connection.receive(self.deadline)
             if connection.kept_alive:
                 self._connection = None
+                connection.rest()
                 self._owner.keep(connection)
         finally:
             self.close()
@@ -194,7 +199,12 @@ class _Connection:
         return time.monotonic() - self.idle_since < IDLE_SECONDS and not self._readable.poll(0)
 
     def exchange(
-        self, owner: Connections, message: bytes, request: Request, deadline: float
+        self,
+        owner: Connections,
+        message: bytes,
+        request: Request,
+        deadline: float,
+        cutoff: Cutoff,
     ) -> Answer:
         """Send a request and receive the head of its answer; closed if that fails."""
         self.status = 0
@@ -203,6 +213,8 @@ class _Connection:
         self._head = False
         self._body: list[bytes] = []
         self.begun = self.answered = False
+        self._cutoff = cutoff
+        cutoff.add(self)
         try:
             self._socket.settimeout(_left(deadline))
             body = request.body or b""
@@ -248,8 +260,18 @@ class _Connection:
         received, self._body = b"".join(self._body), []
         return received
 
+    def cut(self) -> None:
+        """See Exchange."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def rest(self) -> None:
+        """No answer is under way."""
+        self._cutoff.discard(self)
+
     def close(self) -> None:
         """Close it."""
+        self.rest()
         self._socket.close()
 
     def _ends_by_itself(self) -> bool:

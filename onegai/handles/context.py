@@ -27,6 +27,7 @@ from onegai.files.file import pending
 from onegai.files.sources import Sources
 from onegai.files.workspace import Workspace
 from onegai.handles.connections import IDLE_SECONDS, Connections
+from onegai.handles.cutoff import Cutoff
 
 
 class Hold(Protocol):
@@ -117,6 +118,8 @@ class CallContext:
     """The leases that requests and streams have right now."""
     waiting: Callable[[], AbstractContextManager[None]] = nullcontext
     """Entered while the call waits for a service."""
+    cutoff: Cutoff = field(default_factory=Cutoff)
+    """Of what its threads ask their apps."""
     waits: set[Future[Hold]] = field(default_factory=set)
     """What threads of the call wait for."""
 
@@ -137,6 +140,7 @@ class CallContext:
     def give_up(self) -> None:
         """Nobody wants the outcome: what its threads wait for, and their next request, fails."""
         self.deadline = 0
+        self.cutoff.now()
         for wait in list(self.waits):
             wait.cancel()
 

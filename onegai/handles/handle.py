@@ -185,7 +185,8 @@ class Handle:
         left = context.remaining(self.app)
         seconds = min(left, timeout) if timeout is not None else left
         with self._errors(context, seconds):
-            return context.transport.sync.send(base, request, time.monotonic() + seconds)
+            deadline = time.monotonic() + seconds
+            return context.transport.sync.send(base, request, deadline, context.cutoff)
 
     def _whole(self, context: CallContext, answer: Answer) -> bytes:
         pieces, size = [], 0
@@ -218,6 +219,7 @@ class Handle:
         except TimeoutError:
             raise CallTimeout(app=self.app, seconds=round(seconds, 2)) from None
         except OSError as error:
+            context.remaining(self.app)  # else the call is over, and the connection was cut off
             raise self._lost(context, error) from None
 
     def _lost(self, context: CallContext, error: Exception) -> Exception:

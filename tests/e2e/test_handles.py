@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import http.client
 import json
 import re
 from collections.abc import Callable, Iterator
+from contextlib import closing
 
 import pytest
-from harness import Server, fake, new_server, until
+from harness import PASSWORD, Server, fake, new_server, until
 
 Make = Callable[..., Server]
 
@@ -93,6 +96,15 @@ def impatient(args: dict) -> str:
 
 async def impatient_async(args: dict) -> str:
     return (await me_async.get("/stream?seconds=5", timeout=0.3)).text
+
+
+def sleeps(args: dict) -> None:
+    other.post("/sleep?s=100")
+
+
+def hears_nothing(args: dict) -> None:
+    with me.lines("GET", "/sse?seconds=100&interval=100") as lines:
+        list(lines)
 
 
 def verbs(args: dict) -> list:
@@ -236,3 +248,16 @@ def test_load_that_fails_is_a_failed_start(make_server: Make) -> None:
     assert (answer.status, answer.detail["code"]) == (502, "error_answer")
     until(lambda: server.service("a")["state"] == "failed")
     assert server.service("a")["pid"] is None
+
+
+@pytest.mark.parametrize(("function", "app"), [("sleeps", "b"), ("hears_nothing", "a")])
+def test_what_nobody_waits_for_any_more_is_not_waited_for(
+    server: Server, function: str, app: str
+) -> None:
+    """A thread that waits for an app is freed, as an async function would be, and the app told."""
+    with closing(http.client.HTTPConnection("127.0.0.1", server.port)) as connection:
+        token = base64.b64encode(f"onegai:{PASSWORD}".encode()).decode()
+        headers = {"Authorization": f"Basic {token}"}
+        connection.request("POST", f"/api/a/{function}", headers=headers)
+        until(lambda: server.service(app)["leases"] == 1)
+    until(lambda: server.service(app)["leases"] == 0, timeout=5)

@@ -24,11 +24,14 @@ from starlette.types import Send as SendMessage
 from onegai.handles import connections
 from onegai.handles.connections import Answer, Connections
 from onegai.handles.context import Transport, open_transport
+from onegai.handles.cutoff import Cutoff
 from onegai.handles.http import build
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 CLOSE = b""
 """As an answer: the connection is closed."""
+SILENCE = (b"silence",)
+"""As an answer: no more comes, until the peer is closed."""
 
 
 class Peer:
@@ -49,6 +52,8 @@ class Peer:
         self._open: list[socket.socket] = []
         self.closed = threading.Event()
         """The peer has closed a connection."""
+        self.silent = threading.Event()
+        """It keeps silent."""
 
     def __call__(self, *answers: bytes | tuple[bytes, ...]) -> str:
         self.answers += [(one,) if isinstance(one, bytes) else one for one in answers]
@@ -74,6 +79,10 @@ class Peer:
                 echo = OK[:17] + b"Content-Length: %d\r\n\r\n" % len(body) + body
                 for piece in self.answers.pop(0) if self.answers else (echo,):
                     if piece == CLOSE:
+                        break
+                    if piece in SILENCE:
+                        self.silent.set()
+                        file.read()
                         break
                     made.sendall(piece)
                 else:
@@ -507,6 +516,53 @@ def test_no_time_left(peer: Peer, send: Send) -> None:
     with pytest.raises(TimeoutError):
         send(peer.url, seconds=0)
     assert peer.connections == 0
+
+
+# --- cut off -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("come", [(), (OK[:-1],)], ids=["before the head", "in the body"])
+@pytest.mark.parametrize("kept", [False, True])
+def test_who_waits_is_cut_off_from_another_thread(
+    peer: Peer, client: Connections, come: tuple[bytes, ...], kept: bool
+) -> None:
+    if kept:
+        request = build("GET", "/")
+        list(client.send(peer(OK), request, time.monotonic() + 20).pieces())
+    peer((*come, *SILENCE))
+    cutoff = Cutoff()
+
+    def ask() -> bytes:
+        request = build("POST", "/wait")
+        answer = client.send(peer.url, request, time.monotonic() + 60, cutoff)
+        return b"".join(answer.pieces())
+
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(ask)
+        peer.silent.wait(20)
+        cutoff.now()
+        with pytest.raises(ConnectionError):
+            asking.result(20)
+    assert peer.connections == 1
+
+
+def test_what_is_cut_off_begins_nothing(peer: Peer, client: Connections) -> None:
+    cutoff = Cutoff()
+    cutoff.now()
+    with pytest.raises(ConnectionError):
+        client.send(peer(OK), build("GET", "/"), time.monotonic() + 20, cutoff)
+
+
+def test_what_has_ended_is_not_cut_off(peer: Peer, client: Connections) -> None:
+    """Another call may have the connection by now."""
+    cutoff = Cutoff()
+    for _ in "12":
+        answer = client.send(peer(OK), build("GET", "/"), time.monotonic() + 20, cutoff)
+        assert b"".join(answer.pieces()) == b"ok"
+    answer = client.send(peer(OK), build("GET", "/"), time.monotonic() + 20)
+    cutoff.now()
+    assert b"".join(answer.pieces()) == b"ok"
+    assert peer.connections == 1
 
 
 @pytest.mark.parametrize("trusted", [True, False])
