@@ -10,17 +10,16 @@ from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from onegai.calls.jobs import CallResult, Jobs, Report
 from onegai.calls.queue import Place, Turns
 from onegai.calls.results import Results
-from onegai.config.catalog import Catalog
+from onegai.config.current import Current
 from onegai.config.entry import CAP_FACTOR, AppSpec
-from onegai.config.home import Home
-from onegai.config.settings import MIB, Settings
+from onegai.config.settings import MIB
 from onegai.errors import (
     AppError,
     CallTimeout,
@@ -31,7 +30,7 @@ from onegai.errors import (
 )
 from onegai.files.file import File
 from onegai.files.pieces import PIECE
-from onegai.files.sources import Sources
+from onegai.files.sources import Sources, roots
 from onegai.files.store import FileStore
 from onegai.files.workspace import Workspace
 from onegai.functions.funcfiles import Plugins
@@ -55,31 +54,29 @@ class Calls:
 
     def __init__(
         self,
-        home: Home,
+        current: Current,
         jobs: Jobs,
+        plugins: Plugins,
         files: FileStore,
         results: Results,
-        sources: Callable[[], Sources],
-        catalog: Callable[[], Catalog],
-        settings: Callable[[], Settings],
+        sources: Sources,
     ) -> None:
-        self._home = home
+        self._home = current.home
+        self._current = current
         self._jobs = jobs
+        self._plugins = plugins
         self._files = files
         self._results = results
         self._sources = sources
-        self._catalog = catalog
-        self._settings = settings
-        self._plugins: Plugins
         self._services: Services
         self._transport: Transport
         self._loop: asyncio.AbstractEventLoop
         self._threads = ThreadPoolExecutor(MOST_THREADS, thread_name_prefix=CALLS)
         self._turns: defaultdict[str, Turns] = defaultdict(Turns)
+        current.listen(self._adopt)
 
-    def open(self, plugins: Plugins, services: Services, transport: Transport) -> None:
+    def open(self, services: Services, transport: Transport) -> None:
         """Be able to run functions from now on."""
-        self._plugins = plugins
         self._services = services
         self._transport = transport
         self._loop = asyncio.get_running_loop()
@@ -88,10 +85,11 @@ class Calls:
         """Let no new function begin. What runs in a thread cannot be ended."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def adopt(self, catalog: Catalog) -> None:
-        """Let as many calls of each app run at once as its entry says now."""
+    def _adopt(self) -> None:
+        """Take files from where the settings allow, and run as many calls as the entries say."""
+        self._sources = replace(self._sources, roots=roots(self._current.settings.file_roots))
         for app, turns in self._turns.items():
-            if (spec := catalog.specs.get(app)) is not None:
+            if (spec := self._current.catalog.specs.get(app)) is not None:
                 turns.adopt(spec)
 
     def turns(self, app: str) -> Turns:
@@ -141,7 +139,7 @@ class Calls:
         problem = self._plugins.problem(spec.app)
 
         def keep(file: File) -> dict[str, Any]:
-            if files == "base64" and file.size > self._settings().max_result:
+            if files == "base64" and file.size > self._current.settings.max_result:
                 raise TooLong
             return self._files.entry(file, files)
 
@@ -192,7 +190,7 @@ class Calls:
                 return await self._in_thread(function, arguments, context, held, keep)
             with context.active():
                 result = await function.run(arguments)
-            most = self._settings().max_result
+            most = self._current.settings.max_result
             if isinstance(result, _SMALL) or (isinstance(result, str) and len(result) <= PIECE):
                 return outcome_of(function.form, result, keep, most)
             # It is large, or may have files, to be read and written.
@@ -219,7 +217,7 @@ class Calls:
         with context.active():
             surroundings = contextvars.copy_context()
         done: asyncio.Future[Outcome] = self._loop.create_future()
-        most = self._settings().max_result
+        most = self._current.settings.max_result
         thread = self._threads.submit(
             surroundings.run, _call, function, arguments, keep, most, done
         )
@@ -240,7 +238,7 @@ class Calls:
             return ResultTooLarge(
                 app=app,
                 what=f"the result of {app}/{function.name}",
-                limit_mib=round(self._settings().max_result / MIB, 1),
+                limit_mib=round(self._current.settings.max_result / MIB, 1),
                 do="return a Path inside a dict: the answer then has a link to the file",
             )
         log.error("%s/%s failed", app, function.name, exc_info=error)
@@ -259,13 +257,13 @@ class Calls:
             app=spec.app,
             services=self._services,
             transport=self._transport,
-            sources=self._sources(),
+            sources=self._sources,
             workspace=workspace or self.workspace(),
             loop=self._loop,
             deadline=time.monotonic() + seconds,
             seconds=seconds,
-            settings=self._catalog().own_settings,
-            most_read=self._settings().max_result,
+            settings=self._current.catalog.own_settings,
+            most_read=self._current.settings.max_result,
         )
 
     # --- an app's own load and unload (supervisor.hooks.Hooks) ----------------------------

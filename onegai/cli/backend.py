@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 import click
@@ -107,6 +107,13 @@ def backend(home: Home, server: str | None = None) -> Client:
 
     settings, _problems, _made = load_settings(home, {})
     return Client(running["url"], settings.username, settings.password)
+
+
+def have_heeded(home: Home) -> None:
+    """Let a server that runs look at the files that have just been changed."""
+    if "url" in (home.running_server() or {}):
+        with suppress(Failure, OneGAIError), backend(home) as server:
+            server.services_document()
 
 
 def worker(home: Home, server: str | None = None) -> AbstractContextManager[Worker]:

@@ -41,7 +41,7 @@ def config(key: str | None, value: str | None) -> None:
 
 
 def _in_effect(home: Home, key: str) -> str:
-    """When the change counts, if ever. A server that runs is asked, and so notices it."""
+    """When the change counts, if ever. A server that runs is asked."""
     whose = ""
     if key.startswith("apps."):
         _, app, name, *_rest = key.split(".")
@@ -71,6 +71,7 @@ def _when(home: Home, key: str) -> str:
         return "from the next start on"
     try:
         with backend(home) as server:
+            server.config_document()  # which has it look at the file
             status = server.status()
     except (Failure, OneGAIError) as failure:
         return f"the server could not be asked when it counts: {failure.message}"

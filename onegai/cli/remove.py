@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from onegai.cli.apps import run_job
-from onegai.cli.backend import COMMAND, WRONG, Failure, worker
+from onegai.cli.backend import COMMAND, WRONG, Failure, have_heeded, worker
 from onegai.config import jsonfile
 from onegai.config.home import Home
 
@@ -50,6 +50,7 @@ def remove(app: str, purge: bool) -> None:
         found = find(home, app)
         copy = keep_copy(home, app, found)
         forget(home, app, found)
+    have_heeded(home)
     click.echo(f"removed {app}:")
     for line in (*found.entries, *(home.relative(path) for path in found.files)):
         click.echo(f"  {line}")

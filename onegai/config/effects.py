@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from onegai.config.current import HomeFiles
+from onegai.config.current import Current
 from onegai.config.editing import Change, KeyPath
 from onegai.config.settings import LATER, Settings
 from onegai.schema import Applied
@@ -12,19 +12,19 @@ from onegai.schema import Applied
 _OVERRIDDEN = "an argument or environment variable of this start wins over it"
 
 
-def of_config(change: Change, files: HomeFiles, outdated: Mapping[str, list[str]]) -> Applied:
+def of_config(change: Change, current: Current, outdated: Mapping[str, list[str]]) -> Applied:
     """``outdated``: per running app, the keys that wait for its restart."""
     applied = Applied(etag=change.etag)
-    wrong = {problem.key: problem.reason for problem in files.problems}
+    wrong = {problem.key: problem.reason for problem in current.problems}
     for path in change.keys:
         name = ".".join(path)
         if path[0] == "apps" and name in wrong:
             applied.without_effect[name] = wrong[name]
         elif path[0] == "apps":
             _add(applied, path[1:], name, outdated)
-        elif path[0] in files.waiting:
+        elif path[0] in current.waiting:
             applied.restart_server.append(name)
-        elif path[0] in files.overridden:
+        elif path[0] in current.overridden:
             applied.without_effect[name] = _OVERRIDDEN
         elif path[0] in Settings.model_fields:
             applied.now.append(name)
@@ -34,12 +34,12 @@ def of_config(change: Change, files: HomeFiles, outdated: Mapping[str, list[str]
     return applied
 
 
-def of_services(change: Change, files: HomeFiles, outdated: Mapping[str, list[str]]) -> Applied:
+def of_services(change: Change, current: Current, outdated: Mapping[str, list[str]]) -> Applied:
     """The same for the entries, over which config.json's ``apps`` are laid."""
     applied = Applied(etag=change.etag)
     for path in change.keys:
         name = ".".join(path)
-        if len(path) > 1 and path[1] in files.settings.apps.get(path[0], {}):
+        if len(path) > 1 and path[1] in current.settings.apps.get(path[0], {}):
             applied.without_effect[name] = f"apps.{name} of config.json wins over it"
         else:
             _add(applied, path, name, outdated)

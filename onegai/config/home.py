@@ -149,7 +149,7 @@ class Home:
     def running_server(self) -> dict[str, Any] | None:
         """What data/server.json says, if the process that wrote it still holds the lock."""
         try:
-            with private.make_file(self._lock_file()).open("a") as lock:
+            with self._lock_file().open() as lock:
                 try:
                     fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 except BlockingIOError:

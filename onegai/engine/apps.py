@@ -15,8 +15,8 @@ from onegai.apps.installed import InstallState, data_folders, install_state, mad
 from onegai.apps.installer import Installer
 from onegai.calls.jobs import Jobs, Report, Work
 from onegai.config.catalog import Catalog
+from onegai.config.current import Current
 from onegai.config.entry import APP_NAME, AppSpec
-from onegai.config.home import Home
 from onegai.errors import EntryGone
 from onegai.functions.funcfiles import Plugins
 from onegai.functions.function import Function
@@ -38,30 +38,29 @@ _STATES = {
 
 
 class Apps:
-    """A home's apps. ``open`` it before the first use; what runs of them is the supervisor's."""
+    """A home's apps; what runs of them is the supervisor's."""
 
     def __init__(
-        self, home: Home, jobs: Jobs, supervisor: Supervisor, catalog: Callable[[], Catalog]
+        self, current: Current, jobs: Jobs, supervisor: Supervisor, plugins: Plugins
     ) -> None:
-        self._home = home
+        self._home = current.home
+        self._current = current
         self._jobs = jobs
         self._supervisor = supervisor
-        self._catalog = catalog
-        self._plugins: Plugins
-        self._installer = Installer(home)
+        self._plugins = plugins
+        self._installer = Installer(current.home)
         self._sizes: dict[str, tuple[float, DiskUsage]] = {}
         self._walking = asyncio.Lock()
 
-    async def open(self, plugins: Plugins) -> None:
+    async def recover(self) -> None:
         """Undo the updates that were cut off when the last engine ended."""
-        self._plugins = plugins
-        await self._installer.recover(self._catalog().specs)
+        await self._installer.recover(self._current.catalog.specs)
 
     # --- what there is ---------------------------------------------------------------------
 
     async def all(self) -> dict[str, AppInfo]:
         """Every app by name, the broken entries too. Measures folders, so it may take a while."""
-        catalog = self._catalog()
+        catalog = self._current.catalog
         known = [await self._info(catalog, spec) for spec in catalog.specs.values()]
         broken = [
             AppInfo(
@@ -110,7 +109,7 @@ class Apps:
 
     async def functions(self, app: str) -> list[FunctionInfo]:
         """Those of one app, installed or not. Raises what is wrong with it."""
-        self._catalog().active(app)
+        self._current.catalog.active(app)
         return _listed(await self._plugins.functions(app))
 
     def _folders(self) -> set[str]:
@@ -153,7 +152,7 @@ class Apps:
 
     async def install(self, app: str, *, wait: bool = False) -> Job:
         """Begin to install, or join the install that runs. What was made by hand is updated."""
-        spec = self._catalog().spec(app)
+        spec = self._current.catalog.spec(app)
 
         async def work(report: Report) -> Any:
             if not made_by_hand(self._home, spec):
@@ -169,7 +168,7 @@ class Apps:
 
         Its service is stopped first, after the calls in flight, unless ``force``.
         """
-        spec = self._catalog().spec(app)
+        spec = self._current.catalog.spec(app)
 
         async def work(report: Report) -> Any:
             async with self._at_rest(app, force):
@@ -185,7 +184,7 @@ class Apps:
 
         Raises EntryGone, where nobody knows what is data.
         """
-        catalog = self._catalog()
+        catalog = self._current.catalog
         unknown = app not in catalog.specs and app in self._folders()
         if unknown and app not in catalog.broken and not purge:
             raise EntryGone(app=app)

@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, ExitStack
-from dataclasses import replace
 from typing import Any, Self
 
 from onegai.apps.installed import check_installed
@@ -14,11 +13,8 @@ from onegai.calls.calls import Calls
 from onegai.calls.jobs import Jobs
 from onegai.calls.results import Results
 from onegai.config import curlrc, editing, effects
-from onegai.config.catalog import Catalog
-from onegai.config.current import HomeFiles
+from onegai.config.current import Current
 from onegai.config.entry import AppSpec
-from onegai.config.home import Home
-from onegai.config.settings import Settings
 from onegai.engine.apps import Apps
 from onegai.errors import NoService, OneGAIError
 from onegai.files.fetch import AddressRule, refuse_this_machine
@@ -64,59 +60,49 @@ class Engine:
 
     def __init__(
         self,
-        home: Home,
-        settings: Settings,
+        current: Current,
         *,
         probe: Probe | None = None,
-        problems: Iterable[Problem] = (),
-        arguments: Mapping[str, Any] | None = None,
         refused: AddressRule = refuse_this_machine,
     ) -> None:
-        """``settings`` and their ``problems`` were made by ``arguments``, which win over files."""
-        self.home = home
+        """It follows what is ``current``, whose looking for edits begins and ends with it."""
+        self.current = current
+        self.home = home = current.home
         self._jobs = Jobs()
-        self._home_files = HomeFiles(home, settings, problems, arguments)
+        self._plugins = Plugins(home, current.catalog.specs)
         self.links = Links()
         self.files = FileStore(home.files, self.links)
         self.results = Results(self._jobs, self.files)
-        self.calls = Calls(
-            home,
-            self._jobs,
-            self.files,
-            self.results,
-            lambda: self._sources,
-            lambda: self._catalog,
-            lambda: self.settings,
+        sources = Sources(
+            roots(current.settings.file_roots),
+            current.settings.max_upload,
+            self.results.file_of_job,
+            refused,
         )
-        self._sources = Sources(
-            roots(settings.file_roots), settings.max_upload, self.results.file_of_job, refused
-        )
-        self._plugins: Plugins
+        self.calls = Calls(current, self._jobs, self._plugins, self.files, self.results, sources)
         self._problem_sources: list[Callable[[], Iterable[Problem]]] = []
         self._editing = asyncio.Lock()
-        self._supervisor = Supervisor(
-            home,
-            self._catalog,
-            probe or machine_probe(),
-            settings,
-            self.calls,
-        )
-        self._apps = Apps(home, self._jobs, self._supervisor, lambda: self._catalog)
+        self._supervisor = Supervisor(current, probe or machine_probe(), self.calls)
+        self._apps = Apps(current, self._jobs, self._supervisor, self._plugins)
         self.transport: Transport
         self._stack = AsyncExitStack()
+        current.listen(lambda: curlrc.write(home, current.settings))
+        current.listen(lambda: self._plugins.adopt(current.catalog.specs))
 
     async def __aenter__(self) -> Self:
-        self._plugins = Plugins(self.home, self._catalog.specs)
-        await self._apps.open(self._plugins)
+        await self._apps.recover()
         await asyncio.to_thread(sweep, self.home.uploads)
         async with AsyncExitStack() as opened:
             await opened.enter_async_context(self._plugins)
             await opened.enter_async_context(self.files)
             opened.callback(self.calls.close)
             self.transport = await opened.enter_async_context(open_transport())
-            self.calls.open(self._plugins, self._supervisor, self.transport)
+            self.calls.open(self._supervisor, self.transport)
             await opened.enter_async_context(self._supervisor)
             await opened.enter_async_context(self._jobs)
+            await opened.enter_async_context(self.current)
+            # How services are left depends on the last word of config.json.
+            opened.push_async_callback(self.current.refresh)
             self._stack = opened.pop_all()
         return self
 
@@ -128,30 +114,6 @@ class Engine:
         self._supervisor.hurry()
 
     @property
-    def settings(self) -> Settings:
-        """The settings in effect."""
-        return self._home_files.settings
-
-    @property
-    def _catalog(self) -> Catalog:
-        return self._home_files.catalog
-
-    def refresh(self) -> None:
-        """Read config.json and the entries again if one of the files has changed."""
-        if changed := self._home_files.refresh():
-            log.info("read again: %s", ", ".join(changed))
-            curlrc.write(self.home, self.settings)
-            self._sources = replace(self._sources, roots=roots(self.settings.file_roots))
-            self._plugins.adopt(self._catalog.specs)
-            self._supervisor.adopt(self._catalog, self.settings)
-            self.calls.adopt(self._catalog)
-
-    @property
-    def specs(self) -> Mapping[str, AppSpec]:
-        """The usable entries of services.json, by app."""
-        return self._catalog.specs
-
-    @property
     def services(self) -> Services:
         """What handles need."""
         return self._supervisor
@@ -159,30 +121,32 @@ class Engine:
     # --- config.json and the entries --------------------------------------------------------
 
     async def config_document(self) -> Document:
-        """What config.json holds, without its secrets. Raises UnreadableFile."""
+        """What config.json holds, without its secrets, and heed it. Raises UnreadableFile."""
+        await self.current.refresh()
         return await asyncio.to_thread(editing.config_document, self.home)
 
     async def services_document(self) -> Document:
-        """The entries of all apps, without secrets. Raises UnreadableFile."""
+        """The entries of all apps, without secrets, and heed them. Raises UnreadableFile."""
+        await self.current.refresh()
         return await asyncio.to_thread(editing.services_document, self.home)
 
     async def replace_config(self, content: Mapping[str, Any], if_match: str | None) -> Applied:
         """Make config.json hold this, and heed it. Raises as ``editing.replace_config``."""
         async with self._editing:
             change = await asyncio.to_thread(
-                editing.replace_config, self.home, content, if_match, self._home_files.check
+                editing.replace_config, self.home, content, if_match, self.current.check
             )
-            self.refresh()
-            return effects.of_config(change, self._home_files, self._supervisor.outdated())
+            await self.current.refresh()
+            return effects.of_config(change, self.current, self._supervisor.outdated())
 
     async def replace_services(self, content: Mapping[str, Any], if_match: str | None) -> Applied:
         """Make the entries be these, and heed them. Raises as ``editing.replace_services``."""
         async with self._editing:
             change = await asyncio.to_thread(
-                editing.replace_services, self.home, content, if_match, self.settings.apps
+                editing.replace_services, self.home, content, if_match, self.current.settings.apps
             )
-            self.refresh()
-            return effects.of_services(change, self._home_files, self._supervisor.outdated())
+            await self.current.refresh()
+            return effects.of_services(change, self.current, self._supervisor.outdated())
 
     # --- apps ------------------------------------------------------------------------------
 
@@ -233,7 +197,7 @@ class Engine:
 
     async def start(self, app: str, *, restart: bool = False, wait: bool = True) -> ServiceStatus:
         """Have the service ready, or on its way with ``wait`` False. Idempotent."""
-        spec = self._catalog.active(app)
+        spec = self.current.catalog.active(app)
         check_installed(self.home, spec)
         service = self._service(spec)
         if restart:
@@ -250,7 +214,7 @@ class Engine:
         if app == "*":
             services = [self._supervisor[name] for name in self._supervisor.running()]
         else:
-            services = [self._service(self._catalog.spec(app))]
+            services = [self._service(self.current.catalog.spec(app))]
         async with asyncio.TaskGroup() as group:
             for service in services:
                 group.create_task(service.stop(force))
@@ -258,7 +222,7 @@ class Engine:
 
     async def plan(self, app: str) -> Plan:
         """What a start would do now: evict whom, wait for whom, or why it is impossible."""
-        spec = self._catalog.active(app)
+        spec = self.current.catalog.active(app)
         if not spec.has_service:
             raise NoService(app=app)
         return await self._supervisor.plan(app)
@@ -288,10 +252,10 @@ class Engine:
                 fake=memory.fake,
             ),
             problems=self.problems(),
-            overridden=sorted(self._home_files.overridden),
+            overridden=sorted(self.current.overridden),
             functions_only=sorted(
                 app
-                for app, spec in self._catalog.specs.items()
+                for app, spec in self.current.catalog.specs.items()
                 if spec.active and not spec.has_service
             ),
         )
@@ -300,7 +264,7 @@ class Engine:
         """What is wrong with config.json, services.json and the func files."""
         plugins = [plugin.problem for plugin in self._plugins.all().values() if plugin.problem]
         others = [problem for source in self._problem_sources for problem in source()]
-        return [*self._home_files.problems, *plugins, *others]
+        return [*self.current.problems, *plugins, *others]
 
     def watch_problems(self, source: Callable[[], Iterable[Problem]]) -> None:
         """Have ``problems`` ask this, too: for what lies above the engine (api files)."""
@@ -308,17 +272,17 @@ class Engine:
 
     async def logs(self, app: str, tail: int = 200) -> str:
         """The last lines of the service's log."""
-        log_file = self._service(self._catalog.spec(app)).log
+        log_file = self._service(self.current.catalog.spec(app)).log
         lines = await asyncio.to_thread(log_file.tail, tail)
         return "".join(f"{line}\n" for line in lines)
 
     def log_follow(self, app: str, tail: int = 200) -> AsyncGenerator[str, None]:
         """The last lines, then new ones until the caller stops."""
-        return self._service(self._catalog.spec(app)).log.follow(tail)
+        return self._service(self.current.catalog.spec(app)).log.follow(tail)
 
     async def hold(self, app: str) -> Lease:
         """A lease for somebody else's requests; starts the service. The caller releases it."""
-        spec = self._catalog.active(app)
+        spec = self.current.catalog.active(app)
         check_installed(self.home, spec)
         return await self._supervisor.lease(app)
 
@@ -334,7 +298,7 @@ class Engine:
         return {
             app: plugin.functions
             for app, plugin in self._plugins.all().items()
-            if self._catalog.specs[app].active and plugin.functions
+            if self.current.catalog.specs[app].active and plugin.functions
         }
 
     async def function_list(self, app: str) -> list[FunctionInfo]:
@@ -343,7 +307,7 @@ class Engine:
 
     async def function(self, app: str, name: str) -> Function:
         """One function. Raises what is wrong with its app, or that there is no such function."""
-        spec = self._catalog.active(app)
+        spec = self.current.catalog.active(app)
         found = await self._plugins.function(app, name)
         check_installed(self.home, spec)
         return found
@@ -364,7 +328,9 @@ class Engine:
         """
         called = await self.function(app, function)
         arguments = await _checked(called, given)
-        return await self.calls.call(self._catalog.active(app), called, arguments, files, workspace)
+        return await self.calls.call(
+            self.current.catalog.active(app), called, arguments, files, workspace
+        )
 
     async def submit(
         self,
@@ -385,13 +351,13 @@ class Engine:
             given = await self._with_files(arguments, place)
             called = await self.function(app, function)
             checked = await _checked(called, given)
-            job = self.calls.submit(self._catalog.active(app), called, checked, files, place)
+            job = self.calls.submit(self.current.catalog.active(app), called, checked, files, place)
             until_submitted.pop_all()  # now the job's end removes the workspace
         return job
 
     async def described(self, app: str, function: str) -> Function:
         """One function, whether its app is installed or not. Raises that there is none."""
-        self._catalog.active(app)
+        self.current.catalog.active(app)
         return await self._plugins.function(app, function)
 
     async def schema(self, app: str, function: str) -> dict[str, Any] | None:
@@ -417,7 +383,7 @@ class Engine:
         """``as_files`` for arguments that have a Path."""
         if not isinstance(arguments, Mapping) or not has_paths(arguments):
             return arguments
-        return await in_writer(as_files, arguments, self._sources.limit, workspace)
+        return await in_writer(as_files, arguments, self.current.settings.max_upload, workspace)
 
     async def result(self, job: Job) -> Answer:
         """What a job has answered, for an hour after its end. Raises its error, and JobNotDone."""
@@ -425,7 +391,7 @@ class Engine:
 
     def call_context(self, app: str) -> CallContext:
         """The surroundings of one call of a function of ``app``. From any thread."""
-        spec = self._catalog.active(app)
+        spec = self.current.catalog.active(app)
         return self.calls.context(spec, spec.call_timeout)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import suppress
 
 import aiohttp
 
 from onegai.client import wire
 from onegai.client.events import EventParser
+from onegai.config.current import Current
 from onegai.errors import AppError, Unreachable
 from onegai.events import Tell
 from onegai.schema import Event
@@ -62,16 +63,21 @@ class BorrowedServices:
         loop: asyncio.AbstractEventLoop,
         session: aiohttp.ClientSession,
         url: str,
-        headers: Mapping[str, str],
+        current: Current,
     ) -> None:
         self._loop = loop
         self._session = session
         self._url = url
-        self._headers = headers
+        self._current = current
         self._lock = threading.Lock()
         self._borrowed: dict[str, _Borrowed] = {}
         self._opening: dict[str, asyncio.Lock] = {}
         self._watchers: set[asyncio.Task[None]] = set()
+
+    @property
+    def _headers(self) -> dict[str, str]:
+        settings = self._current.settings
+        return wire.credentials(settings.username, settings.password)
 
     def try_lease(self, app: str) -> _Use | None:
         """A use of a hold that is open. From any thread."""

@@ -18,9 +18,8 @@ from concurrent.futures import Future
 from contextlib import AsyncExitStack, ExitStack
 from typing import Any, TypeVar
 
-from onegai.client import wire
 from onegai.config import jsonfile
-from onegai.config.catalog import load_catalog
+from onegai.config.current import Current
 from onegai.config.home import Home
 from onegai.config.settings import read_settings
 from onegai.engine.engine import Engine
@@ -41,8 +40,8 @@ class LocalEngine:
 
     def __init__(self, home: Home) -> None:
         self._home = home
-        self._settings, _problems, _first = read_settings(home, {})
-        self._catalog = load_catalog(home, self._settings.apps)
+        settings, problems, _first = read_settings(home, {})
+        self._current = Current(home, settings, problems)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="onegai", daemon=True)
         self._thread.start()
@@ -79,9 +78,9 @@ class LocalEngine:
         if self._engine is not None:
             context = self._engine.call_context(app)
         else:
-            spec = self._catalog.specs.get(app)
+            spec = self._current.catalog.specs.get(app)
             context = self._context(app, spec.call_timeout if spec else A_YEAR)
-        spec = self._catalog.specs.get(app)
+        spec = self._current.catalog.specs.get(app)
         if held and spec is not None and spec.has_service:
             context.pinned[app] = self.run(_lease(context.services, app))
         return context
@@ -135,19 +134,19 @@ class LocalEngine:
             app=app,
             services=services,
             transport=self._transport,
-            sources=Sources((), self._settings.max_upload, _no_job),
+            sources=Sources((), self._current.settings.max_upload, _no_job),
             workspace=Workspace(self._home.uploads),
             loop=self._loop,
             deadline=time.monotonic() + seconds,
             seconds=seconds,
-            settings=self._catalog.own_settings,
+            settings=self._current.catalog.own_settings,
         )
 
     def _be_this_homes_engine(self) -> None:
         """Raises HomeLocked beside a server."""
         self._lock.enter_context(self._home.lock(wait=_Waiting()))
         self._say_who_we_are()
-        engine = Engine(self._home, self._settings)
+        engine = Engine(self._current)
         self._transport = self.run(self._enter(engine))
         self._engine = engine
         self.exit_at_signals()
@@ -175,10 +174,10 @@ class LocalEngine:
         self.run(self._open_borrowed(str(server.get("url", ""))))
 
     async def _open_borrowed(self, url: str) -> None:
-        headers = wire.credentials(self._settings.username, self._settings.password)
+        await self._stack.enter_async_context(self._current)
         self._transport = await self._stack.enter_async_context(open_transport())
         session = self._transport.asynchronous
-        self._borrowed = BorrowedServices(self._loop, session, url, headers)
+        self._borrowed = BorrowedServices(self._loop, session, url, self._current)
         self._stack.push_async_callback(self._borrowed.close)
 
 

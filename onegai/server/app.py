@@ -19,11 +19,10 @@ class App:
     """The server put together: a guard, in it the calls, and FastAPI's ``api`` for all the rest.
 
     The engine must be entered by the caller. ``settings`` are those of the start; what can change
-    later is asked of the engine.
+    later is asked of ``current``.
     """
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
-        self._engine = engine
         self.api = FastAPI(
             title="OneGAI",
             version=__version__,
@@ -59,9 +58,8 @@ class App:
         )
         inside = calls.Shortcut(self.api, called[0].endpoint, extensions.apps)
         limits = Limits(settings.max_json, settings.max_upload)
-        self._guard = Guard(inside, lambda: engine.settings, engine.links, limits)
+        self._guard = Guard(inside, engine.current, engine.links, limits)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        self._engine.refresh()
         await self._guard(scope, receive, send)

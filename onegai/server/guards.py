@@ -7,10 +7,13 @@ import math
 import re
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from functools import partial
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from onegai import auth
+from onegai.config.current import Current
 from onegai.config.settings import Settings
 from onegai.errors import (
     InternalError,
@@ -37,16 +40,13 @@ _POLICY_VIOLATION = 1008
 class Guard:
     """Outermost: whatever leaves the server has passed it, and so has whatever comes in."""
 
-    def __init__(
-        self, app: ASGIApp, settings: Callable[[], Settings], links: Links, limits: Limits
-    ) -> None:
-        """``settings`` gives them as they are now."""
+    def __init__(self, app: ASGIApp, current: Current, links: Links, limits: Limits) -> None:
         self._app = app
-        self._settings = settings
+        self._current = current
         self._links = links
         self._limits = limits
-        self._known = settings()
-        self._access = _access_of(self._known)
+        self._access = _access_of(current.settings)
+        current.listen(self._adopt)
         self._wrong = _WrongPasswords()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -60,11 +60,15 @@ class Guard:
             return
         head = auth.Head.of(scope.get("method", "GET"), scope["path"], scope["headers"])
         scope[HEAD] = head
-        decision = auth.decide(head, self._current(), self._signature(head, scope))
+        signed = self._signature(head, scope)
+        decision = auth.decide(head, self._access, signed)
         answer = _Answer(scope, send, decision.headers)
         try:
+            if decision.wrong:
+                again = partial(self._again, head, signed)
+                decision = await self._wrong.told(scope, decision, again)
             if decision.error is not None:
-                await answer.refuse(await self._wrong.told(scope, decision))
+                await answer.refuse(decision.error)
             elif decision.preflight:
                 await answer.whole(200, [(b"content-length", b"0")], b"")
             else:
@@ -86,10 +90,13 @@ class Guard:
             await answer.whole(*as_http(InternalError(reason=type(error).__name__)))
             raise error
 
-    def _current(self) -> auth.Access:
-        if (settings := self._settings()) is not self._known:
-            self._known, self._access = settings, _access_of(settings)
-        return self._access
+    async def _again(self, head: auth.Head, signed: bool | None) -> auth.Decision:
+        """The password may be newer than the last look for edits."""
+        await self._current.refresh()
+        return auth.decide(head, self._access, signed)
+
+    def _adopt(self) -> None:
+        self._access = _access_of(self._current.settings)
 
     def _signature(self, head: auth.Head, scope: Scope) -> bool | None:
         """Is the signature of its link right? None for what has none, or can have none."""
@@ -144,21 +151,23 @@ class _WrongPasswords:
         self._slow: Counter[str] = Counter()
         """Under way, by address."""
 
-    async def told(self, scope: Scope, decision: auth.Decision) -> OneGAIError:
-        """What a refused request is told, when it is time."""
-        assert decision.error is not None
-        if not decision.wrong:
-            return decision.error
+    async def told(
+        self, scope: Scope, decision: auth.Decision, again: Callable[[], Awaitable[auth.Decision]]
+    ) -> auth.Decision:
+        """What becomes of it, when it is time. ``again`` decides a second time."""
         address = (scope.get("client") or ("",))[0]
         if self._slow[address] >= WRONG_PASSWORDS:
-            return TooManyWrongPasswords(retry_after=math.ceil(WRONG_PASSWORD_SECONDS))
+            error = TooManyWrongPasswords(retry_after=math.ceil(WRONG_PASSWORD_SECONDS))
+            return replace(decision, error=error)
         self._slow[address] += 1
         try:
-            await asyncio.sleep(WRONG_PASSWORD_SECONDS)
+            decision = await again()
+            if decision.wrong:
+                await asyncio.sleep(WRONG_PASSWORD_SECONDS)
         finally:
             self._slow[address] -= 1
             self._slow += Counter()  # which drops the addresses that have none
-        return decision.error
+        return decision
 
 
 def _access_of(settings: Settings) -> auth.Access:

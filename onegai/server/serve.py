@@ -25,6 +25,7 @@ import uvicorn
 import uvloop
 
 from onegai.config import curlrc, jsonfile, private
+from onegai.config.current import Current
 from onegai.config.home import Home
 from onegai.config.settings import Settings, make_config, read_settings, remember
 from onegai.engine.engine import Engine
@@ -62,7 +63,7 @@ def serve(home: Home, *, host: str | None, port: int | None) -> None:
             url = curlrc.url_of(settings.host, listener.getsockname()[1])
             jsonfile.write(home.server_file, {"pid": os.getpid(), "url": url})
             curlrc.write(home, settings)
-            engine = Engine(home, settings, problems=problems, arguments=arguments)
+            engine = Engine(Current(home, settings, problems, arguments))
             greeting = banner(settings, url, made)
             uvloop.run(_run(engine, settings, listener, greeting, descriptors))
     leave_stuck_threads()
@@ -133,11 +134,9 @@ async def _run(
         gc.collect()
         gc.freeze()
         await server.serve(sockets=[listener])
-        # Nobody may have asked for anything since somebody said that services live on.
-        engine.refresh()
         server.hurry = engine.hurry
         log.info("stopping the services")
-    if engine.settings.stop_children and (pids := tree.end_children()):
+    if engine.current.settings.stop_children and (pids := tree.end_children()):
         log.info("ended what the services had left: pid %s", ", ".join(map(str, pids)))
     log.info("stopped")
 

@@ -11,10 +11,8 @@ from typing import Self
 import aiohttp
 
 from onegai.apps.installed import Listing
-from onegai.config.catalog import Catalog
+from onegai.config.current import Current
 from onegai.config.entry import AppSpec
-from onegai.config.home import Home
-from onegai.config.settings import Settings
 from onegai.errors import AppError, NoService, UnknownApp
 from onegai.events import Tell
 from onegai.memory.policy import Occupant
@@ -38,13 +36,10 @@ class Supervisor:
     Leaving stops all; where ``stop_children`` is 0, those that are ready live on.
     """
 
-    def __init__(
-        self, home: Home, catalog: Catalog, probe: Probe, settings: Settings, hooks: Hooks
-    ) -> None:
-        self._home = home
-        self._catalog = catalog
+    def __init__(self, current: Current, probe: Probe, hooks: Hooks) -> None:
+        self._home = current.home
+        self._current = current
         self._hooks = hooks
-        self._settings = settings
         self._http: aiohttp.ClientSession
         self._owners: asyncio.TaskGroup
         self._services: dict[str, Service] = {}
@@ -56,7 +51,7 @@ class Supervisor:
         self._probing = ThreadPoolExecutor(1, "probe")
         self._looking = ThreadPoolExecutor(1, "look")
         self._sampler = Sampler(
-            Profiles(home.profiles),
+            Profiles(self._home.profiles),
             self._occupants,
             lambda app: self._tenancies[app].run,
             self._looking,
@@ -86,7 +81,8 @@ class Supervisor:
             lambda: [task.cancel() for task in (deciding, sampling, *self._tasks.values())]
         )
         left_over = await asyncio.to_thread(left.find, self._home)
-        self.adopt(self._catalog, self._settings)
+        self._adopt()
+        self._current.listen(self._adopt)
         for app, found in left_over.items():
             if app in self._services:
                 self._services[app].take_over(found)
@@ -105,15 +101,13 @@ class Supervisor:
         for service in self._services.values():
             service.hurry()
 
-    def adopt(self, catalog: Catalog, settings: Settings) -> None:
-        """Be the supervisor of these entries. What runs goes on as it was started.
+    def _adopt(self) -> None:
+        """Be the supervisor of the entries as they are now. What runs goes on as it was started.
 
         The service of an app that is no longer there is stopped, after the calls that use it.
         """
-        self._catalog = catalog
-        self._settings = settings
-        self._admission.headroom = round(settings.vram_headroom * 1024)
-        for spec in catalog.specs.values():
+        self._admission.headroom = round(self._current.settings.vram_headroom * 1024)
+        for spec in self._current.catalog.specs.values():
             if spec.has_service and spec.app in self._services:
                 self._services[spec.app].adopt(spec)
             elif spec.has_service:
@@ -138,7 +132,7 @@ class Supervisor:
         self._tasks[spec.app] = run
 
     def _wanted(self, app: str) -> bool:
-        spec = self._catalog.specs.get(app)
+        spec = self._current.catalog.specs.get(app)
         return spec is not None and spec.has_service
 
     async def _see_off(self, app: str) -> None:
@@ -210,7 +204,7 @@ class Supervisor:
         their calls have ended) and ``starting`` (``app``).
         """
         if not self._wanted(app):
-            if app in self._catalog.specs:
+            if app in self._current.catalog.specs:
                 raise NoService(app=app)
             names = ", ".join(sorted(self._services))
             raise UnknownApp(app=app, do=f"the apps with a service are: {names}")
@@ -221,7 +215,7 @@ class Supervisor:
         return await self._services[app].why_lost(reason)
 
     async def _close_all(self) -> None:
-        live_on = not self._settings.stop_children
+        live_on = not self._current.settings.stop_children
         async with asyncio.TaskGroup() as group:
             for service in self._services.values():
                 group.create_task(service.close(live_on=live_on))

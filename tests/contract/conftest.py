@@ -12,6 +12,7 @@ import pytest
 from served import BASE, FUNCS, INSTALLS, LISTED, PASSWORD, SERVICES, Server
 
 from onegai import errors
+from onegai.config.current import Current
 from onegai.config.home import Home
 from onegai.config.settings import Settings
 from onegai.engine.engine import Engine
@@ -49,7 +50,7 @@ def settings() -> Settings:
 
 @pytest.fixture
 async def server(home: Home, settings: Settings) -> AsyncIterator[Server]:
-    async with Engine(home, settings, probe=FakeProbe((12,))) as engine:
+    async with Engine(Current(home, settings), probe=FakeProbe((12,))) as engine:
         app = App(engine, settings)
         transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
         async with httpx2.AsyncClient(transport=transport, base_url=BASE) as client:

@@ -424,6 +424,7 @@ async def test_a_result_has_a_limit(
 ) -> None:
     home.func_file("echo").write_text(RESULTS)
     home.config.write_text(json.dumps({"password": PASSWORD, "max_result": 1000}))
+    await server.engine.current.refresh()
     path = f"/api/echo/{function}"
     assert (await server.send("POST", path, json={"n": 200})).status_code == 200
     said = is_error(await server.send("POST", path, json={"n": 1001}), "result_too_large", "echo")
@@ -441,6 +442,7 @@ async def test_a_file_inside_of_a_result_has_none(
 ) -> None:
     home.func_file("echo").write_text(RESULTS)
     home.config.write_text(json.dumps({"password": PASSWORD, "max_result": 1000}))
+    await server.engine.current.refresh()
     answer = await server.send("POST", "/api/echo/link", json={"n": 5000})
     found = answer.json()["result"]["file"]
     assert len((await server.send("GET", found["url"])).content) == found["size"] == 5000
@@ -478,6 +480,7 @@ async def test_a_job_is_refused_where_a_call_would_be(
     server: Server, home: Home, is_error: Any
 ) -> None:
     home.services_local.write_text('{"echo": {"concurrency": 1, "queue": 1}}')
+    await server.engine.current.refresh()
     home.func_file("echo").write_text(
         "import asyncio\nasync def main(args): await asyncio.Event().wait()\n"
     )

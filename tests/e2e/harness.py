@@ -101,6 +101,26 @@ class Server:
         path.write_text(content if isinstance(content, str) else json.dumps(content))
         return path
 
+    def edit(self, name: str, content: str | dict[str, Any] | None) -> None:
+        """Change a file of a server that runs, or remove it, and wait until that is heeded.
+
+        config.json, the entries, or func/, of which only what files there are is read here.
+        """
+        before = self._heeded(name)
+        path = self.home / name
+        if content is None:
+            path.unlink()
+        else:  # in one step, as editors save
+            text = content if isinstance(content, str) else json.dumps(content)
+            jsonfile.write_text(path, text, durable=False)
+        until(lambda: self._heeded(name) > before, what=f"{name} being read again")
+
+    def _heeded(self, name: str) -> int:
+        """How often the server has read such a file again."""
+        told = "func" if name.startswith("func/") else name
+        lines = (line.partition("read again: ")[2] for line in self.log().splitlines())
+        return sum(told in line.split(", ") for line in lines)
+
     def spawn(self, *arguments: str) -> subprocess.Popen[bytes]:
         environment = {**os.environ, **self.environment, "ONEGAI_HOME": str(self.home)}
         self.output.parent.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ Make = Callable[..., Server]
 
 FUNC = """
 from pydantic import BaseModel
-from onegai.sdk import async_service, service
+from onegai.sdk import async_service, config, service
 
 me, me_async = service("a"), async_service("a")
 
@@ -42,6 +42,10 @@ def nap(args: dict) -> str:
 
 async def later(args: Args) -> str:
     return (await me_async.get("/x")).text
+
+
+def speed(args: dict) -> int:
+    return config("a").get("speed", 0)
 
 
 def both(args: dict) -> list:
@@ -323,6 +327,31 @@ def test_beside_a_server_its_errors_come_through(server: Server) -> None:
     status, _lines, err = run(server, "from func import a\na.pid()")
     assert status == 1
     assert "Relayed: a is not installed" in err
+
+
+EDITS = """
+import json, os, time
+from func import a
+
+print(a.speed())
+with open("new", "w") as file:
+    apps = {"a": {"speed": 2}}
+    json.dump({"username": "onegai", "password": "quite another", "apps": apps}, file)
+os.replace("new", "config.json")
+deadline = time.monotonic() + 20
+while not a.speed():
+    assert time.monotonic() < deadline
+    time.sleep(0.01)
+print(a.speed(), a.pid() > 0)
+"""
+
+
+@pytest.mark.parametrize("beside_a_server", [False, True])
+def test_edits_count_while_the_program_runs(server: Server, beside_a_server: bool) -> None:
+    if beside_a_server:
+        server.start()
+    status, lines, err = run(server, EDITS)
+    assert (status, lines) == (0, ["0", "2 True"]), err
 
 
 WAITS = """

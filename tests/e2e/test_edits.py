@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from harness import PASSWORD, Server, alive, fake, free_port, until, with_handles
+from harness import PASSWORD, ROOT, Server, alive, fake, free_port, until, with_handles
 
 from onegai.config import jsonfile
 
@@ -37,11 +40,11 @@ def test_a_new_app_is_callable_and_a_removed_one_is_stopped(make_server: Make) -
     assert "no usable app 'b'" in problems(server)[0]["reason"]
     assert server.post("/api/b/main", {}).detail["code"] == "unknown_app"
     with_handles(server, "b")
-    server.write("services.local.json", {"b": fake("ready")})
+    server.edit("services.local.json", {"b": fake("ready")})
     assert server.post("/api/b/main", {"text": "hi"}).status == 200
     assert names(server) == ["a", "b"]
     assert problems(server)[0]["reason"] == "not loaded yet: restart the server"
-    server.write("services.local.json", {})
+    server.edit("services.local.json", {})
     assert server.post("/api/b/main", {}).detail["code"] == "no_service"  # a func file alone
     until(lambda: "b: stopped" in server.log())
     (server.home / "func/b.py").unlink()
@@ -63,10 +66,10 @@ def test_an_app_that_is_removed_ends_its_calls_first_and_may_come_back(make_serv
     with ThreadPoolExecutor(1) as pool:
         call = pool.submit(server.post, "/api/a/main", {})
         until(lambda: server.service("a")["leases"] == 1)
-        server.write("services.json", {"_": ""})
+        server.edit("services.json", {"_": ""})
         assert server.post("/api/a/main", {}).detail["code"] == "no_service"
         until(lambda: server.service("a")["state"] == "stopping")
-        server.write("services.json", entry)
+        server.edit("services.json", entry)
         assert call.result().status == 200
     assert server.post("/api/a/main", {}).status == 200
     assert server.log().count("a: started") == 2
@@ -83,8 +86,8 @@ def test_what_a_process_was_started_with_waits_for_its_restart(make_server: Make
     server.start()
     assert server.post("/api/a/main").result == ["old", None]
     pid, port = server.service("a")["pid"], free_port()
-    server.write("services.local.json", {"a": {"env": {"MINE": "new"}, "port": port, "title": "T"}})
-    server.write("config.json", config(apps={"a": {"speed": 2}}))
+    server.edit("services.local.json", {"a": {"env": {"MINE": "new"}, "port": port, "title": "T"}})
+    server.edit("config.json", config(apps={"a": {"speed": 2}}))
     assert server.post("/api/a/main").result == ["old", 2]
     assert server.get("/app/list").result[0]["title"] == "T"
     status = server.service("a")
@@ -101,11 +104,38 @@ def test_what_a_process_was_started_with_waits_for_its_restart(make_server: Make
 def test_idle_timeout_counts_at_once(make_server: Make) -> None:
     server = make_server({"a": fake("ready")}).start()
     server.post("/service/start", {"app": "a"})
-    server.write("services.local.json", {"a": {"idle_timeout": 600}})
+    server.edit("services.local.json", {"a": {"idle_timeout": 600}})
     assert server.service("a")["state"] == "ready"
-    server.write("services.local.json", {"a": {"idle_timeout": 0.1}})
+    server.edit("services.local.json", {"a": {"idle_timeout": 0.1}})
     until(lambda: server.service("a")["state"] == "stopped")
     assert "a: idle for 0.1 s" in server.log()
+
+
+@pytest.mark.alone
+def test_an_edit_counts_within_a_second_though_nobody_asks(make_server: Make) -> None:
+    server = make_server({"a": fake("ready")}).start()
+    server.post("/service/start", {"app": "a"})
+    begun = time.monotonic()
+    server.edit("services.local.json", {"a": {"idle_timeout": 0.1}})
+    assert time.monotonic() - begun < 1
+    until(lambda: "a: idle for 0.1 s" in server.log())
+
+
+def test_what_a_command_has_changed_counts_when_it_has_answered(make_server: Make) -> None:
+    server = make_server({"a": {"type": "inline"}}).start()
+
+    def onegai(*words: str) -> None:
+        command = [sys.executable, "-m", "onegai", *words]
+        environment = {**os.environ, "ONEGAI_HOME": str(server.home)}
+        subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=True)
+
+    for number in range(3):
+        onegai("new", "mine", "--type", "webapi", "--url", "http://127.0.0.1:9")
+        assert names(server) == ["a", "mine"]
+        onegai("config", "apps.a.title", f"title {number}")
+        assert server.get("/app/list").result[0]["title"] == f"title {number}"
+        onegai("remove", "mine")
+        assert names(server) == ["a"]
 
 
 def test_how_long_a_start_and_a_stop_may_take_counts_at_once(make_server: Make) -> None:
@@ -117,7 +147,7 @@ def test_how_long_a_start_and_a_stop_may_take_counts_at_once(make_server: Make) 
         server.post("/service/start", {"app": app, "wait": False})
         until(lambda app=app: server.service(app)["pid"])
     local = {"deaf": {"stop_timeout": 0}, "never": {"start_timeout": 0.1}}
-    server.write("services.local.json", {**local, "unready": {"ready": {"tcp": 1}}})
+    server.edit("services.local.json", {**local, "unready": {"ready": {"tcp": 1}}})
     until(lambda: server.service("unready")["state"] == "ready")
     until(lambda: server.service("never")["state"] == "failed")
     assert "nothing listens" in server.service("never")["reason"]
@@ -145,17 +175,16 @@ def test_an_app_that_waits_for_memory_is_started_as_its_entry_is_then(make_serve
     with ThreadPoolExecutor(1) as pool:
         call = pool.submit(server.post, "/api/a/main", {})
         until(lambda: server.service("a")["state"] == "queued")
-        server.write("services.local.json", {"a": {"vram": 2, "env": {"MINE": "new"}}})
+        server.edit("services.local.json", {"a": {"vram": 2, "env": {"MINE": "new"}}})
         assert server.service("a")["waiting"] == 1
         assert call.result().result == "new"
     assert server.service("a")["outdated"] == []
     server.post("/service/stop", {"app": "a"})
-    server.write("services.local.json", {"a": {"vram": 8}})
+    server.edit("services.local.json", {"a": {"vram": 8}})
     with ThreadPoolExecutor(1) as pool:
         call = pool.submit(server.post, "/api/a/main", {})
         until(lambda: server.service("a")["state"] == "queued")
-        server.write("services.local.json", {"a": {"active": 0}})
-        server.service("a")
+        server.edit("services.local.json", {"a": {"active": 0}})
         assert call.result().detail["code"] == "inactive"
 
 
@@ -198,8 +227,7 @@ def test_more_calls_at_once_let_in_those_that_wait(make_server: Make) -> None:
     with ThreadPoolExecutor(3) as pool:
         calls = [pool.submit(server.post, "/api/a/main", {"n": n}) for n in range(3)]
         until(lambda: list(folder.glob("came_*")))
-        server.write("services.local.json", {"a": {"concurrency": 2}})
-        server.get("/app/list")
+        server.edit("services.local.json", {"a": {"concurrency": 2}})
         try:
             until(lambda: len(list(folder.glob("came_*"))) == 2)
         finally:
@@ -225,15 +253,15 @@ def test_that_services_live_on_counts_without_another_request(make_server: Make)
 
 def test_the_password_changes_at_once_and_the_port_at_the_next_start(make_server: Make) -> None:
     server = make_server().start()
-    server.write("config.json", config(password="another one", port=58999))
+    server.edit("config.json", config(password="another one", port=58999))
     assert server.get("/app/list").status == 401
     assert server.get("/app/list", Authorization="Bearer another one").status == 200
-    server.write("config.json", config(port=58999, cors_origins=["http://obs.example"]))
+    server.edit("config.json", config(port=58999, cors_origins=["http://obs.example"]))
     answer = server.get("/app/list", Origin="http://obs.example")
     assert answer.status == 200
     assert answer.headers["access-control-allow-origin"] == "http://obs.example"
     assert problems(server) == []  # --port 0 of this start wins over the file
-    server.write("config.json", config(disable_docs=1))
+    server.edit("config.json", config(disable_docs=1))
     listed = problems(server)
     assert [(item["file"], item["key"]) for item in listed] == [("config.json", "disable_docs")]
     assert "restart the server" in listed[0]["reason"]
@@ -262,10 +290,7 @@ def test_a_broken_file_keeps_its_last_good_version(
     server.start()
     assert server.post("/api/a/main", {}).status == 200
     good = (server.home / name).read_text()
-    if text is None:
-        (server.home / name).unlink()
-    else:
-        server.write(name, text)
+    server.edit(name, text)
     assert server.post("/api/a/main", {}).status == 200
     assert server.get("/app/list").result[0]["title"] == "mine"
     (problem,) = problems(server)
@@ -273,7 +298,7 @@ def test_a_broken_file_keeps_its_last_good_version(
     assert "last good version stays in use" in problem["reason"]
     if text is not None:
         assert (server.home / name).read_text() == text
-    server.write(name, good)
+    server.edit(name, good)
     assert problems(server) == []
     assert server.log().count("a: started") == 1
 
@@ -293,17 +318,17 @@ def test_folders_for_files_count_at_once_and_the_upload_limit_at_the_next_start(
     asked = {"page": str(server.home / "folder/page.txt")}
     assert server.post("/api/a/main", asked).detail["code"] == "path_refused"
     folder = str(server.home / "folder")
-    server.write("config.json", config(file_roots=[folder], max_upload=3))
+    server.edit("config.json", config(file_roots=[folder], max_upload=3))
     assert server.post("/api/a/main", asked).result == "hello"
     assert [item["key"] for item in problems(server)] == ["max_upload"]
     server.stop()
     server.start()
     assert problems(server) == []
     assert server.post("/api/a/main", asked).detail["code"] == "file_too_large"
-    server.write("config.json", config(file_roots=["folder"], max_upload=3))
+    server.edit("config.json", config(file_roots=["folder"], max_upload=3))
     assert [item["file"] for item in problems(server)] == ["config.json"]
     assert server.post("/api/a/main", asked).detail["code"] == "file_too_large"
-    server.write("config.json", config(max_upload=3))
+    server.edit("config.json", config(max_upload=3))
     assert server.post("/api/a/main", asked).detail["code"] == "path_refused"
 
 
@@ -311,7 +336,7 @@ def test_a_broken_entry_keeps_its_last_good_version(make_server: Make) -> None:
     server = make_server({"a": fake("ready")})
     with_handles(server, "a")
     server.start()
-    server.write("services.local.json", {"a": {"vram": "lots"}, "b": {"type": "webapi"}})
+    server.edit("services.local.json", {"a": {"vram": "lots"}, "b": {"type": "webapi"}})
     assert server.post("/api/a/main", {}).status == 200
     listed = {app["app"]: app for app in server.get("/app/list").result}
     assert listed["a"]["state"] == "ready"
@@ -324,7 +349,7 @@ def test_a_weak_password_is_not_taken_on_an_open_host(make_server: Make) -> None
     server = make_server()
     jsonfile.write(server.home / "config.json", config(host="0.0.0.0", password="long enough too"))
     server.start()
-    server.write("config.json", config(host="127.0.0.1", password="short"))
+    server.edit("config.json", config(host="127.0.0.1", password="short"))
     assert server.get("/app/list", Authorization="Bearer short").status == 401
     answer = server.get("/service/status", Authorization="Bearer long enough too")
     assert "shorter than 12" in answer.result["problems"][0]["reason"]

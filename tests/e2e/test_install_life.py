@@ -236,7 +236,7 @@ def test_what_cannot_be_updated(make_server: Make) -> None:
 
 def test_an_update_needs_room_for_both(make_server: Make) -> None:
     server = installed(make_server)
-    server.write("services.local.json", {"a": {"disk": 10_000_000}})
+    server.edit("services.local.json", {"a": {"disk": 10_000_000}})
     before = files(server)
     answer = server.post("/app/update", {"app": "a", "wait": True})
     assert answer.detail["code"] == "update_failed"

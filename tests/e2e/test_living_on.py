@@ -235,7 +235,7 @@ def test_a_parked_one_is_ended(make_server: MakeServer, tmp_path: Path) -> None:
 def test_services_live_on_when_told_to(make_server: MakeServer) -> None:
     server = started(make_server, {"voice": fake("ready"), "slow": fake("slow", "--delay", "30")})
     config = json.loads((server.home / "config.json").read_text())
-    server.write("config.json", {**config, "stop_children": 0})
+    server.edit("config.json", {**config, "stop_children": 0})
     pid = pid_of(server, "voice")
     server.post("/service/start", {"app": "slow", "wait": False})
     starting = until(lambda: server.service("slow")["pid"])
@@ -249,8 +249,7 @@ def test_services_live_on_when_told_to(make_server: MakeServer) -> None:
     assert f"voice: lives on, pid {pid}" in server.log()
     server.start()
     assert pid_of(server, "voice") == pid
-    server.write("config.json", config)
-    assert server.get("/service/status").status == 200
+    server.edit("config.json", config)
     server.stop()
     assert not alive(pid)
 

@@ -91,7 +91,7 @@ def test_a_func_file_alone_is_an_app(make_server: Make) -> None:
         server.write(f"func/{app}.py", "def main(args): return 'file'")
     server.start()
     assert server.get("/service/status").result["functions_only"] == ["a"]
-    chain = server.write("func/chain.py", "from func import a\ndef main(args): return a.main({})")
+    server.edit("func/chain.py", "from func import a\ndef main(args): return a.main({})")
     assert server.post("/api/chain/main").result == "file"
     listed = {info["app"]: info for info in server.get("/app/list").result}
     assert set(listed) == {"a", "broken", "chain"}
@@ -107,11 +107,11 @@ def test_a_func_file_alone_is_an_app(make_server: Make) -> None:
         assert server.post(f"/api/{app}/main").detail["code"] == code
 
     # An entry wins; without it the file is an app again.
-    server.write("services.local.json", {"chain": {"type": "webapi", "url": "http://127.0.0.1:9"}})
+    server.edit("services.local.json", {"chain": {"type": "webapi", "url": "http://127.0.0.1:9"}})
     assert server.service("chain")["app"] == "chain"
-    server.write("services.local.json", {})
+    server.edit("services.local.json", {})
     assert server.post("/api/chain/main").result == "file"
-    chain.unlink()
+    server.edit("func/chain.py", None)
     assert server.post("/api/chain/main").detail["code"] == "unknown_app"
     assert "/api/chain/main" not in server.get("/openapi.json").json["paths"]
 

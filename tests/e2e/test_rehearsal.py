@@ -111,12 +111,12 @@ def sharing_a_gpu(server: Server) -> Iterator[None]:
     large = {app: {**keys, **SHARED.get(app, {})} for app, keys in before.items()}
     with server.client() as client:
         client.stop("*")
-        server.write("services.local.json", large)
+        server.edit("services.local.json", large)
         try:
             yield
         finally:
             client.stop("*")
-            server.write("services.local.json", before)
+            server.edit("services.local.json", before)
 
 
 @dataclass

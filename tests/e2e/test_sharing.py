@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 from harness import HANDLE_FUNC, PASSWORD, Server, fake, strays, until, with_handles
 
+from onegai.config.current import Current
 from onegai.config.home import Home
 from onegai.config.settings import Settings
 from onegai.engine.engine import Engine
@@ -115,7 +116,7 @@ class Stage:
     async def running(self) -> AsyncIterator[None]:
         """The engine runs inside."""
         self.home.services.write_text(json.dumps(self.apps))
-        async with Engine(self.home, Settings(password="x"), probe=self.probe) as engine:
+        async with Engine(Current(self.home, Settings(password="x")), probe=self.probe) as engine:
             self.engine = engine
             yield
         assert strays(self.home.root) == []

@@ -99,7 +99,7 @@ async def test_a_restart_of_an_app_that_is_removed_meanwhile_ends(stage: Stage) 
         restart = asyncio.create_task(stage.engine.start("chat", restart=True))
         await stage.until("chat", lambda status: status.state is State.STOPPING)
         stage.home.services.write_text("{}")
-        stage.engine.refresh()
+        await stage.engine.current.refresh()
         with pytest.raises(OneGAIError):
             await restart
         await busy

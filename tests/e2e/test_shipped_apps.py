@@ -57,12 +57,12 @@ def test_chat_remembers_what_it_is_told(shipped: Server) -> None:
 
 def test_chain_of_the_manual(shipped: Server) -> None:
     page = read_page(ROOT / "docs" / "functions.md")
-    file = shipped.write("func/oshaberi.py", page.files["func/oshaberi.py"])
+    shipped.edit("func/oshaberi.py", page.files["func/oshaberi.py"])
     try:
         spoken = shipped.post("/api/oshaberi/raw", {"text": "Why do cats sleep so much?"})
         assert sound.read(spoken.body).seconds > 1
     finally:
-        file.unlink()
+        shipped.edit("func/oshaberi.py", None)
     assert shipped.post("/api/oshaberi/raw", {}).detail["code"] == "unknown_app"
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from onegai.cli.backend import COMMAND
+from onegai.cli.backend import COMMAND, have_heeded
 from onegai.config.home import Home
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def new(
     home = Home.find()
     wanted = Wanted(app, kind, git or "", package or "", start or "", url or "")
     recipe = make_app(home, wanted)
+    have_heeded(home)
     _say(app, recipe)
 
 

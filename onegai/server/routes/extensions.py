@@ -38,7 +38,7 @@ class Extensions:
         """What was wrong at the start, and which files are not what was loaded any more."""
         yield from self._problems
         for path in self._without_app:
-            there = path.stem in self._engine.specs
+            there = path.stem in self._engine.current.catalog.specs
             reason = f"services.json has no usable app {path.stem!r}"
             yield self._problem(path, "not loaded yet: restart the server" if there else reason)
         folder = self._home.root / "api"
@@ -50,7 +50,7 @@ class Extensions:
 
     def _load(self, engine: Engine, path: Path) -> None:
         app = path.stem
-        if app not in engine.specs:
+        if app not in engine.current.catalog.specs:
             self._without_app.append(path)
             return
         try:

@@ -4,11 +4,15 @@ import asyncio
 import json
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from onegai.config import jsonfile
+from onegai.config.current import Current
+from onegai.config.home import Home
 from onegai.config.settings import Settings
 from onegai.errors import OneGAIError
 from onegai.files.links import Links
@@ -22,8 +26,10 @@ SETTINGS = Settings(password="correct", cors_origins=("http://obs:1",))
 LINKS = Links()
 
 
-def guarded(inner: ASGIApp) -> Guard:
-    return Guard(inner, lambda: SETTINGS, LINKS, Limits(json=1000, upload=5000))
+def guarded(inner: ASGIApp, root: Path = Path("/nowhere")) -> Guard:
+    """With these settings until there is a config.json in ``root``."""
+    current = Current(Home(root), SETTINGS)
+    return Guard(inner, current, LINKS, Limits(json=1000, upload=5000))
 
 
 class Inner:
@@ -341,10 +347,10 @@ async def test_an_answer_that_has_begun_is_not_followed_by_another() -> None:
         assert [message["type"] for message in told] == ["http.response.start"]
 
 
-async def test_new_settings_count_at_once() -> None:
-    now = [SETTINGS]
-    app = Guard(Inner(), lambda: now[0], LINKS, Limits(json=1000, upload=5000))
+async def test_a_password_that_was_written_just_now_is_right(tmp_path: Path) -> None:
+    app = guarded(Inner(), tmp_path)
     assert status(await send_to(app, method="GET", **KEY)) == 200
-    now[0] = Settings(password="another")
+    jsonfile.write(tmp_path / "config.json", {"password": "another"})
     assert status(await send_to(app, method="GET", x_api_key="another")) == 200
+    assert status(await send_to(app, method="GET", **KEY)) == 401
     assert status(await send_to(app, method="GET")) == 401
