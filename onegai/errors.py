@@ -6,7 +6,7 @@ they can be translated without touching the places that raise.
 
     OneGAIError
     ├── InputError              the request is wrong
-    │   ├── NotHttp 400 · SlowRequest 408 · HeadTooLarge 431
+    │   ├── NotHttp 400 · SlowRequest 408 · SlowReader 408 · HeadTooLarge 431
     │   ├── BadJson 400 · BadMultipart 400
     │   ├── BodyTooLarge 413 · FileTooLarge 413 · WrongContentType 415
     │   ├── BadRequest 422 · BadArguments 422 · BadRange 416
@@ -101,6 +101,11 @@ class OneGAIError(Exception):
             found["cli_hint"] = self.cli_hint.format_map(self.params)
         return {**found, **self.extra}
 
+    @property
+    def data(self) -> dict[str, Any]:
+        """Of the event that tells of it, and of a job that failed."""
+        return {"message": self.message, "status": self.status, **self.detail}
+
 
 def as_http(error: OneGAIError) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
     """The answer that tells it: status, headers, and the envelope of a failure."""
@@ -149,6 +154,15 @@ class SlowRequest(InputError):
     status = 408
     text = "the rest of the request's {what} did not come within {seconds:.0f} s"
     hint = "send the request again, in one go"
+
+
+class SlowReader(InputError):
+    """Nobody took what a call has to give, and its turn and its service are for others, too."""
+
+    code = "slow_reader"
+    status = 408
+    text = "nothing of what the call gave was read for {seconds:.0f} s"
+    hint = "read it as it comes, or let it run as a job and take its result when it is done"
 
 
 class HeadTooLarge(InputError):

@@ -23,6 +23,9 @@ from onegai.schema import (
     StatusReport,
 )
 
+LONGEST_LINE = 4096
+"""Characters of text without a line break, in what a job is told to people with."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -179,18 +182,59 @@ class Engine(Protocol):
 
 async def output_of(engine: Engine, job: Job) -> AsyncGenerator[str, None]:
     """``Engine.follow`` by means of its other methods."""
+    lines = Lines()
     async with aclosing(engine.events(job.id)) as events:
         async for event in events:
-            if (line := output_line(event)) is not None:
+            for line in lines.feed(event.event, event.data):
                 yield line
+    if lines.rest:
+        yield lines.rest
     raise_failure(await engine.job(job.id))
 
 
-def output_line(event: Event) -> str | None:
-    """The line of output that an event brings; None for other events."""
-    if event.event == "gap":
-        return f"[{event.data['missed']} events of this job are left out here]"
-    return str(event.data["line"]) if event.event == "output" else None
+class Lines:
+    """A job's events as lines for people. Pieces of text become lines where they break."""
+
+    def __init__(self) -> None:
+        self.rest = ""
+        """Text whose line has not ended."""
+
+    def feed(self, event: str, data: Mapping[str, Any]) -> list[str]:
+        """The lines that are complete with this event."""
+        piece = data.get("result") if event == "output" else None
+        if isinstance(piece, str):
+            *lines, rest = (self.rest + piece).split("\n")
+            if len(rest) > LONGEST_LINE:
+                lines, rest = [*lines, rest], ""
+            self.rest = rest
+            return lines
+        line = _line_of(event, data)
+        if line is None:
+            return []
+        lines = [self.rest, line] if self.rest else [line]
+        self.rest = ""
+        return lines
+
+
+def _line_of(event: str, data: Mapping[str, Any]) -> str | None:
+    match event:
+        case "gap":
+            return f"[{data['missed']} events of this job are left out here]"
+        case "output":
+            return str(data["line"]) if "line" in data else None
+        case "queued":
+            return f"number {data['place']} in line"
+        case "evicting":
+            return f"{', '.join(data['apps'])}: to make room"
+        case "starting":
+            return f"waiting for {data['app']} to be ready"
+        case "running":
+            return "running"
+        case "progress" if "text" in data:
+            return str(data["text"])
+        case "progress" if "fraction" in data:
+            return f"{data['fraction']:.0%}"
+    return None
 
 
 def raise_failure(job: Job) -> None:

@@ -1,33 +1,28 @@
-"""Running functions: their files, their turn, their service, their thread, what becomes of them."""
+"""Calls of functions: their turn, their service, their time, and the ways to read them."""
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
-from onegai.calls.jobs import CallResult, Jobs, Report
+from onegai.calls.deadlines import Deadlines
+from onegai.calls.jobs import CallResult, Jobs, Record
+from onegai.calls.pieces import done
 from onegai.calls.queue import Place, Turns
+from onegai.calls.readers import Events, Limits, Parts, Recorded, Whole
 from onegai.calls.results import Results
+from onegai.calls.running import Reader, Running
+from onegai.calls.unread import Unread
 from onegai.config.current import Current
-from onegai.config.entry import CAP_FACTOR, AppSpec
-from onegai.config.settings import MIB
-from onegai.errors import (
-    AppError,
-    CallTimeout,
-    FunctionFailed,
-    OneGAIError,
-    ResultTooLarge,
-    in_words,
-)
+from onegai.config.entry import AppSpec
+from onegai.errors import CallTimeout, InternalError, OneGAIError
+from onegai.events import Tell, tell_nobody
 from onegai.files.file import File
 from onegai.files.pieces import PIECE
 from onegai.files.sources import Sources, roots
@@ -35,22 +30,15 @@ from onegai.files.store import FileStore
 from onegai.files.workspace import Workspace
 from onegai.functions.funcfiles import Plugins
 from onegai.functions.function import Function
-from onegai.functions.results import Keep, Outcome, TooLong, outcome_of
+from onegai.functions.results import Outcome, TooLong
 from onegai.handles.context import CallContext, Services, Transport
-from onegai.process.stuck import CALLS
-from onegai.schema import FileForm, Job
+from onegai.schema import Event, FileForm, Job, Problem
 
 log = logging.getLogger(__name__)
 
-MOST_THREADS = 512
-"""For sync functions, made as they are needed: each app's ``concurrency`` is what limits them."""
-
 
 class Calls:
-    """The calls of a home's functions. ``open`` it on the event loop before the first one.
-
-    It also is the supervisor's ``Hooks``: an app's own ``load`` and ``unload``.
-    """
+    """The calls of a home's functions. ``open`` it on the event loop before the first one."""
 
     def __init__(
         self,
@@ -64,14 +52,15 @@ class Calls:
         self._home = current.home
         self._current = current
         self._jobs = jobs
-        self._plugins = plugins
+        self.plugins = plugins
         self._files = files
         self._results = results
         self._sources = sources
+        self.running: Running
         self._services: Services
         self._transport: Transport
         self._loop: asyncio.AbstractEventLoop
-        self._threads = ThreadPoolExecutor(MOST_THREADS, thread_name_prefix=CALLS)
+        self._deadlines = Deadlines()
         self._turns: defaultdict[str, Turns] = defaultdict(Turns)
         current.listen(self._adopt)
 
@@ -80,10 +69,11 @@ class Calls:
         self._services = services
         self._transport = transport
         self._loop = asyncio.get_running_loop()
+        self.running = Running(self._current)
 
     def close(self) -> None:
         """Let no new function begin. What runs in a thread cannot be ended."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self.running.close()
 
     def _adopt(self) -> None:
         """Take files from where the settings allow, and run as many calls as the entries say."""
@@ -100,157 +90,12 @@ class Calls:
         """A place for the files that come with a call."""
         return Workspace(self._home.uploads)
 
-    # --- a call ----------------------------------------------------------------------------
-
-    async def call(
+    def context(
         self,
         spec: AppSpec,
-        function: Function,
-        arguments: Any,
-        files: FileForm = "url",
+        seconds: float,
         workspace: Workspace | None = None,
-    ) -> Outcome:
-        """Run a function with checked arguments, when it is its turn and its service is ready.
-
-        Raises QueueFull, besides whatever goes wrong.
-        """
-        return await self._called(self._place(spec, workspace), function, arguments, files)
-
-    def _place(self, spec: AppSpec, workspace: Workspace | None) -> _Placed:
-        """Have a call begin: with a place in its app's queue. Raises QueueFull."""
-        context = self.context(spec, spec.call_timeout, workspace)
-        place = self._turns[spec.app].place(spec)
-        context.waiting = place.waiting
-        held = ExitStack()
-        held.callback(context.release)
-        held.enter_context(place)
-        return _Placed(spec, context, place, held)
-
-    async def _called(
-        self,
-        placed: _Placed,
-        function: Function,
-        arguments: Any,
-        files: FileForm,
-        report: Report = lambda _line: None,
-    ) -> Outcome:
-        """``call``, from its place on. ``report`` is told what it waits for."""
-        spec, context, place = placed.spec, placed.context, placed.place
-        problem = self._plugins.problem(spec.app)
-
-        def keep(file: File) -> dict[str, Any]:
-            if files == "base64" and file.size > self._current.settings.max_result:
-                raise TooLong
-            return self._files.entry(file, files)
-
-        with placed.held as held:
-            try:
-                async with asyncio.timeout(spec.call_timeout):
-                    if function.accepts.takes_files:
-                        await context.fetch_files(arguments)
-                    leases = spec.has_service and function.lease != "none"
-                    if leases:
-                        await self._lease_for(function, context, report)
-                    if number := place.in_line:
-                        report(f"number {number} in line for {spec.app}")
-                    await place.turn(context.give_back)
-                    if leases and not (context.offered or context.pinned):
-                        with place.waiting():
-                            await self._lease_for(function, context, report)
-                    outcome = await self._run(function, arguments, context, held, keep)
-                    return outcome if problem is None else outcome.despite(problem)
-            except TimeoutError:
-                raise CallTimeout(app=spec.app, seconds=spec.call_timeout) from None
-
-    async def _lease_for(self, function: Function, context: CallContext, report: Report) -> None:
-        """Have the app's service ready for its own function.
-
-        Where a function leases for each request, the first of these leases is had here, so that
-        the service is not evicted in between.
-        """
-        app = context.app
-        lease = self._services.try_lease(app)
-        if lease is None:
-            report(f"waiting for {app} to be ready")
-            lease = await self._services.lease(app)
-            report(f"{app} is ready")
-        (context.offered if function.lease == "request" else context.pinned)[app] = lease
-
-    async def _run(
-        self,
-        function: Function,
-        arguments: Any,
-        context: CallContext,
-        held: ExitStack,
-        keep: Keep | None = None,
-    ) -> Outcome:
-        """Run it. What is ``held`` stays so until a thread that cannot be stopped has ended."""
-        try:
-            if function.where == "thread":
-                return await self._in_thread(function, arguments, context, held, keep)
-            with context.active():
-                result = await function.run(arguments)
-            most = self._current.settings.max_result
-            if isinstance(result, _SMALL) or (isinstance(result, str) and len(result) <= PIECE):
-                return outcome_of(function.form, result, keep, most)
-            # It is large, or may have files, to be read and written.
-            return await asyncio.to_thread(outcome_of, function.form, result, keep, most)
-        except OneGAIError:
-            raise
-        except asyncio.CancelledError as error:
-            if (task := asyncio.current_task()) is None or task.cancelling():
-                raise
-            raise self._failed(context.app, function, error) from None
-        except GeneratorExit:
-            raise
-        except BaseException as error:  # noqa: BLE001 - what Rust panics with is no Exception
-            raise self._failed(context.app, function, error) from None
-
-    async def _in_thread(
-        self,
-        function: Function,
-        arguments: Any,
-        context: CallContext,
-        held: ExitStack,
-        keep: Keep | None,
-    ) -> Outcome:
-        with context.active():
-            surroundings = contextvars.copy_context()
-        done: asyncio.Future[Outcome] = self._loop.create_future()
-        most = self._current.settings.max_result
-        thread = self._threads.submit(
-            surroundings.run, _call, function, arguments, keep, most, done
-        )
-        try:
-            return await done
-        except asyncio.CancelledError:
-            if not thread.cancel() and not thread.done():
-                context.give_up()
-                rest = held.pop_all()
-                thread.add_done_callback(lambda _thread: _soon(self._loop, rest.close))
-            raise
-
-    def _failed(self, app: str, function: Function, error: BaseException) -> AppError:
-        """The error to answer with; the traceback goes to the log only."""
-        if isinstance(error, _Thrown):
-            error = error.error
-        if isinstance(error, TooLong):
-            return ResultTooLarge(
-                app=app,
-                what=f"the result of {app}/{function.name}",
-                limit_mib=round(self._current.settings.max_result / MIB, 1),
-                do="return a Path inside a dict: the answer then has a link to the file",
-            )
-        log.error("%s/%s failed", app, function.name, exc_info=error)
-        return FunctionFailed(
-            app=app,
-            function=function.name,
-            reason=in_words(error),
-            log=self._home.relative(self._home.logs / "onegai.log"),
-        )
-
-    def context(
-        self, spec: AppSpec, seconds: float, workspace: Workspace | None = None
+        tell: Tell = tell_nobody,
     ) -> CallContext:
         """The surroundings of one call of a function of this app. From any thread."""
         return CallContext(
@@ -264,40 +109,93 @@ class Calls:
             seconds=seconds,
             settings=self._current.catalog.own_settings,
             most_read=self._current.settings.max_result,
+            tell=tell,
         )
 
-    # --- an app's own load and unload (supervisor.hooks.Hooks) ----------------------------
+    def limits(self, files: FileForm) -> Limits:
+        """Of one call, whose files stand in this form in what it gives."""
+        most = self._current.settings.max_result
 
-    async def load(self, spec: AppSpec, url: str) -> None:
-        """The app's ``load``, if it has one, before its service counts as ready."""
-        await self._hook("load", spec, url)
+        def keep(file: File) -> dict[str, Any]:
+            if files == "base64" and file.size > most:
+                raise TooLong
+            return self._files.entry(file, files)
 
-    async def unload(self, spec: AppSpec, url: str) -> None:
-        """The app's ``unload``, if it has one."""
-        await self._hook("unload", spec, url)
+        return Limits(keep, most)
 
-    def can_unload(self, app: str) -> bool:
-        """Has the app's func file an ``unload``?"""
-        return "unload" in self._plugins.last(app).functions
+    # --- the ways to read a call -------------------------------------------------------------
+    # All run a function with checked arguments when it is its turn. They raise QueueFull, besides
+    # whatever goes wrong. The workspace has the files of the arguments, and is gone at the end.
 
-    async def _hook(self, name: str, spec: AppSpec, url: str) -> None:
-        """Run a function against the service without a lease, in the time that a start may take."""
-        function = (await self._plugins.refresh(spec.app)).functions.get(name)
-        if function is None:
-            return
-        seconds = spec.start_timeout * CAP_FACTOR
-        context = self.context(spec, seconds)
-        context.granted[spec.app] = url
-        arguments = function.arguments({})
-        with ExitStack() as held:
-            held.callback(context.release)
+    async def call(
+        self,
+        spec: AppSpec,
+        function: Function,
+        arguments: Any,
+        files: FileForm = "url",
+        workspace: Workspace | None = None,
+    ) -> Outcome:
+        """Its answer, when it is complete."""
+        placed = self._place(spec, workspace)
+        return await self._run(placed, function, arguments, Whole(function, self.limits(files)))
+
+    async def stream(
+        self,
+        spec: AppSpec,
+        function: Function,
+        arguments: Any,
+        files: FileForm = "url",
+        workspace: Workspace | None = None,
+    ) -> AsyncGenerator[Event, None]:
+        """Its events as they come; closing it cancels the call.
+
+        What goes wrong after the first event is the last one.
+        """
+        reader = Events(self.limits(files))
+        placed = self._place(spec, workspace, reader.tell)
+        work = self._run(placed, function, arguments, reader)
+        async with _in_background(work, placed.held, reader.unread) as call:
+            number = 1
+            while await reader.unread.wait():
+                event, data = reader.unread.pop()
+                yield Event(id=number, event=event, data=data)
+                number += 1
             try:
-                async with asyncio.timeout(seconds):
-                    await self._run(function, arguments, context, held)
-            except TimeoutError:
-                raise CallTimeout(app=spec.app, seconds=seconds) from None
+                outcome = await call
+            except OneGAIError as error:
+                if number == 1:
+                    raise
+                yield Event(id=number, event="error", data=error.data)
+            except Exception as error:
+                log.exception("a call of %s failed", spec.app)
+                failure = InternalError(reason=f"{type(error).__name__}: {error}")
+                yield Event(id=number, event="error", data=failure.data)
+            else:
+                large = len(outcome.body.content) > PIECE
+                data = await asyncio.to_thread(done, outcome) if large else done(outcome)
+                yield Event(id=number, event="done", data=data)
 
-    # --- calls as jobs ---------------------------------------------------------------------
+    async def respond(
+        self,
+        spec: AppSpec,
+        function: Function,
+        arguments: Any,
+        files: FileForm = "url",
+        workspace: Workspace | None = None,
+    ) -> Outcome | Streamed:
+        """Its answer; bytes or text that the function yields come as it yields them."""
+        if not function.streams or function.form == "main":
+            return await self.call(spec, function, arguments, files, workspace)
+        reader = Parts(function, self.limits(files))
+        placed = self._place(spec, workspace)
+        call = _begun(self._run(placed, function, arguments, reader), placed.held, reader.unread)
+        try:
+            if await reader.unread.wait():
+                return Streamed(reader, call, self.plugins.problem(spec.app))
+            return await call
+        except BaseException:
+            await _ended(call)
+            raise
 
     def submit(
         self,
@@ -307,14 +205,99 @@ class Calls:
         files: FileForm,
         workspace: Workspace,
     ) -> Job:
-        """``call``, as a job, whose end removes the workspace. Raises QueueFull."""
-        placed = self._place(spec, workspace)
+        """It as a job, with its events and, in the end, its answer."""
+        reader = Recorded(function, self.limits(files))
+        placed = self._place(spec, workspace, reader.tell)
 
-        async def work(report: Report) -> CallResult:
-            outcome = await self._called(placed, function, arguments, files, report)
-            return await asyncio.to_thread(self._results.keep, spec.app, function, outcome)
+        async def work(record: Record) -> CallResult:
+            reader.record = record
+            outcome = await self._run(placed, function, arguments, reader)
+            return await asyncio.to_thread(
+                self._results.keep, spec.app, function, outcome, reader.done
+            )
 
         return self._jobs.call(spec.app, function.name, work, placed.held.close)
+
+    # --- a call ------------------------------------------------------------------------------
+
+    def _place(
+        self, spec: AppSpec, workspace: Workspace | None, tell: Tell = tell_nobody
+    ) -> _Placed:
+        """Have a call begin: with a place in its app's queue. Raises QueueFull."""
+        context = self.context(spec, spec.call_timeout, workspace, tell)
+        place = self._turns[spec.app].place(spec)
+        context.waiting = place.waiting
+        held = ExitStack()
+        held.callback(context.release)
+        held.enter_context(place)
+        return _Placed(spec, context, place, held)
+
+    async def _run(
+        self, placed: _Placed, function: Function, arguments: Any, reader: Reader
+    ) -> Outcome:
+        """A call from its place on.
+
+        It has its lease before its turn, so that a service is not stopped between the calls that
+        wait for it, only to be started again for the next of them.
+        """
+        spec, context, place = placed.spec, placed.context, placed.place
+        problem = self.plugins.problem(spec.app)
+        with placed.held as held:
+            try:
+                with self._deadlines.within(spec.call_timeout):
+                    if function.accepts.takes_files:
+                        await context.fetch_files(arguments)
+                    leases = spec.has_service and function.lease != "none"
+                    if leases:
+                        await self._lease_for(function, context)
+                    await place.turn(context.give_back, reader.tell)
+                    if leases and not (context.offered or context.pinned):
+                        with place.waiting():
+                            await self._lease_for(function, context)
+                    reader.tell("running", {})
+                    outcome = await self.running.run(function, arguments, context, held, reader)
+                    return outcome if problem is None else outcome.despite(problem)
+            except TimeoutError:
+                raise CallTimeout(app=spec.app, seconds=spec.call_timeout) from None
+
+    async def _lease_for(self, function: Function, context: CallContext) -> None:
+        """Have the app's service ready for its own function.
+
+        Where a function leases for each request, the first of these leases is had here, so that
+        the service is not evicted in between.
+        """
+        app = context.app
+        lease = self._services.try_lease(app)
+        if lease is None:
+            lease = await self._services.lease(app, tell=context.tell)
+        (context.offered if function.lease == "request" else context.pinned)[app] = lease
+
+
+class Streamed:
+    """An answer that comes in parts; asynchronously iterable, once. ``aclose`` it in any case.
+
+    What goes wrong on the way is raised; closing it cancels the call.
+    """
+
+    def __init__(self, reader: Parts, call: asyncio.Task[Outcome], problem: Problem | None) -> None:
+        self.media_type = reader.media_type
+        self.problem = problem
+        """Why this is not what the func file says now."""
+        self._unread = reader.unread
+        self._call = call
+
+    def __aiter__(self) -> Streamed:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if await self._unread.wait():
+            return self._unread.pop()
+        await self._call
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """End the call if it has not ended."""
+        await _ended(self._call)
 
 
 @dataclass(frozen=True)
@@ -327,42 +310,35 @@ class _Placed:
     held: ExitStack
 
 
-class _Thrown(Exception):
-    """Carries out of a thread what would be taken for an order of the event loop's own."""
+def _begun(
+    work: Coroutine[Any, Any, Outcome], held: ExitStack, unread: Unread[Any]
+) -> asyncio.Task[Outcome]:
+    """A call in a task of its own; ``held`` ends with it, though it be before it began."""
 
-    def __init__(self, error: BaseException) -> None:
-        super().__init__()
-        self.error = error
+    def end(_task: asyncio.Task[Outcome]) -> None:
+        held.close()
+        unread.end()
+
+    task = asyncio.create_task(work)
+    task.add_done_callback(end)
+    return task
 
 
-_SMALL = (int, float, bool, type(None))
+async def _ended(call: asyncio.Task[Outcome]) -> None:
+    """Cancel it and wait for its end."""
+    call.cancel()
+    await asyncio.wait([call])
+    if not call.cancelled():
+        call.exception()
 
 
-def _call(
-    function: Function,
-    arguments: Any,
-    keep: Keep | None,
-    most: float,
-    done: asyncio.Future[Outcome],
-) -> None:
-    """In a thread. The loop of ``done`` is told at once: asyncio.wrap_future takes a while."""
-    settle: Callable[[], None]
+@asynccontextmanager
+async def _in_background(
+    work: Coroutine[Any, Any, Outcome], held: ExitStack, unread: Unread[Any]
+) -> AsyncIterator[asyncio.Task[Outcome]]:
+    """The call runs as long as the block."""
+    call = _begun(work, held, unread)
     try:
-        outcome = outcome_of(function.form, function.run(arguments), keep, most)
-        settle = partial(done.set_result, outcome)
-    except StopIteration as error:
-        # A future cannot carry it (PEP 479 has the same reason).
-        stopped = RuntimeError("StopIteration")
-        stopped.__cause__ = error
-        settle = partial(done.set_exception, stopped)
-    except Exception as error:  # noqa: BLE001 - the function is the user's code
-        settle = partial(done.set_exception, error)
-    except BaseException as error:  # noqa: BLE001 - as above
-        settle = partial(done.set_exception, _Thrown(error))
-    _soon(done.get_loop(), lambda: None if done.done() else settle())
-
-
-def _soon(loop: asyncio.AbstractEventLoop, work: Callable[[], object]) -> None:
-    """Have the loop do it, from another thread, unless the loop has ended."""
-    with suppress(RuntimeError):
-        loop.call_soon_threadsafe(work)
+        yield call
+    finally:
+        await _ended(call)

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from onegai.errors import Busy, InternalError, JobNotDone, OneGAIError, UnknownJob
-from onegai.events import Ring
+from onegai.events import Data, Ring
 from onegai.files.store import SECONDS, StoredFile
+from onegai.protocol import Lines
 from onegai.schema import Event, Job, JobState
 
 log = logging.getLogger(__name__)
@@ -34,15 +35,17 @@ class CallResult:
     """What a call gave: a file, and how the direct answer would have carried it.
 
     ``detail`` is JSON, None for an answer without an envelope. ``base64``: the envelope has the
-    file as base64; otherwise the file is the JSON that stands in it.
+    file as base64; otherwise the file is the JSON that stands in it. ``done``: the data of the
+    event of that name, or what reads it from there.
     """
 
     kept: StoredFile
     detail: bytes | None
     base64: bool
+    done: Data
 
 
-class _Record:
+class Record:
     """One job with what is needed to follow and to cancel it."""
 
     def __init__(self, kind: str, app: str, variant: object, function: str = "") -> None:
@@ -57,11 +60,13 @@ class _Record:
         )
         self.answer: CallResult | None = None
         self.lines: deque[str] = deque(maxlen=LOG_LINES)
+        self._text = Lines()
         self.ring = Ring()
         self.ended = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
 
     def set(self, state: JobState, **changes: Any) -> None:
+        """Enter a state, and tell."""
         now = time.time()
         if state is JobState.RUNNING:
             changes["started"] = now
@@ -84,33 +89,44 @@ class _Record:
             self.set(JobState.CANCELLED)
 
     def done(self, result: Any) -> None:
+        """It has gone well."""
         if isinstance(result, CallResult):
             self.answer = result
+            self.ring.emit("done", result.done)
             self.set(JobState.DONE, result_url=f"/job/{self.job.id}/result")
         else:
             self.set(JobState.DONE, result=result)
 
     def fail(self, error: OneGAIError) -> None:
-        self.set(
-            JobState.FAILED,
-            error={"message": error.message, "status": error.status, **error.detail},
-        )
+        """It has not."""
+        if self.job.function:
+            self.ring.emit("error", error.data)
+        self.set(JobState.FAILED, error=error.data)
 
     def report(self, line: str) -> None:
-        if len(line) > LINE:
-            line = f"{line[:LINE]} …"
-        self.lines.append(line)
-        self.ring.emit("output", {"line": line})
+        """A line of its output."""
+        self.tell("output", {"line": _cut(line)})
+
+    def tell(self, event: str, data: dict[str, Any], size: int = 0) -> None:
+        """Something has happened to it; the ``data`` takes ``size`` bytes."""
+        self.lines.extend(map(_cut, self._text.feed(event, data)))
+        self.ring.emit(event, data, size)
 
     def snapshot(self) -> Job:
-        return self.job.model_copy(update={"log": list(self.lines)})
+        """The job as it is now."""
+        rest = [_cut(self._text.rest)] if self._text.rest else []
+        return self.job.model_copy(update={"log": [*self.lines, *rest]})
+
+
+def _cut(line: str) -> str:
+    return f"{line[:LINE]} …" if len(line) > LINE else line
 
 
 class Jobs:
     """All jobs of this server's run. An async context manager; leaving cancels what runs."""
 
     def __init__(self) -> None:
-        self._records: dict[str, _Record] = {}
+        self._records: dict[str, Record] = {}
         self._tasks = asyncio.TaskGroup()
 
     async def __aenter__(self) -> Self:
@@ -134,25 +150,33 @@ class Jobs:
         """Begin work in the background, or join what ``running`` finds. Raises Busy."""
         if (joined := self.running(kind, app, excluding=excluding, variant=variant)) is not None:
             return joined
-        return self._begin(_Record(kind, app, variant), work).snapshot()
+        record = Record(kind, app, variant)
+        self._begin(record, lambda: work(record.report))
+        return record.snapshot()
 
-    def call(self, app: str, function: str, work: Work, cleanup: Callable[[], None]) -> Job:
-        """Begin a call in the background; its work gives a CallResult. It joins no other.
+    def call(
+        self,
+        app: str,
+        function: str,
+        work: Callable[[Record], Awaitable[CallResult]],
+        cleanup: Callable[[], None],
+    ) -> Job:
+        """Begin a call in the background, which tells its record of its events. It joins no other.
 
         ``cleanup`` is called at its end, also where that comes before its beginning.
         """
-        record = self._begin(_Record("call", app, None, function), work)
+        record = Record("call", app, None, function)
+        self._begin(record, lambda: work(record))
         assert record.task is not None
         record.task.add_done_callback(lambda _task: cleanup())
         return record.snapshot()
 
-    def _begin(self, record: _Record, work: Work) -> _Record:
+    def _begin(self, record: Record, work: Callable[[], Awaitable[Any]]) -> None:
         job = record.job
         self._records[job.id] = record
         self._forget_old()
         record.task = self._tasks.create_task(_run(record, work), name=f"{job.kind} of {job.app}")
         record.task.add_done_callback(lambda _task: record.settle())
-        return record
 
     def running(
         self, kind: str, app: str, *, excluding: Collection[str] = (), variant: object = None
@@ -214,7 +238,7 @@ class Jobs:
         """Its events from the one behind ``after`` on, until it ends. Raises UnknownJob at once."""
         return self._record(job_id).ring.follow(after)
 
-    def _record(self, job_id: str) -> _Record:
+    def _record(self, job_id: str) -> Record:
         try:
             return self._records[job_id]
         except KeyError:
@@ -234,10 +258,10 @@ class Jobs:
             del self._records[key]
 
 
-async def _run(record: _Record, work: Work) -> None:
+async def _run(record: Record, work: Callable[[], Awaitable[Any]]) -> None:
     try:
         record.set(JobState.RUNNING)
-        result = await work(record.report)
+        result = await work()
     except asyncio.CancelledError:
         record.set(JobState.CANCELLED)
     except OneGAIError as error:

@@ -14,6 +14,7 @@ from typing import Self
 
 from onegai.config.entry import AppSpec
 from onegai.errors import QueueFull, QueueTimeout
+from onegai.events import Tell, tell_nobody
 
 _WEIGHT = 0.2
 """Of the newest call in the running mean of how long a call takes."""
@@ -40,15 +41,6 @@ class Turns:
         self._at_once = spec.calls_at_once
         self._let_in()
 
-    @property
-    def in_line(self) -> int:
-        """The number in line of a call that asks for its turn now; 0: it need not wait."""
-        return 0 if self._free else len(self._waiting) + 1
-
-    @property
-    def _free(self) -> bool:
-        return self.running < self._at_once and not self._waiting
-
     def place(self, spec: AppSpec) -> Place:
         """A place in the queue, to be entered. Raises QueueFull when ``queue`` calls wait."""
         if self._places >= spec.calls_at_once + spec.queue:
@@ -62,13 +54,14 @@ class Turns:
     def _enter(self) -> None:
         self._places += 1
 
-    async def _turn(self, spec: AppSpec, give_back: Callable[[], None]) -> None:
-        if self._free:
+    async def _turn(self, spec: AppSpec, give_back: Callable[[], None], tell: Tell) -> None:
+        if self.running < self._at_once and not self._waiting:
             self.running += 1
             return
         mine = asyncio.get_running_loop().create_future()
-        waiting = _Waiting(mine, give_back)
+        waiting = _Waiting(mine, give_back, tell)
         self._waiting.append(waiting)
+        tell("queued", {"place": len(self._waiting)})
         self._give_back()
         try:
             async with asyncio.timeout(spec.queue_timeout):
@@ -78,6 +71,7 @@ class Turns:
                 self._next()
             elif waiting in self._waiting:
                 self._waiting.remove(waiting)
+                self._tell_places()
             if isinstance(error, TimeoutError):
                 raise QueueTimeout(
                     app=spec.app, seconds=spec.queue_timeout, running=self.running
@@ -96,12 +90,19 @@ class Turns:
         self._let_in()
 
     def _let_in(self) -> None:
+        before = len(self._waiting)
         while self._waiting and self.running < self._at_once:
             first = self._waiting.popleft().turn
             if not first.done():
                 first.set_result(None)
                 self.running += 1
+        if len(self._waiting) < before:
+            self._tell_places()
         self._give_back()
+
+    def _tell_places(self) -> None:
+        for place, one in enumerate(self._waiting, 1):
+            one.tell("queued", {"place": place})
 
     def _give_back(self) -> None:
         """If all that run wait for services, these may have to wait for what the queue holds."""
@@ -114,6 +115,7 @@ class Turns:
 class _Waiting:
     turn: asyncio.Future[None]
     give_back: Callable[[], None]
+    tell: Tell
 
 
 class Place:
@@ -139,17 +141,15 @@ class Place:
         seconds = None if begun is None else time.monotonic() - begun
         self._turns._leave(seconds)
 
-    @property
-    def in_line(self) -> int:
-        """Its number in line, if it asked for its turn now; 0: it would not have to wait."""
-        return self._turns.in_line
-
-    async def turn(self, give_back: Callable[[], None] = lambda: None) -> None:
+    async def turn(
+        self, give_back: Callable[[], None] = lambda: None, tell: Tell = tell_nobody
+    ) -> None:
         """Return when it is this call's turn. Raises QueueTimeout.
 
-        ``give_back`` is called meanwhile if those whose turn it is may wait for what this one has.
+        ``give_back`` is called meanwhile if those whose turn it is may wait for what this one has;
+        ``tell`` hears ``queued``, with its place, whenever that changes.
         """
-        await self._turns._turn(self._spec, give_back)
+        await self._turns._turn(self._spec, give_back, tell)
         self._begun = time.monotonic()
 
     @contextmanager

@@ -12,7 +12,7 @@ from onegai.client import wire
 from onegai.client.events import EventParser
 from onegai.client.upload import Upload
 from onegai.errors import OneGAIError
-from onegai.protocol import Answer, output_line, raise_failure
+from onegai.protocol import Answer, Lines, raise_failure
 from onegai.schema import (
     AppInfo,
     Applied,
@@ -126,9 +126,11 @@ class Client:
 
     def follow(self, job: Job) -> Generator[str, None, None]:
         """The lines of a job's output as they come, until it ends. Raises its failure."""
+        lines = Lines()
         for event in self.events(job.id):
-            if (line := output_line(event)) is not None:
-                yield line
+            yield from lines.feed(event.event, event.data)
+        if lines.rest:
+            yield lines.rest
         raise_failure(self.job(job.id))
 
     def cancel(self, job_id: str) -> Job:

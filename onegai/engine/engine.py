@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack, ExitStack, aclosing
 from typing import Any, Self
 
 from onegai.apps.installed import check_installed
-from onegai.calls.calls import Calls
+from onegai.calls.calls import Calls, Streamed
+from onegai.calls.hooks import FunctionHooks
 from onegai.calls.jobs import Jobs
 from onegai.calls.results import Results
 from onegai.config import curlrc, editing, effects
@@ -82,7 +83,7 @@ class Engine:
         self.calls = Calls(current, self._jobs, self._plugins, self.files, self.results, sources)
         self._problem_sources: list[Callable[[], Iterable[Problem]]] = []
         self._editing = asyncio.Lock()
-        self._supervisor = Supervisor(current, probe or machine_probe(), self.calls)
+        self._supervisor = Supervisor(current, probe or machine_probe(), FunctionHooks(self.calls))
         self._apps = Apps(current, self._jobs, self._supervisor, self._plugins)
         self.transport: Transport
         self._stack = AsyncExitStack()
@@ -331,6 +332,48 @@ class Engine:
         return await self.calls.call(
             self.current.catalog.active(app), called, arguments, files, workspace
         )
+
+    async def respond(
+        self,
+        app: str,
+        function: str,
+        given: Any,
+        *,
+        files: FileForm = "url",
+        workspace: Workspace | None = None,
+    ) -> Outcome | Streamed:
+        """As ``call``; bytes and text that the function yields come as it yields them."""
+        called = await self.function(app, function)
+        arguments = await _checked(called, given)
+        spec = self.current.catalog.active(app)
+        return await self.calls.respond(spec, called, arguments, files, workspace)
+
+    async def stream(
+        self,
+        app: str,
+        function: str,
+        arguments: Any,
+        *,
+        files: FileForm = "url",
+        workspace: Workspace | None = None,
+    ) -> AsyncGenerator[Event, None]:
+        """As ``call``, as the call's events; closing it cancels the call. A Path is a file.
+
+        What is wrong with the arguments, and a full queue, is raised; what goes wrong after the
+        first event is the last one, ``error``. The others: ``queued`` {place}, ``evicting`` {apps},
+        ``starting`` {app}, ``running``, ``progress`` {fraction?, text?, …}, ``output`` {result} for
+        each piece that the function yields, and ``done`` {result, detail}, where the pieces are the
+        result unless there is another one.
+        """
+        place = workspace or self.calls.workspace()
+        with place:
+            given = await self._with_files(arguments, place)
+            called = await self.function(app, function)
+            checked = await _checked(called, given)
+            spec = self.current.catalog.active(app)
+            async with aclosing(self.calls.stream(spec, called, checked, files, place)) as events:
+                async for event in events:
+                    yield event
 
     async def submit(
         self,

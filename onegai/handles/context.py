@@ -16,18 +16,20 @@ from contextlib import (
 )
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
 
 import aiohttp
 
 from onegai.config.settings import MIB
 from onegai.errors import AppError, CallTimeout, ResultTooLarge, SdkMisuse
-from onegai.events import Tell
+from onegai.events import Tell, tell_nobody
 from onegai.files.file import pending
 from onegai.files.sources import Sources
 from onegai.files.workspace import Workspace
 from onegai.handles.connections import IDLE_SECONDS, Connections
 from onegai.handles.cutoff import Cutoff
+from onegai.handles.progress import Progress
 
 
 class Hold(Protocol):
@@ -108,6 +110,8 @@ class CallContext:
     own_paths: bool = False
     most_read: float = math.inf
     """Bytes of an answer that a handle reads whole."""
+    tell: Tell = tell_nobody
+    """Told of what happens to the call. On the loop."""
     granted: dict[str, str] = field(default_factory=dict)
     """Base URLs usable without a lease: the service whose ``load`` is running."""
     pinned: dict[str, Hold] = field(default_factory=dict)
@@ -123,6 +127,11 @@ class CallContext:
     waits: set[Future[Hold]] = field(default_factory=set)
     """What threads of the call wait for."""
 
+    @cached_property
+    def progress(self) -> Progress:
+        """How far the call is, as its function tells."""
+        return Progress(self.loop, self.tell)
+
     def take(self, app: str) -> Hold | None:
         """A lease that can be had without waiting, for one request. From any thread."""
         hold = self.offered.pop(app, None) or self.services.try_lease(app)
@@ -135,7 +144,8 @@ class CallContext:
     async def lease(self, app: str) -> Hold:
         """A lease that has to be waited for. On the loop."""
         with self.waiting():
-            return _Counted(self.held, app, await self.services.lease(app, self.let_go()))
+            hold = await self.services.lease(app, self.let_go(), self.tell)
+        return _Counted(self.held, app, hold)
 
     def give_up(self) -> None:
         """Nobody wants the outcome: what its threads wait for, and their next request, fails."""
@@ -294,6 +304,17 @@ def current(app: str) -> CallContext:
         return running
     assert outside is not None
     return outside.process_context(app)
+
+
+def progress(fraction: float | None = None, text: str = "", **more: Any) -> None:
+    """Tell how far the running call is: a ``fraction`` from 0 to 1, a ``text`` for people.
+
+    ``more`` is passed on to who reads the call's events, as JSON. From any thread that the call's
+    function runs in; outside of a call nobody is told. It never raises and never waits: what cannot
+    be told is left out, and of what comes faster than it is read the newest counts.
+    """
+    if (running := running_call()) is not None:
+        running.progress.tell(fraction, text, more)
 
 
 def config(app: str) -> Mapping[str, Any]:

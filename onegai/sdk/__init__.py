@@ -9,17 +9,27 @@
 
 ``async_service`` is the same for ``async def`` functions. ``File`` is an argument that is a file:
 ``audio: File`` in the model of the arguments; and a file to give back: ``File(wav, "a.wav")``.
+``progress(0.4, "step 4 of 10")`` tells whoever reads the call's events how far it is.
 """
 
 from onegai.files.file import File
 from onegai.functions.funcfiles import install_finder
 from onegai.handles import context
-from onegai.handles.context import config
+from onegai.handles.context import config, progress
 from onegai.handles.handle import AsyncHandle, Handle, async_service, service
 from onegai.handles.http import Response
 from onegai.sdk import local
 
-__all__ = ["AsyncHandle", "File", "Handle", "Response", "async_service", "config", "service"]
+__all__ = [
+    "AsyncHandle",
+    "File",
+    "Handle",
+    "Response",
+    "async_service",
+    "config",
+    "progress",
+    "service",
+]
 
 context.outside = local
 install_finder()

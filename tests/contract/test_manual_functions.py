@@ -10,7 +10,7 @@ import pytest
 from test_documents import names, rows
 
 from onegai import sdk
-from onegai.calls import calls as calling
+from onegai.calls import running
 from onegai.handles.handle import AsyncHandle, Handle, SendOptions
 from onegai.handles.http import Response
 
@@ -71,4 +71,4 @@ def test_errors_that_are_named_exist_with_their_status(root: Path, text: str) ->
 def test_how_many_sync_functions_run_at_once(root: Path, page: str) -> None:
     told = (root / "docs" / page).read_text(encoding="utf-8")
     [number] = re.findall(r"at most (\d+) of\s+them at once|同時に (\d+) 個まで", told)
-    assert int("".join(number)) == calling.MOST_THREADS
+    assert int("".join(number)) == running.MOST_THREADS

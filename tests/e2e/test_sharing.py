@@ -182,6 +182,19 @@ async def test_two_that_cannot_coexist_called_by_eight(stage: Stage) -> None:
                 group.create_task(client(number))
 
 
+async def test_what_waits_in_the_queue_keeps_its_service_from_making_way_each_time(
+    stage: Stage,
+) -> None:
+    for app in "ab":
+        stage.app(app, 8, concurrency=1)
+    async with stage.open(), asyncio.timeout(60):
+        async with asyncio.TaskGroup() as group:
+            for app in "abababab":
+                group.create_task(stage.call(app))
+        started = [file for file in stage.use.iterdir() if not file.suffix]
+        assert len(started) == 2
+
+
 async def test_of_three_the_least_recently_used_goes(stage: Stage) -> None:
     for app in "abc":
         stage.app(app, 4)
@@ -510,9 +523,9 @@ async def test_a_job_says_what_its_call_waits_for(stage: Stage) -> None:
         logs = []
         for job in jobs:
             lines = [line async for line in stage.engine.follow(job)]
-            assert lines[:2] == ["waiting for chat to be ready", "chat is ready"]
-            logs.append(lines[2:])
-        assert logs == [[], ["number 1 in line for chat"], ["number 2 in line for chat"]]
+            assert (lines[0], lines[-1]) == ("waiting for chat to be ready", "running")
+            logs.append(lines[1:-1])
+        assert logs == [[], ["number 1 in line"], ["number 2 in line", "number 1 in line"]]
 
 
 async def test_waiting_for_room_ends(stage: Stage) -> None:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from onegai.events import Ring
-from onegai.protocol import output_line
+from onegai.protocol import Lines
 from onegai.schema import Event
 
 
@@ -59,7 +59,7 @@ async def test_a_reader_that_falls_behind_is_told_what_it_missed() -> None:
     ring.close()
     gap, *rest = [event async for event in reader]
     assert (gap.id, gap.event, gap.data) == (7, "gap", {"missed": 6})
-    assert output_line(gap) == "[6 events of this job are left out here]"
+    assert Lines().feed(gap.event, gap.data) == ["[6 events of this job are left out here]"]
     assert [event.id for event in rest] == [8, 9, 10]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from onegai.calls import jobs as jobs_module
-from onegai.calls.jobs import CallResult, Jobs, Report
+from onegai.calls.jobs import CallResult, Jobs, Record, Report
 from onegai.errors import Busy, InstallFailed, JobNotDone, UnknownJob
 from onegai.files.store import StoredFile
 from onegai.schema import Job, JobState
@@ -201,10 +201,10 @@ async def test_a_second_cancel_does_not_cut_the_first_ones_cleaning_short(jobs: 
 
 async def test_calls_do_not_join_and_give_their_result_once_they_are_done(jobs: Jobs) -> None:
     may_end = asyncio.Event()
-    given = CallResult(StoredFile("id", "a.txt", "text/plain", 1, 0.0), None, base64=False)
+    given = CallResult(StoredFile("id", "a.txt", "text/plain", 1, 0.0), None, False, {"result": 1})
     cleaned: list[int] = []
 
-    async def work(report: Report) -> CallResult:
+    async def work(record: Record) -> CallResult:
         await may_end.wait()
         return given
 
@@ -225,7 +225,11 @@ async def test_calls_do_not_join_and_give_their_result_once_they_are_done(jobs: 
 
 async def test_a_call_that_never_began_is_cleaned_up_too(jobs: Jobs) -> None:
     cleaned: list[int] = []
-    job = jobs.call("a", "main", for_ever, lambda: cleaned.append(1))
+
+    async def work(record: Record) -> CallResult:
+        raise AssertionError
+
+    job = jobs.call("a", "main", work, lambda: cleaned.append(1))
     assert (await jobs.cancel(job.id)).state is JobState.CANCELLED
     await asyncio.sleep(0)
     assert cleaned == [1]

@@ -1,0 +1,48 @@
+"""An app's own ``load`` and ``unload``: functions that the supervisor runs, not a caller."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import ExitStack
+
+from onegai.calls.calls import Calls
+from onegai.calls.readers import Whole
+from onegai.config.entry import CAP_FACTOR, AppSpec
+from onegai.errors import CallTimeout
+
+
+class FunctionHooks:
+    """It is ``supervisor.hooks.Hooks``. Its calls must be open when it is asked."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    async def load(self, spec: AppSpec, url: str) -> None:
+        """The app's ``load``, if it has one, before its service counts as ready."""
+        await self._run("load", spec, url)
+
+    async def unload(self, spec: AppSpec, url: str) -> None:
+        """The app's ``unload``, if it has one."""
+        await self._run("unload", spec, url)
+
+    def can_unload(self, app: str) -> bool:
+        """Has the app's func file an ``unload``?"""
+        return "unload" in self._calls.plugins.last(app).functions
+
+    async def _run(self, name: str, spec: AppSpec, url: str) -> None:
+        """Run a function against the service without a lease, in the time that a start may take."""
+        function = (await self._calls.plugins.refresh(spec.app)).functions.get(name)
+        if function is None:
+            return
+        seconds = spec.start_timeout * CAP_FACTOR
+        context = self._calls.context(spec, seconds)
+        context.granted[spec.app] = url
+        reader = Whole(function, self._calls.limits("url"))
+        with ExitStack() as held:
+            held.callback(context.release)
+            arguments = function.arguments({})
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._calls.running.run(function, arguments, context, held, reader)
+            except TimeoutError:
+                raise CallTimeout(app=spec.app, seconds=seconds) from None

@@ -1,0 +1,295 @@
+"""Running a function: on the event loop or in a thread, once or piece by piece."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Generator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, aclosing, suppress
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+from onegai.config.current import Current
+from onegai.config.settings import MIB
+from onegai.errors import AppError, FunctionFailed, OneGAIError, ResultTooLarge, in_words
+from onegai.files.pieces import PIECE
+from onegai.functions.function import Function
+from onegai.functions.results import Outcome, TooLong
+from onegai.handles.context import CallContext
+from onegai.process.stuck import CALLS
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+MOST_THREADS = 512
+"""For sync functions, made as they are needed: each app's ``concurrency`` is what limits them."""
+AHEAD = 2
+"""Pieces that a thread makes before the first of them has been taken."""
+
+
+class Reader(Protocol):
+    """Who reads a call: what becomes of its events, its pieces and its result."""
+
+    def tell(self, event: str, data: dict[str, Any]) -> None:
+        """Something has happened. On the loop."""
+        ...
+
+    def taken(self, piece: Any) -> Any:
+        """A piece as ``put`` takes it; None: there is nothing to put.
+
+        Called where the function runs, or in a thread, as files may be written. Raises TooLong.
+        """
+        ...
+
+    async def put(self, taken: Any) -> None:
+        """Take it in as soon as there is room for it. On the loop."""
+        ...
+
+    def outcome(self, result: Any) -> Outcome:
+        """What the call gives, of what its function returned. Called and raises as ``taken``."""
+        ...
+
+
+class Running:
+    """The functions that run, and their threads. Belongs to one event loop, and is made on it."""
+
+    def __init__(self, current: Current) -> None:
+        self._current = current
+        self._loop = asyncio.get_running_loop()
+        self._threads = ThreadPoolExecutor(MOST_THREADS, thread_name_prefix=CALLS)
+
+    def close(self) -> None:
+        """Let no new function begin. What runs in a thread cannot be ended."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def run(
+        self,
+        function: Function,
+        arguments: Any,
+        context: CallContext,
+        held: ExitStack,
+        reader: Reader,
+    ) -> Outcome:
+        """Run it. What is ``held`` stays so until a thread that cannot be stopped has ended."""
+        try:
+            if function.where == "thread":
+                return await self._in_thread(function, arguments, context, held, reader)
+            with context.active():
+                if function.streams:
+                    result: Any = None
+                    await _iterate(function.run(arguments), reader)
+                else:
+                    result = await function.run(arguments)
+            return await _encoded(reader.outcome, result)
+        except OneGAIError:
+            raise
+        except asyncio.CancelledError as error:
+            if (task := asyncio.current_task()) is None or task.cancelling():
+                raise
+            raise self._failed(function, error) from None
+        except GeneratorExit:
+            raise
+        except BaseException as error:  # noqa: BLE001 - what Rust panics with is no Exception
+            raise self._failed(function, error) from None
+
+    async def _in_thread(
+        self,
+        function: Function,
+        arguments: Any,
+        context: CallContext,
+        held: ExitStack,
+        reader: Reader,
+    ) -> Outcome:
+        with context.active():
+            surroundings = contextvars.copy_context()
+        done: asyncio.Future[Outcome] = self._loop.create_future()
+        if not function.streams:
+            thread = self._threads.submit(
+                surroundings.run, _call, function, arguments, reader, done
+            )
+            try:
+                return await done
+            except asyncio.CancelledError:
+                self._leave(thread, context, held)
+                raise
+        handover = Handover(self._loop)
+        thread = self._threads.submit(
+            surroundings.run, _generate, function, arguments, reader, handover, done
+        )
+        try:
+            async for taken in handover:
+                await reader.put(taken)
+            return await done
+        finally:
+            if done.cancelled() or not done.done():  # nobody waits for it any more
+                done.cancel()
+                handover.stop()
+                self._leave(thread, context, held)
+
+    def _leave(self, thread: Future[None], context: CallContext, held: ExitStack) -> None:
+        """Nobody wants to have what the thread does."""
+        if not thread.cancel() and not thread.done():
+            context.give_up()
+            rest = held.pop_all()
+            thread.add_done_callback(lambda _thread: _soon(self._loop, rest.close))
+
+    def _failed(self, function: Function, error: BaseException) -> AppError:
+        """The error to answer with; the traceback goes to the log only."""
+        if isinstance(error, _Thrown):
+            error = error.error
+        if isinstance(error, TooLong):
+            return ResultTooLarge(
+                app=function.app,
+                what=f"the result of {function.app}/{function.name}",
+                limit_mib=round(self._current.settings.max_result / MIB, 1),
+                do="return a Path inside a dict: the answer then has a link to the file",
+            )
+        home = self._current.home
+        log.error("%s/%s failed", function.app, function.name, exc_info=error)
+        return FunctionFailed(
+            app=function.app,
+            function=function.name,
+            reason=in_words(error),
+            log=home.relative(home.logs / "onegai.log"),
+        )
+
+
+class Handover:
+    """Pieces on their way from the thread that makes them to the loop; it waits for the loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._room = threading.Semaphore(AHEAD)
+        self._unwanted = False
+        self._arrived: deque[Any] = deque()
+        self._ended = False
+        self._news = asyncio.Event()
+
+    def give(self, taken: Any) -> None:
+        """A piece, or None for one that nobody is to take. In the thread. Raises Unwanted."""
+        if taken is not None:
+            self._room.acquire()
+        if self._unwanted:
+            raise Unwanted
+        if taken is not None:
+            _soon(self._loop, partial(self._arrive, taken))
+
+    def end(self) -> None:
+        """There are no more. In the thread."""
+        _soon(self._loop, self._end)
+
+    def stop(self) -> None:
+        """Want no more of them. On the loop."""
+        self._unwanted = True
+        self._room.release()
+
+    def __aiter__(self) -> Handover:
+        return self
+
+    async def __anext__(self) -> Any:
+        while not self._arrived:
+            if self._ended:
+                raise StopAsyncIteration
+            self._news.clear()
+            await self._news.wait()
+        self._room.release()
+        return self._arrived.popleft()
+
+    def _arrive(self, taken: Any) -> None:
+        self._arrived.append(taken)
+        self._news.set()
+
+    def _end(self) -> None:
+        self._ended = True
+        self._news.set()
+
+
+class Unwanted(BaseException):
+    """Nobody reads the pieces any more."""
+
+
+class _Thrown(Exception):
+    """Carries out of a thread what would be taken for an order of the event loop's own."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
+
+
+_SMALL = (int, float, bool, type(None))
+
+
+async def _encoded(work: Callable[[Any], T], value: Any) -> T:
+    """What ``work`` makes of it: in a thread, if that may take a while."""
+    if isinstance(value, _SMALL) or (isinstance(value, str) and len(value) <= PIECE):
+        return work(value)
+    # It is large, or may have files, to be read and written.
+    return await asyncio.to_thread(work, value)
+
+
+async def _iterate(pieces: Any, reader: Reader) -> None:
+    """Give the reader the pieces of an asynchronous generator."""
+    async with aclosing(pieces):
+        async for piece in pieces:
+            taken = await _encoded(reader.taken, piece)
+            if taken is not None:
+                await reader.put(taken)
+
+
+def _call(
+    function: Function, arguments: Any, reader: Reader, done: asyncio.Future[Outcome]
+) -> None:
+    """In a thread. The loop of ``done`` is told at once: asyncio.wrap_future takes a while."""
+    _settle(lambda: reader.outcome(function.run(arguments)), done)
+
+
+def _generate(
+    function: Function,
+    arguments: Any,
+    reader: Reader,
+    handover: Handover,
+    done: asyncio.Future[Outcome],
+) -> None:
+    """In a thread, from the generator's first step to its end."""
+
+    def outcome() -> Outcome:
+        pieces: Generator[Any, None, Any] = function.run(arguments)
+        try:
+            while True:
+                try:
+                    piece = next(pieces)
+                except StopIteration as end:
+                    return reader.outcome(end.value)
+                handover.give(reader.taken(piece))
+        finally:
+            pieces.close()
+
+    _settle(outcome, done)
+    handover.end()
+
+
+def _settle(work: Callable[[], Outcome], done: asyncio.Future[Outcome]) -> None:
+    settle: Callable[[], None]
+    try:
+        settle = partial(done.set_result, work())
+    except StopIteration as error:
+        # A future cannot carry it (PEP 479 has the same reason).
+        stopped = RuntimeError("StopIteration")
+        stopped.__cause__ = error
+        settle = partial(done.set_exception, stopped)
+    except Exception as error:  # noqa: BLE001 - the function is the user's code
+        settle = partial(done.set_exception, error)
+    except BaseException as error:  # noqa: BLE001 - as above
+        settle = partial(done.set_exception, _Thrown(error))
+    _soon(done.get_loop(), lambda: None if done.done() else settle())
+
+
+def _soon(loop: asyncio.AbstractEventLoop, work: Callable[[], object]) -> None:
+    """Have the loop do it, from another thread, unless the loop has ended."""
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(work)
