@@ -228,8 +228,6 @@ def _line_of(event: str, data: Mapping[str, Any]) -> str | None:
             return f"{', '.join(data['apps'])}: to make room"
         case "starting":
             return f"waiting for {data['app']} to be ready"
-        case "running":
-            return "running"
         case "progress" if "text" in data:
             return str(data["text"])
         case "progress" if "fraction" in data:
