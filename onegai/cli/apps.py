@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from onegai.cli.backend import COMMAND, Worker, backend, server_option, worker
+from onegai.cli.backend import COMMAND, backend, server_option, worker
 from onegai.cli.output import Progress, duration, size, table
 from onegai.config.home import Home
 from onegai.errors import OneGAIError
 
 if TYPE_CHECKING:
+    from onegai.cli.backend import OneGAI
     from onegai.schema import Job
 
 
@@ -87,7 +88,7 @@ def _took(job: Job) -> str:
     return duration((job.ended or time.time()) - (job.started or job.created))
 
 
-def run_job(onegai: Worker, doing: str, done: str, begin: Callable[[], Job]) -> None:
+def run_job(onegai: OneGAI, doing: str, done: str, begin: Callable[[], Job]) -> None:
     """Begin a job and stay with it to its end."""
     with Progress(doing) as progress:
         job = begin()
@@ -99,7 +100,7 @@ def run_job(onegai: Worker, doing: str, done: str, begin: Callable[[], Job]) -> 
                 error.extra.pop("log", None)  # they have just been said
             raise
         except KeyboardInterrupt:
-            if onegai.lasting:
+            if onegai.url is not None:
                 hint = f"{doing} goes on: {COMMAND} jobs --cancel {job.id} ends it"
                 click.echo(f"\n{hint}", err=True)
             raise

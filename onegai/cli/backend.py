@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
@@ -16,8 +16,10 @@ from onegai.errors import OneGAIError
 
 if TYPE_CHECKING:
     from onegai.client.client import Client
-    from onegai.protocol import Answer
-    from onegai.schema import AppInfo, Job
+    from onegai.sdk.blocking import Blocking
+
+    OneGAI: TypeAlias = Client | Blocking
+    """What commands talk to: a server, or without one this home's own engine."""
 
 FAILED, WRONG, NO_SERVER, REFUSED = 1, 2, 3, 4
 """Exit statuses: the app or a job failed · usage, input or config · no server · password."""
@@ -33,43 +35,6 @@ _WRONG_CONFIG = frozenset(
     }
 )
 _NO_SERVER = frozenset({"server_unreachable", "no_onegai", "shutting_down"})
-
-
-class Worker(Protocol):
-    """What can be done in one go: by a Client, or without a server."""
-
-    @property
-    def lasting(self) -> bool:
-        """Does a job go on when this program ends?"""
-        ...
-
-    def install(self, app: str) -> Job:
-        """Begin to install, or join the install that runs."""
-        ...
-
-    def update(self, app: str) -> Job:
-        """Begin to install the present version over what is there."""
-        ...
-
-    def uninstall(self, app: str, *, purge: bool = False) -> Job:
-        """Begin to remove the app; ``purge``: its ``data`` folders, too."""
-        ...
-
-    def follow(self, job: Job) -> Iterator[str]:
-        """Lines of a job's output until it ends. Raises its failure."""
-        ...
-
-    def apps(self) -> dict[str, AppInfo]:
-        """All apps by name."""
-        ...
-
-    def schema(self, app: str, function: str) -> dict[str, Any] | None:
-        """JSON Schema of a function's arguments; None where there is no such function."""
-        ...
-
-    def answer(self, app: str, function: str, arguments: Mapping[str, Any]) -> Answer:
-        """Call a function and give all that it answered."""
-        ...
 
 
 class Failure(Exception):
@@ -116,21 +81,20 @@ def have_heeded(home: Home) -> None:
             server.services_document()
 
 
-def worker(home: Home, server: str | None = None) -> AbstractContextManager[Worker]:
+def worker(home: Home, server: str | None = None) -> AbstractContextManager[OneGAI]:
     """As ``backend``; where no server runs, this home's own engine for as long as it takes."""
     if server is None and "url" not in (home.running_server() or {}):
         return _alone(home)
     return backend(home, server)
 
 
-def _alone(home: Home) -> AbstractContextManager[Worker]:
+def _alone(home: Home) -> AbstractContextManager[Blocking]:
     """It ends with the command, when all has been said, however that ends."""
-    from onegai.sdk.blocking import Alone
     from onegai.sdk.local import local_engine
 
     local = local_engine(home)
     click.get_current_context().find_root().call_on_close(local.close)
-    return nullcontext(Alone(local))
+    return nullcontext(local.blocking)
 
 
 def holder(running: Mapping[str, Any]) -> str:

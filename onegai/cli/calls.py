@@ -23,6 +23,7 @@ from onegai.config.home import Home
 
 if TYPE_CHECKING:
     from onegai.protocol import Answer
+    from onegai.schema import FileForm
 
 _ARGUMENT = re.compile(r"(?P<key>[^=:@\s]+)(?P<kind>:=|=@|=|@)(?P<value>.*)", re.DOTALL)
 _HEAD = 1 << 16
@@ -99,7 +100,9 @@ def _answered(
         if schema is not None:
             _check_names(f"{app}/{function}", arguments, schema)
         files = None if schema is None else file_fields(schema)
-        return onegai.answer(app, function, sent(arguments, files))
+        # Without a server nothing is behind a link to a file.
+        form: FileForm = "base64" if onegai.url is None else "url"
+        return onegai.answer(app, function, sent(arguments, files), files=form)
 
 
 def _explained(app: str, function: str, server: str | None) -> str:

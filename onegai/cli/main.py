@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import NoReturn
 
@@ -86,6 +87,8 @@ def main() -> NoReturn:
         status = _run()
     except SystemExit as end:  # by a signal
         status = end.code if isinstance(end.code, int) else FAILED
+    if status == INTERRUPTED:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # it has been heard
     if status:
         leave_stuck_threads(status)
     sys.exit(status)

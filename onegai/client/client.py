@@ -39,9 +39,6 @@ class Client:
     ``connect_timeout``: for a connection, and for each piece of a file to be taken.
     """
 
-    lasting = True
-    """Jobs go on when this program ends."""
-
     def __init__(
         self,
         url: str,

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import AsyncExitStack, ExitStack
 from typing import Any, TypeVar
 
@@ -28,6 +28,7 @@ from onegai.files.file import File
 from onegai.files.sources import Sources
 from onegai.files.workspace import Workspace
 from onegai.handles.context import CallContext, Hold, Services, open_transport
+from onegai.sdk.blocking import Blocking, run_on
 from onegai.sdk.borrowed import BorrowedServices
 
 T = TypeVar("T")
@@ -69,9 +70,14 @@ class LocalEngine:
             raise HomeLocked(holder=server.get("url", "a server"), pid=server.get("pid", "?"))
         return self._engine
 
+    @property
+    def blocking(self) -> Blocking:
+        """``engine`` for code that is not asynchronous. Raises HomeLocked."""
+        return Blocking(self.engine, self._loop)
+
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """The outcome of a coroutine that runs on the engine's loop."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        return run_on(self._loop, work)
 
     def call_context(self, app: str, *, held: bool) -> CallContext:
         """The surroundings of one call; ``held``: with a lease of its app until it ends."""
@@ -99,12 +105,27 @@ class LocalEngine:
             self._closed = True
             if self._whole_process is not None:
                 self._whole_process.release()
-            self.run(self._stack.aclose())
+            self._end()
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(5)
             if not self._thread.is_alive():
                 self._loop.close()
             self._lock.close()
+
+    def _end(self) -> None:
+        """Ctrl-C meanwhile: do not wait for services that take their time to end."""
+        ending = asyncio.run_coroutine_threadsafe(self._stack.aclose(), self._loop)
+        interrupt: KeyboardInterrupt | None = None
+        while not ending.done():
+            try:
+                wait([ending])
+            except KeyboardInterrupt as pressed:
+                interrupt = pressed
+                if self._engine is not None:
+                    self._loop.call_soon_threadsafe(self._engine.hurry)
+        ending.result()
+        if interrupt is not None:
+            raise interrupt
 
     def exit_at_signals(self) -> None:
         """End in order at SIGTERM and SIGHUP, unless the program has its own idea of them.

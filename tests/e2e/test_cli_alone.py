@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -166,22 +167,42 @@ def test_what_frees_a_full_disk_needs_no_room_on_it(server: Server) -> None:
     assert not (server.home / "apps" / "a").exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_function_that_never_returns_is_left(server: Server, number: signal.Signals) -> None:
+def never_returning(server: Server) -> Path:
+    """Have a function that uses its service and then sleeps. Gives the file that it makes then."""
     begun = server.home / "begun"
-    server.write("install/a.sh", RECIPE)
-    assert run(server, "install", "a")[0] == 0
     server.write(
         "func/a.py",
         "import time\nfrom pathlib import Path\n\nfrom onegai.sdk import service\n\n"
         "me = service('a')\n\n\ndef main(args: dict) -> None:\n    me.get('/')\n"
         f"    Path({str(begun)!r}).touch()\n    time.sleep(600)\n",
     )
+    return begun
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_function_that_never_returns_is_left(server: Server, number: signal.Signals) -> None:
+    assert run(server, "install", "a")[0] == 0
+    begun = never_returning(server)
     with spawn(server, "call", "a") as process:
         until(begun.exists)
         process.send_signal(number)
         _out, err = process.communicate(timeout=30)
     assert (process.returncode, "Traceback" in err) == (128 + number, False)
+    assert strays(server.home) == []
+
+
+def test_a_further_ctrl_c_waits_for_no_service(server: Server) -> None:
+    server.write("services.json", {"a": fake("ready", "--ignore-term", stop_timeout=600)})
+    assert run(server, "install", "a")[0] == 0
+    begun = never_returning(server)
+    with spawn(server, "call", "a") as process:
+        until(begun.exists)
+        while process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(0.5)
+        _out, err = process.communicate()
+    assert (process.returncode, "Traceback" in err) == (130, False), err
     assert strays(server.home) == []
 
 

@@ -1,6 +1,7 @@
 """protocol.Engine: one class of tests for the engine in this process and for both clients.
 
-The clients speak to a real server; all three have the same home.
+The engine is asked directly and as Blocking. The clients speak to a real server; all have the same
+home.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator
-from contextlib import aclosing, closing
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,6 +28,7 @@ from onegai.engine.engine import Engine as InProcess
 from onegai.memory.probe import FakeProbe
 from onegai.protocol import Engine
 from onegai.schema import Document, Job, JobState, State
+from onegai.sdk.blocking import Blocking
 
 Make = Callable[..., Server]
 T = TypeVar("T")
@@ -93,11 +95,11 @@ install_end
 
 
 class Threaded:
-    """A Client as a protocol.Engine: every call in a thread."""
+    """What blocks as a protocol.Engine: every call in a thread."""
 
     STREAMS = ("events", "follow", "log_follow")
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client | Blocking) -> None:
         self._client = client
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
@@ -108,10 +110,12 @@ class Threaded:
 
     @staticmethod
     async def _each(items: Generator[T, None, None]) -> AsyncGenerator[T, None]:
-        with closing(items):
-            end = object()
+        end = object()
+        try:
             while (item := await asyncio.to_thread(next, items, end)) is not end:
                 yield item
+        finally:
+            await asyncio.to_thread(items.close)
 
 
 @pytest.fixture
@@ -130,12 +134,13 @@ def server(make_server: Make) -> Iterator[Server]:
         del sys.modules[name]
 
 
-@pytest.fixture(params=["engine", "AsyncClient", "Client"])
+@pytest.fixture(params=["engine", "Blocking", "AsyncClient", "Client"])
 async def onegai(request: pytest.FixtureRequest, server: Server) -> AsyncIterator[Engine]:
-    if request.param == "engine":
+    if request.param in ("engine", "Blocking"):
         settings = Settings(password=PASSWORD)
         async with InProcess(Home(server.home), settings, probe=FakeProbe((12,))) as engine:
-            yield engine
+            blocking = Threaded(Blocking(engine, asyncio.get_running_loop()))
+            yield engine if request.param == "engine" else blocking
     elif request.param == "AsyncClient":
         server.start()
         async with AsyncClient(server.url, "onegai", PASSWORD) as client:

@@ -23,6 +23,7 @@ from onegai.cli.backend import Failure
 from onegai.cli.explain import explained
 from onegai.files.file import File
 from onegai.protocol import Answer
+from onegai.schema import FileForm
 
 WAV = b"RIFF\0\0\0\0WAVE\xff"
 
@@ -133,6 +134,8 @@ def test_argument_given_twice() -> None:
 class Recorder:
     """A backend that notes the call."""
 
+    url = "http://here"
+
     def __init__(self, answer: Answer | None = None) -> None:
         self.calls: list[tuple[str, str, dict[str, Any]]] = []
         self.given = answer or Answer(b"{}", "application/json")
@@ -147,7 +150,10 @@ class Recorder:
     def schema(self, app: str, function: str) -> dict[str, Any] | None:
         return self.takes
 
-    def answer(self, app: str, function: str, arguments: dict[str, Any]) -> Answer:
+    def answer(
+        self, app: str, function: str, arguments: dict[str, Any], *, files: FileForm
+    ) -> Answer:
+        assert files == "url"
         self.calls.append((app, function, arguments))
         return self.given
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -31,8 +32,12 @@ def run_main(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> int:
 
     monkeypatch.setattr(cli.commands, "invoke", fail)
     monkeypatch.setattr(sys, "argv", ["onegai", "ps"])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+    finally:
+        signal.signal(signal.SIGINT, handler)
     assert isinstance(ended.value.code, int)
     return ended.value.code
 
