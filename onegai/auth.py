@@ -77,7 +77,10 @@ class Head(NamedTuple):
     @property
     def kind(self) -> str:
         """The media type of the body, without its parameters; empty where none is told."""
-        return (self.get(b"content-type") or "").partition(";")[0].strip().lower()
+        told = self.headers.get(b"content-type", b"")
+        if told == b"application/json":
+            return "application/json"
+        return told.decode("latin-1").partition(";")[0].strip().lower()
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from onegai.engine.engine import Engine
 from onegai.server.body import Limits
 from onegai.server.envelope import handle_errors
 from onegai.server.guards import Guard
+from onegai.server.leaving import Clients
 from onegai.server.routes import apps, calls, config, files, jobs, pages, services
 from onegai.server.routes.extensions import Extensions
 
@@ -34,11 +35,13 @@ class App:
             telemetry={"tracing": False, "metrics": False, "logs": False},
         )
         extensions = Extensions(engine)
-        called = calls.routes(engine, max_text=settings.max_json)
+        clients = Clients()
+        call = calls.Call(engine, clients, max_text=settings.max_json)
+        called = calls.routes(engine, call)
         routers = (
             apps.router(engine),
             calls.lists(engine),
-            services.router(engine),
+            services.router(engine, clients),
             config.router(engine),
             jobs.router(engine),
             files.router(engine),
@@ -56,7 +59,7 @@ class App:
                 *(route for router in (*extensions.routers, *routers) for route in router.routes),
             ],
         )
-        inside = calls.Shortcut(self.api, called[0].endpoint, extensions.apps)
+        inside = calls.Shortcut(self.api, call, extensions.apps)
         limits = Limits(settings.max_json, settings.max_upload)
         self._guard = Guard(inside, engine.current, engine.links, limits)
 

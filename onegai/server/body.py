@@ -66,7 +66,7 @@ class _Whole:
             return message
         if message.get("more_body") or len(message.get("body", b"")) > self._limit:
             message = await self._rest(message)
-        if message.get("body") and self._head.headers.get(b"content-type") != b"application/json":
+        if message.get("body"):
             self._check_kind()
         return message
 

@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, to_json
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Receive, Scope, Send
 
@@ -34,6 +35,8 @@ log = logging.getLogger(__name__)
 
 _NOT_PARSED = "There was an error parsing the body"
 """FastAPI's own words."""
+_CLIENT_LEFT = 499
+"""Nobody reads the answer."""
 
 
 def envelope(result: Any, detail: Mapping[str, Any] | None = None, status: int = 200) -> Response:
@@ -55,22 +58,35 @@ def answer_of(parts: Sequence[bytes], media_type: str) -> Response:
 
 
 class _InPieces(Response):
-    """Sent as fast as it is read, and others are let in between."""
-
     def __init__(self, parts: Sequence[bytes], media_type: str) -> None:
         super().__init__(media_type=media_type)
         self._parts = parts
         self.headers["Content-Length"] = str(sum(map(len, parts)))
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
-        await send(start)
-        for part in self._parts:
-            for at in range(0, len(part), PIECE):
-                body = part[at : at + PIECE]
-                await send({"type": "http.response.body", "body": body, "more_body": True})
-                await asyncio.sleep(0)
-        await send({"type": "http.response.body", "body": b""})
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        await send_body(send, self._parts)
+
+
+def content_type(media_type: str) -> bytes:
+    """The header's value; a text whose function does not say is UTF-8."""
+    if media_type.startswith("text/") and "charset=" not in media_type.lower():
+        media_type += "; charset=utf-8"
+    return media_type.encode("latin-1")
+
+
+async def send_body(send: Send, parts: Sequence[bytes]) -> None:
+    """Send the body of these parts: the large ones as fast as they are read, with others let in
+    between."""
+    if sum(map(len, parts)) <= PIECE:
+        await send({"type": "http.response.body", "body": b"".join(parts)})
+        return
+    for part in parts:
+        for at in range(0, len(part), PIECE):
+            body = part[at : at + PIECE]
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+            await asyncio.sleep(0)
+    await send({"type": "http.response.body", "body": b""})
 
 
 def error_answer(error: OneGAIError) -> Response:
@@ -116,7 +132,12 @@ def handle_errors(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
     app.add_exception_handler(OneGAIError, ours)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(ClientDisconnect, _left)
     app.add_exception_handler(Exception, unforeseen)
+
+
+async def _left(_request: Request, _error: Exception) -> Response:
+    return Response(status_code=_CLIENT_LEFT)
 
 
 def _refused_by_route(request: Request, error: HTTPException) -> Response:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from onegai import auth
@@ -82,6 +83,8 @@ class Guard:
 
     async def _instead(self, answer: _Answer, error: BaseException) -> None:
         """Answer for an application that has not. Raises what somebody must look into."""
+        if isinstance(error, ClientDisconnect):
+            return  # nobody reads it
         if isinstance(error, OneGAIError):
             await answer.whole(*as_http(error))
         elif isinstance(error, asyncio.CancelledError):

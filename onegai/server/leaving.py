@@ -4,42 +4,60 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
-from fastapi import Request, Response
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive
 
 WATCH_SECONDS = 0.1
-_CLIENT_LEFT = 499
-"""For the access log alone; nobody reads the answer."""
+"""Most work ends before it is worth watching; what is there this often is watched."""
+
+Outcome = TypeVar("Outcome")
 
 
-async def unless_left(request: Request, work: Coroutine[Any, Any, Response]) -> Response:
-    """The outcome of ``work``, which is cancelled when the client leaves.
+class Clients:
+    """Those that wait for answers. One timer serves all that have come since it was set."""
 
-    The body must have been read.
-    """
-    task = asyncio.current_task()
-    assert task is not None
-    watch = _Watch(request, task)
-    # Most work ends before it is worth watching.
-    timer = asyncio.get_running_loop().call_later(WATCH_SECONDS, watch.begin)
-    try:
-        return await work
-    except asyncio.CancelledError:
-        if not watch.left or task.uncancel():
-            raise
-        return Response(status_code=_CLIENT_LEFT)
-    finally:
-        timer.cancel()
-        watch.end()
+    def __init__(self) -> None:
+        self._new: set[_Watch] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def unless_left(self, receive: Receive, work: Coroutine[Any, Any, Outcome]) -> Outcome:
+        """The outcome of ``work``, which is cancelled when the client leaves.
+
+        The body must have been read. Raises ClientDisconnect, when the work has ended.
+        """
+        task = asyncio.current_task()
+        assert task is not None
+        watch = _Watch(receive, task)
+        self._new.add(watch)
+        if self._timer is None:
+            self._timer = task.get_loop().call_later(WATCH_SECONDS, self._begin)
+        try:
+            return await work
+        except asyncio.CancelledError:
+            if not watch.left or task.uncancel():
+                raise
+            raise ClientDisconnect from None
+        finally:
+            self._new.discard(watch)
+            watch.end()
+
+    def _begin(self) -> None:
+        self._timer = None
+        new, self._new = self._new, set()
+        for watch in new:
+            watch.begin()
 
 
 class _Watch:
     """Cancels a task when the client has left."""
 
-    def __init__(self, request: Request, task: asyncio.Task[Any]) -> None:
+    __slots__ = ("_receive", "_task", "_watching", "left")
+
+    def __init__(self, receive: Receive, task: asyncio.Task[Any]) -> None:
         self.left = False
-        self._request = request
+        self._receive = receive
         self._task = task
         self._watching: asyncio.Task[None] | None = None
 
@@ -51,7 +69,7 @@ class _Watch:
             self._watching.cancel()
 
     async def _watch(self) -> None:
-        while (await self._request.receive())["type"] != "http.disconnect":
+        while (await self._receive())["type"] != "http.disconnect":
             pass
         self.left = True
         self._task.cancel()

@@ -3,58 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Awaitable, Callable, Collection, Coroutine
-from contextlib import ExitStack
-from typing import Any, get_args
+from collections.abc import Collection
+from typing import Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
-from pydantic import TypeAdapter, ValidationError
 from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from onegai.client.wire import PROBLEM
 from onegai.engine.engine import Engine
-from onegai.errors import BadArguments, BadJson, BadRequest
+from onegai.errors import BadArguments, BadJson
 from onegai.files.workspace import Workspace
-from onegai.functions.results import Outcome
-from onegai.schema import FileForm
-from onegai.server.envelope import answer_of, encoded_envelope, envelope
-from onegai.server.leaving import unless_left
+from onegai.functions.results import Outcome, envelope_parts
+from onegai.server.body import MULTIPART
+from onegai.server.envelope import content_type, envelope, send_body
+from onegai.server.guards import HEAD
+from onegai.server.leaving import Clients
 from onegai.server.routes.apps import accepted
 from onegai.server.routes.forms import as_arguments, decoded, read_parts
 from onegai.server.routes.jobs import with_links
+from onegai.server.routes.preferences import file_form, wants_job
 
 
-def routes(engine: Engine, *, max_text: int) -> tuple[Route, Route]:
+def routes(engine: Engine, call: Call) -> tuple[Route, Route]:
     """To call a function, and what there is to know of one.
 
-    They are not in OpenAPI's document: each function is, see routes.openapi. ``max_text`` is the
-    most bytes of a form's texts.
+    They are not in OpenAPI's document: each function is, see routes.openapi.
     """
-
-    async def call(request: Request) -> Response:
-        app, function = request.path_params["app"], request.path_params["function"]
-        files = _file_form(request)
-        with ExitStack() as until_answered:
-            workspace = engine.calls.workspace()
-            until_answered.callback(workspace.close)
-            try:
-                given = await _given(app, function, request, workspace)
-                if _wants_job(request):
-                    job = await engine.submit(
-                        app, function, given, files=files, workspace=workspace
-                    )
-                    until_answered.pop_all()  # now the job's end removes the workspace
-                    answer = accepted(with_links(engine, job, files))
-                    answer.headers["Preference-Applied"] = "respond-async"
-                    return answer
-                calling = engine.call(app, function, given, files=files, workspace=workspace)
-                return await unless_left(request, _answered(calling))
-            except ClientDisconnect:
-                return Response(status_code=400)
 
     async def describe(request: Request) -> Response:
         app, function = request.path_params["app"], request.path_params["function"]
@@ -62,30 +39,8 @@ def routes(engine: Engine, *, max_text: int) -> tuple[Route, Route]:
         schema = found.accepts.schema()
         return envelope({"name": function, "about": found.doc, "schema": schema})
 
-    async def _given(app: str, function: str, request: Request, workspace: Workspace) -> Any:
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind != "multipart/form-data":
-            body = await request.body()
-            if len(body) <= _SMALL:
-                return parse_object(body)
-            return await asyncio.to_thread(parse_object, body)
-        schema = (await engine.function(app, function)).accepts.schema()
-        parts = await read_parts(request, workspace, max_text)
-        return await asyncio.to_thread(as_arguments, parts, schema)
-
     path = "/api/{app}/{function}"
     return Route(path, call, methods=["POST"]), Route(path, describe, methods=["GET"])
-
-
-async def _answered(calling: Coroutine[Any, Any, Outcome]) -> Response:
-    outcome = await calling
-    if outcome.envelope:
-        answer = encoded_envelope(outcome.body.content, outcome.detail_json)
-    else:
-        answer = answer_of([outcome.body.content], outcome.body.media_type)
-    if outcome.problem is not None:
-        answer.headers[PROBLEM] = quote(outcome.problem.in_words(), safe=" /:(),'")
-    return answer
 
 
 def lists(engine: Engine) -> APIRouter:
@@ -99,19 +54,83 @@ def lists(engine: Engine) -> APIRouter:
     return listing
 
 
+class Call:
+    """The ASGI application behind POST /api/{app}/{function}; these are its path_params.
+
+    Raises OneGAIError, and ClientDisconnect.
+    """
+
+    def __init__(self, engine: Engine, clients: Clients, *, max_text: int) -> None:
+        """``max_text`` is the most bytes of a form's texts."""
+        self._engine = engine
+        self._clients = clients
+        self._max_text = max_text
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Call the function, and send what it gives."""
+        app, function = scope["path_params"]["app"], scope["path_params"]["function"]
+        files = file_form(scope)
+        workspace = self._engine.calls.workspace() if scope[HEAD].kind == MULTIPART else None
+        try:
+            if workspace is None:
+                given = await _json(receive)
+            else:
+                given = await self._form(app, function, Request(scope, receive), workspace)
+            if wants_job(scope):
+                job = await self._engine.submit(
+                    app, function, given, files=files, workspace=workspace
+                )
+                workspace = None  # now the job's end removes it
+                answer = accepted(with_links(self._engine, job, files))
+                answer.headers["Preference-Applied"] = "respond-async"
+                await answer(scope, receive, send)
+                return
+            calling = self._engine.call(app, function, given, files=files, workspace=workspace)
+            await _send(send, await self._clients.unless_left(receive, calling))
+        finally:
+            if workspace is not None:
+                workspace.close()
+
+    async def _form(self, app: str, function: str, request: Request, workspace: Workspace) -> Any:
+        schema = (await self._engine.function(app, function)).accepts.schema()
+        parts = await read_parts(request, workspace, self._max_text)
+        return await asyncio.to_thread(as_arguments, parts, schema)
+
+
+async def _json(receive: Receive) -> Any:
+    """The arguments in a body of JSON, which the guard gives whole."""
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise ClientDisconnect
+    body = message["body"]
+    if len(body) <= _SMALL:
+        return parse_object(body)
+    return await asyncio.to_thread(parse_object, body)
+
+
+async def _send(send: Send, outcome: Outcome) -> None:
+    parts: tuple[bytes, ...] = (outcome.body.content,)
+    if outcome.envelope:
+        parts = envelope_parts(outcome.body.content, outcome.detail_json)
+    headers = [
+        (b"content-length", b"%d" % sum(map(len, parts))),
+        (b"content-type", content_type(outcome.body.media_type)),
+    ]
+    if outcome.problem is not None:
+        told = quote(outcome.problem.in_words(), safe=" /:(),'")
+        headers.append((PROBLEM.lower().encode(), told.encode()))
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send_body(send, parts)
+
+
 class Shortcut:
     """ASGI middleware: answers calls without what FastAPI and Starlette put around a route.
 
-    That is, without half of what a small call takes. The apps that have routes of their own, and
-    wrong methods, are left to the route ``call`` is of.
+    That is more than a small call takes. The apps that have routes of their own, and wrong methods,
+    are left to the route ``call`` is of.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        call: Callable[[Request], Awaitable[Response]],
-        extended: Collection[str],
-    ) -> None:
+    def __init__(self, app: ASGIApp, call: Call, extended: Collection[str]) -> None:
         self._app = app
         self._call = call
         self._extended = extended
@@ -119,41 +138,18 @@ class Shortcut:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a call, or pass on."""
         if scope["type"] == "http" and scope["method"] == "POST":
-            named = _CALL.fullmatch(scope["path"])
-            if named is not None and named["app"] not in self._extended:
-                scope["path_params"] = named.groupdict()
-                answer = await self._call(Request(scope, receive))
-                await answer(scope, receive, send)
-                return
+            parts = scope["path"].split("/")
+            if len(parts) == 4 and parts[1] == "api" and all(parts[2:]):
+                app, function = parts[2:]
+                if app not in self._extended:
+                    scope["path_params"] = {"app": app, "function": function}
+                    await self._call(scope, receive, send)
+                    return
         await self._app(scope, receive, send)
 
 
 _SMALL = 256 << 10
 """Bytes of JSON that are decoded on the event loop."""
-_CALL = re.compile("/api/(?P<app>[^/]+)/(?P<function>[^/]+)")
-_FILE_FORM: TypeAdapter[FileForm] = TypeAdapter(FileForm)
-
-
-def _file_form(request: Request) -> FileForm:
-    """``?files=``. Raises BadRequest."""
-    if not request.scope["query_string"]:
-        return "url"
-    given = request.query_params.get("files", "url")
-    try:
-        return _FILE_FORM.validate_python(given)
-    except ValidationError:
-        forms = ", ".join(get_args(FileForm))
-        raise BadRequest(
-            reason=f"files: must be one of {forms}",
-            do="see /docs",
-            detail={"errors": [{"field": "files", "message": f"must be one of {forms}"}]},
-        ) from None
-
-
-def _wants_job(request: Request) -> bool:
-    """RFC 7240: preferences are a list, each with parameters perhaps."""
-    preferences = ",".join(request.headers.getlist("prefer")).split(",")
-    return any(one.partition(";")[0].strip().lower() == "respond-async" for one in preferences)
 
 
 def parse_object(body: bytes) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from onegai.engine.engine import Engine
 from onegai.server.envelope import envelope
-from onegai.server.leaving import unless_left
+from onegai.server.leaving import Clients
 from onegai.server.sse import event, event_stream
 from onegai.supervisor.leases import Lease
 
@@ -33,7 +33,7 @@ class StopRequest(BaseModel):
     force: bool = Field(default=False, description="do not wait for the calls that use it")
 
 
-def router(engine: Engine) -> APIRouter:
+def router(engine: Engine, clients: Clients) -> APIRouter:
     """The routes."""
     routes = APIRouter(prefix="/service", tags=["services"])
 
@@ -66,7 +66,7 @@ def router(engine: Engine) -> APIRouter:
     @routes.post("/{app}/hold", summary="Start it and hold it for as long as this stays open")
     async def hold(app: str, request: Request) -> Response:
         await request.body()  # it has none, but clients may send {}
-        return await unless_left(request, held(app))
+        return await clients.unless_left(request.receive, held(app))
 
     async def held(app: str) -> Response:
         return _Held(await engine.hold(app))
