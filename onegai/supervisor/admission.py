@@ -11,7 +11,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping
-from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -27,7 +26,8 @@ from onegai.errors import (
 from onegai.memory import policy
 from onegai.memory.deadlock import deadlocked
 from onegai.memory.policy import Decision, Evict, Need, Occupant, Phase, Refuse, Start, Target, Wait
-from onegai.memory.probe import Memory, Probe, vram_of
+from onegai.memory.probe import Memory
+from onegai.memory.readings import RETURN_POLL_SECONDS, Readings
 from onegai.memory.refusal import refusal
 from onegai.supervisor.callers import Callers
 
@@ -35,9 +35,6 @@ log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.25
 """Between two looks at the memory while somebody waits for it."""
-RETURN_SECONDS = 10.0
-"""How long freed memory may take to come back (drivers, and WSL2 above all, are slow)."""
-RETURN_POLL_SECONDS = 0.02
 
 
 class Tenant(Protocol):
@@ -110,40 +107,21 @@ class _Ticket:
 class Admission:
     """All tickets of a home. ``run`` must be running."""
 
-    def __init__(
-        self,
-        probe: Probe,
-        tenants: Mapping[str, Tenant],
-        observe: Callable[[float, Memory], None] = lambda _begun, _memory: None,
-        thread: Executor | None = None,
-    ) -> None:
-        """``observe`` is told of every reading: when it began (``time.monotonic``), and what.
-
-        The probe reads in ``thread``.
-        """
+    def __init__(self, readings: Readings, tenants: Mapping[str, Tenant]) -> None:
         self.headroom = 0
         """MiB that stay free on each GPU."""
-        self._probe = probe
-        self._thread = thread
-        self._reading = asyncio.Lock()
-        self._last: tuple[float, Memory | None] = (0.0, None)
-        """When the last reading began, ``time.monotonic``, and what it gave."""
-        self._observe = observe
+        self._readings = readings
         self._tenants = tenants
         self._tickets: list[_Ticket] = []
         self._paused: set[str] = set()
         self._awaited = frozenset[str]()
         """Services for which a ticket waits. Nothing may keep up those who hold them."""
         self._changed = asyncio.Event()
-        self._tells = False
-        """The last reading said which process has how much."""
-        self._given_back = float("-inf")
-        """When memory was last said to be free again, ``time.monotonic``."""
 
     def changed(self, *, given_back: bool = False) -> None:
         """Tell that a service has come, gone or fallen idle; ``given_back``: memory was freed."""
         if given_back:
-            self._given_back = time.monotonic()
+            self._readings.freed()
         self._changed.set()
 
     async def admitted(self, tenant: Tenant) -> None:
@@ -165,35 +143,6 @@ class Admission:
             self._tickets.remove(ticket)
             self._changed.set()
 
-    async def memory(self) -> Memory:
-        """A reading of the machine that has begun after this call, off the event loop.
-
-        Those who wait for the same one share it: where nvidia-smi has to be asked, one takes long.
-        """
-        asked = time.monotonic()
-        async with self._reading:
-            begun, memory = self._last
-            if memory is None or begun < asked:
-                begun, loop = time.monotonic(), asyncio.get_running_loop()
-                memory = await loop.run_in_executor(self._thread, self._probe.read, self.declared())
-                self._last = begun, memory
-                self._tells = any(gpu.by_pid is not None for gpu in memory.gpus or ())
-                self._observe(begun, memory)
-            return memory
-
-    async def given_back(self, pids: Collection[int]) -> None:
-        """Return once the driver has taken back the VRAM of these ended processes, or in 10 s.
-
-        At once where the driver does not say whose memory is whose; whoever waits for memory then
-        waits for enough of it.
-        """
-        deadline = time.monotonic() + RETURN_SECONDS
-        while pids and self._tells and time.monotonic() < deadline:
-            with suppress(OSError):
-                if not vram_of(pids, (await self.memory()).gpus or ()):
-                    return
-            await asyncio.sleep(RETURN_POLL_SECONDS)
-
     def declared(self) -> dict[int, int]:
         """Per GPU: MiB that the services there count for, learnt figures included."""
         declared: dict[int, int] = {}
@@ -204,7 +153,7 @@ class Admission:
 
     async def plan(self, tenant: Tenant) -> tuple[Decision, Memory]:
         """What would be decided for the tenant now. Changes nothing."""
-        memory = await self._memory_of_now()
+        memory = await self._readings.settled()
         return self._decide(tenant.target(), memory, self._claimed(memory, tenant)), memory
 
     def place(self, app: str) -> int:
@@ -220,7 +169,7 @@ class Admission:
             pause: float | None = None
             if self._tickets:
                 pause = POLL_SECONDS
-                if time.monotonic() - self._given_back < RETURN_SECONDS:
+                if self._readings.may_grow:
                     pause = RETURN_POLL_SECONDS
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
@@ -239,7 +188,7 @@ class Admission:
         paused: set[str] = set()
         awaited: set[str] = set()
         if self._tickets or self._held_up():
-            memory = await self._memory_of_now()
+            memory = await self._readings.settled()
             learnt = self._break_deadlock(memory)
             claimed: set[int | None] = set()
             for ticket in self._in_order():
@@ -264,18 +213,6 @@ class Admission:
         self._awaited = frozenset(awaited)
         for app in paused:
             self._tenants[app].let_in(self._awaited)
-
-    async def _memory_of_now(self) -> Memory:
-        """A reading during which nobody has given memory back: what it says is not old already.
-
-        Where somebody does all the time, the fifth one will do.
-        """
-        for _ in range(5):
-            begun = time.monotonic()
-            memory = await self.memory()
-            if self._given_back < begun:
-                break
-        return memory
 
     def _carry_out(
         self,
@@ -308,7 +245,7 @@ class Admission:
                 ticket.moves(*busy, *idle)
             case Refuse(why="held", apps=apps):
                 self._send_away(ticket.tenant, apps)
-            case Refuse(why="others") if self._memory_may_come_back():
+            case Refuse(why="others") if self._readings.may_grow:
                 ticket.waits_for = ()
                 claimed.update([gpu.index for gpu in memory.gpus or ()], [None])
             case Refuse():
@@ -379,7 +316,7 @@ class Admission:
     def _still_comes_back(self, apps: Collection[str]) -> bool:
         """Is one of them parked just now, so that its memory may be on its way?"""
         parked = any(one.parked for one in self._occupants() if one.app in apps)
-        return parked and self._memory_may_come_back()
+        return parked and self._readings.may_grow
 
     def _coming_back(
         self,
@@ -390,17 +327,14 @@ class Admission:
     ) -> int | None:
         """The GPU where all that the target lacks may be what others have just given back.
 
-        Where the driver says whose memory is whose, that has been waited for (``given_back``).
+        Where the driver says whose memory is whose, that has been waited for (``returned``).
         """
         lacks = isinstance(decision, Refuse) or _moves_somebody(decision)
-        if not lacks or self._tells or not self._memory_may_come_back():
+        if not lacks or self._readings.tells or not self._readings.may_grow:
             return None
         gpus = tuple(replace(gpu, free=gpu.total) for gpu in memory.gpus or ())
         hoped = self._decide(target, replace(memory, gpus=gpus), claimed)
         return hoped.gpu if isinstance(hoped, Start) else None
-
-    def _memory_may_come_back(self) -> bool:
-        return time.monotonic() - self._given_back < RETURN_SECONDS
 
     def _matters_to_nobody(self, tenant: Tenant) -> bool:
         target = tenant.target()

@@ -10,7 +10,8 @@ import aiohttp
 
 from onegai.config.entry import AppSpec
 from onegai.errors import OneGAIError, ReleaseFailed
-from onegai.supervisor.interrupts import Interrupted, unless
+from onegai.supervisor.interrupts import first
+from onegai.supervisor.life import Life, Order
 
 log = logging.getLogger(__name__)
 
@@ -61,12 +62,14 @@ async def release(spec: AppSpec, url: str, hooks: Hooks, http: aiohttp.ClientSes
         raise ReleaseFailed(app=app, reason=f"{how.post}: {error or 'no answer'}") from None
 
 
-async def before_stop(spec: AppSpec, url: str, hooks: Hooks, force: asyncio.Event) -> None:
+async def before_stop(spec: AppSpec, life: Life, hooks: Hooks) -> None:
     """Its ``unload`` before the signals, for those that have more to free than memory."""
     if not hooks.can_unload(spec.app):
         return
     try:
         async with asyncio.timeout(spec.stop_timeout):
-            await unless(force, hooks.unload(spec, url))
-    except (Interrupted, TimeoutError, OneGAIError) as error:
+            unload = hooks.unload(spec, life.run.url)
+            if await first(unload=unload, broken=life.told(Order.BREAK)) == "broken":
+                log.warning("%s: its unload was cut short", spec.app)
+    except (TimeoutError, OneGAIError) as error:
         log.warning("%s: its unload did not end well: %s", spec.app, error)

@@ -14,7 +14,7 @@ from onegai.supervisor.admission import Admission
 from onegai.supervisor.hooks import Hooks
 from onegai.supervisor.interrupts import first
 from onegai.supervisor.leases import Gate
-from onegai.supervisor.run import Run
+from onegai.supervisor.life import Life, Order
 from onegai.supervisor.tenancy import Tenancy
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ class Parking:
     def __init__(
         self,
         tenancy: Tenancy,
-        run: Run,
+        life: Life,
         gate: Gate,
         *,
         admission: Admission,
@@ -34,7 +34,8 @@ class Parking:
         http: aiohttp.ClientSession,
     ) -> None:
         self._tenancy = tenancy
-        self._run = run
+        self._life = life
+        self._run = life.run
         self._gate = gate
         self._admission = admission
         self._hooks = hooks
@@ -45,22 +46,22 @@ class Parking:
 
         One that cannot release stays as it is. Raises why its model cannot be loaded again.
         """
-        tenancy, spec = self._tenancy, self._tenancy.spec
+        tenancy, life, spec = self._tenancy, self._life, self._tenancy.spec
         releasing = hooks.release(spec, self._run.url, self._hooks, self._http)
         try:
             released = await self._first(work=releasing) == "work"
         except OneGAIError as error:
             log.warning("%s", error.message)
-            tenancy.can_release = False
-            tenancy.parking.clear()
+            life.can_release = False
+            life.park_no_more()
             tenancy.resume()
             return True
-        tenancy.parking.clear()
+        life.park_no_more()
         if not released:
             return False
-        tenancy.park()
+        tenancy.park(life)
         self._admission.changed(given_back=True)
-        while tenancy.parked:
+        while life.parked:
             if not await self._wanted() or not await self._back():
                 return False
         self._gate.resume()
@@ -68,10 +69,10 @@ class Parking:
 
     async def _wanted(self) -> bool:
         """Wait until somebody calls it; False: it must stop."""
-        at = self._tenancy
-        how = await self._first(wanted=at.callers.present.wait(), idle=at.idle(self._gate))
+        at, life = self._tenancy, self._life
+        how = await self._first(wanted=at.callers.present.wait(), idle=at.idle(life, self._gate))
         # It may have become idle in the same turn of the loop, and that is for good.
-        return how == "wanted" and not at.stop.is_set()
+        return how == "wanted" and life.order < Order.STOP
 
     async def _back(self) -> bool:
         """Have it loaded again, while somebody waits for that; False: it must stop.
@@ -79,19 +80,19 @@ class Parking:
         It is still parked afterwards where nobody waited until it had room, and where there is no
         room for it.
         """
-        tenancy = self._tenancy
+        callers, life = self._tenancy.callers, self._life
         try:
-            how = await self._first(work=self._loaded(), gone=tenancy.callers.gone.wait())
+            how = await self._first(work=self._loaded(), gone=callers.gone.wait())
         except NotEnoughMemory:
             # It may have kept some of what it needs now; a start from nothing has all.
-            tenancy.end(StopReason.RESTARTED, "there was no room for it to load its model again")
+            life.end(StopReason.RESTARTED, "there was no room for it to load its model again")
             return False
         except OneGAIError as error:
-            tenancy.callers.fail(error)
-            if not tenancy.parked:
+            callers.fail(error)
+            if not life.parked:
                 raise
             return True
-        return how == "work" or (how == "gone" and tenancy.parked)
+        return how == "work" or (how == "gone" and life.parked)
 
     async def _loaded(self) -> None:
         await self._admission.admitted(self._tenancy)
@@ -99,5 +100,5 @@ class Parking:
 
     async def _first(self, **works: Awaitable[object]) -> str:
         """The name of what comes first: one of ``works``, its process's end or a stop."""
-        stop = self._tenancy.stop.wait()
+        stop = self._life.told(Order.STOP)
         return await first(**works, ended=self._run.ended(), stop=stop)

@@ -66,7 +66,7 @@ def report(
     turns: Busy | None,
 ) -> ServiceStatus:
     """A snapshot."""
-    spec, run, gate, learnt = at.spec, at.run, at.gate, at.learnt
+    spec, life, run, gate, learnt = at.spec, at.life, at.run, at.gate, at.learnt
     outdated = [*outdated, *(run.edited if run else ())]
     return ServiceStatus(
         app=spec.app,
@@ -75,7 +75,7 @@ def report(
         pid=run.pid if run else None,
         port=spec.port,
         url=masked(run.url) if run and at.state is State.READY else None,
-        gpu=at.gpu,
+        gpu=life.gpu if life else None,
         leases=gate.inside if gate else 0,
         making_way=at.state is State.READY and gate is not None and gate.shut,
         waiting=len(at.callers),

@@ -66,6 +66,11 @@ class Run:
         return f"http://{readiness.HOST}:{self._spec.port}"
 
     @property
+    def elsewhere(self) -> bool:
+        """It runs on another machine, or is started by somebody else: there is only its URL."""
+        return self._spec.url is not None
+
+    @property
     def pid(self) -> int | None:
         """Pid of the process that was started."""
         return self._child.pid if self._child else None
@@ -111,7 +116,7 @@ class Run:
 
     async def start(self, gpu: int | None) -> None:
         """Make it and wait until it answers. On failure the process is left to ``end``."""
-        if self._spec.url is not None:
+        if self.elsewhere:
             await readiness.check_remote(self._spec, self._http)
             return
         spec = self._spec
@@ -212,7 +217,7 @@ class Run:
         """Wait until it is known that it has closed its port, though it lives; or that nothing
         answers any more where a service elsewhere was.
         """
-        while self._spec.url is not None and self._unreachable is None:
+        while self.elsewhere and self._unreachable is None:
             await self._doubted.wait()
             self._doubted.clear()
             try:

@@ -1,4 +1,4 @@
-"""One start of a service: from the wish to have it until it is ready. Or its going on."""
+"""One start of a service: from being wanted to being ready. Or its going on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from onegai.supervisor.hooks import Hooks
 from onegai.supervisor.interrupts import Interrupted, first
 from onegai.supervisor.leases import Gate
 from onegai.supervisor.left import Left
-from onegai.supervisor.run import Run
+from onegai.supervisor.life import Life, Order
 from onegai.supervisor.tenancy import Tenancy
 
 
@@ -20,24 +20,24 @@ class Start:
     """Of one life. Its owner task waits in ``up`` or ``up_again`` for the gate."""
 
     def __init__(
-        self, tenancy: Tenancy, run: Run, admission: Admission, sampler: Sampler, hooks: Hooks
+        self, tenancy: Tenancy, life: Life, admission: Admission, sampler: Sampler, hooks: Hooks
     ) -> None:
         self.seconds: float | None = None
         """How long it took from the moment when there was room."""
         self._tenancy = tenancy
-        self._run = run
+        self._life = life
+        self._run = life.run
         self._admission = admission
         self._sampler = sampler
         self._hooks = hooks
 
-    async def up(self, begin_again: asyncio.Event) -> Gate:
+    async def up(self) -> Gate:
         """Raises why it fails; Interrupted at a stop, and when nobody waits any more."""
         work = asyncio.ensure_future(self._from_nothing())
         how = await first(
             work=work,
-            stop=self._tenancy.stop.wait(),
+            stop=self._life.told(Order.STOP),
             gone=self._tenancy.callers.gone.wait(),
-            again=begin_again.wait(),
         )
         if how != "work":
             raise Interrupted
@@ -52,21 +52,20 @@ class Start:
         """Have what was taken ready again. Raises why not; Interrupted if it cannot go on."""
         if left.note is None or left.note.started_as != self._tenancy.spec.started_as:
             raise Interrupted
-        if await first(work=self._run.resume(), stop=self._tenancy.stop.wait()) != "work":
+        if await first(work=self._run.resume(), stop=self._life.told(Order.STOP)) != "work":
             raise Interrupted
         return Gate(self._run.url)
 
     async def _from_nothing(self) -> Gate:
         """Get room for it, bring it up and load its model."""
         at = self._tenancy
-        elsewhere = at.spec.url is not None
-        at.enter(State.STARTING if elsewhere else State.QUEUED)
-        if not elsewhere:
+        if self._run.elsewhere:
+            at.enter(State.STARTING)
+        else:
             await self._admission.admitted(at)
-        begun = time.monotonic()
-        if not elsewhere:
             self._sampler.begin(at.spec.app)
-        await self._run.start(at.gpu)
+        begun = time.monotonic()
+        await self._run.start(self._life.gpu)
         await self._run.watched(self._hooks.load(at.spec, self._run.url))
         self.seconds = round(time.monotonic() - begun, 3)
         return Gate(self._run.url)

@@ -18,6 +18,7 @@ from onegai.events import Tell
 from onegai.memory.policy import Occupant
 from onegai.memory.probe import Gpu, Memory, Probe
 from onegai.memory.profiles import Profiles
+from onegai.memory.readings import Readings
 from onegai.memory.sampler import Sampler
 from onegai.schema import Plan, ServiceStatus, StopReason
 from onegai.supervisor import left
@@ -56,7 +57,10 @@ class Supervisor:
             lambda app: self._tenancies[app].run,
             self._looking,
         )
-        self._admission = Admission(probe, self._tenancies, self._sampler.observe, self._probing)
+        self._readings = Readings(
+            probe, lambda: self._admission.declared(), self._sampler.observe, self._probing
+        )
+        self._admission = Admission(self._readings, self._tenancies)
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -74,9 +78,7 @@ class Supervisor:
         )
         self._owners = await stack.enter_async_context(asyncio.TaskGroup())
         deciding = self._owners.create_task(self._admission.run(), name="admission")
-        sampling = self._owners.create_task(
-            self._sampler.run(self._admission.memory), name="sampler"
-        )
+        sampling = self._owners.create_task(self._sampler.run(self._readings.now), name="sampler")
         stack.callback(
             lambda: [task.cancel() for task in (deciding, sampling, *self._tasks.values())]
         )
@@ -121,6 +123,7 @@ class Supervisor:
         service = Service(
             self._home,
             spec,
+            readings=self._readings,
             admission=self._admission,
             sampler=self._sampler,
             hooks=self._hooks,
@@ -181,7 +184,7 @@ class Supervisor:
 
     async def memory(self) -> Memory:
         """One reading of the machine, off the event loop."""
-        return await self._admission.memory()
+        return await self._readings.now()
 
     async def plan(self, app: str) -> Plan:
         """What a start of the app would do now. Changes nothing."""

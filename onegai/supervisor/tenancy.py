@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from onegai.config.entry import AppSpec
@@ -19,6 +20,7 @@ from onegai.schema import LastStop, State, StopReason
 from onegai.supervisor.callers import Callers
 from onegai.supervisor.hooks import Hooks, knows_release
 from onegai.supervisor.leases import Gate
+from onegai.supervisor.life import Life, Order
 from onegai.supervisor.run import Run
 
 log = logging.getLogger(__name__)
@@ -36,88 +38,100 @@ class Gpus(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Rest:
+    """Between two lives."""
+
+    state: State = State.STOPPED
+    since: float = field(default_factory=time.time)
+
+
 class Tenancy:
     """One service's. Belongs to the event loop's thread."""
 
     def __init__(self, spec: AppSpec, hooks: Hooks, gpus: Gpus) -> None:
         self.spec = spec
+        """The entry that it is started with, or runs with."""
         self.callers = Callers()
-        self.state = State.STOPPED
-        self.since = time.time()
-        self.stop = asyncio.Event()
-        """It is to stop; set by ``end``."""
-        self.parking = asyncio.Event()
-        """It is to release its VRAM."""
+        self.life: Life | None = None
+        """None: it is at rest."""
+        self.rest = Rest()
         self.last_stop: LastStop | None = None
         """Why it stopped, or was parked, the last time."""
         self._hooks = hooks
         self._gpus = gpus
         self._edited = asyncio.Event()
-        self.begin(None)
 
-    def begin(self, run: Run | None) -> None:
-        """A new life, or (None) the rest after the last one."""
-        self.run = run
-        self.gate: Gate | None = None
-        """Open while it is ready."""
-        self.gpu: int | None = None
-        self.placed = False
-        """It may start, or has a process."""
-        self.parked = False
-        self.can_release = True
-        self._why: LastStop | None = None
-        self._parking_for = ""
+    @property
+    def state(self) -> State:
+        """Its state now."""
+        return self.life.state if self.life is not None else self.rest.state
+
+    @property
+    def since(self) -> float:
+        """When it came into its state, ``time.time``."""
+        return self.life.since if self.life is not None else self.rest.since
+
+    @property
+    def run(self) -> Run | None:
+        """What runs of it."""
+        return self.life.run if self.life is not None else None
+
+    @property
+    def gate(self) -> Gate | None:
+        """Open while it is ready. From any thread."""
+        life = self.life
+        return life.gate if life is not None else None
 
     def edit(self, spec: AppSpec) -> None:
         """Be this from now on: its entry was edited while it runs."""
-        self.can_release = self.can_release or spec.release != self.spec.release
+        if self.life is not None and spec.release != self.spec.release:
+            self.life.can_release = True
         self.spec = spec
         self._edited.set()
 
     def enter(self, state: State) -> None:
         """Be in that state from now on."""
-        if state is not self.state:
-            self.state = state
-            self.since = time.time()
-            log.debug("%s: %s", self.spec.app, state)
-            if state is State.STARTING:
-                self.callers.tell("starting", app=self.spec.app)
+        if state is self.state:
+            return
+        if self.life is None:
+            self.rest = Rest(state)
+        else:
+            self.life.state, self.life.since = state, time.time()
+        log.debug("%s: %s", self.spec.app, state)
+        if state is State.STARTING:
+            self.callers.tell("starting", app=self.spec.app)
 
-    def end(self, reason: StopReason, text: str, app: str = "") -> None:
-        """It is to stop; of several reasons the first counts. ``app``: it makes room for that."""
-        if self._why is None:
-            self._why = LastStop(reason=reason, text=text, app=app, at=time.time())
-        self.stop.set()
+    def rest_after(self, life: Life, *, failed: bool, stopped: bool) -> None:
+        """That life is over. ``stopped``: it had a process, or was ready."""
+        if stopped and life.why is not None:
+            self.last_stop = life.why.model_copy(update={"at": time.time()})
+        self.life = None
+        self.rest = Rest(State.FAILED if failed else State.STOPPED)
+        life.over.set()
 
-    def stopped(self) -> None:
-        """It has, for the reason that ``end`` was given."""
-        if self._why is not None:
-            self.last_stop = self._why.model_copy(update={"at": time.time()})
-
-    def park(self) -> None:
+    def park(self, life: Life) -> None:
         """It has released its VRAM."""
-        self.parked = True
-        app, now = self._parking_for, time.time()
-        text = f"released its memory for {app}"
+        life.parked = True
+        app = life.parks_for
         self.last_stop = LastStop(
-            reason=StopReason.MADE_ROOM, app=app, text=text, at=now, parked=True
+            reason=StopReason.MADE_ROOM,
+            app=app,
+            text=f"released its memory for {app}",
+            at=time.time(),
+            parked=True,
         )
         self.enter(State.PARKED)
-
-    @property
-    def serves(self) -> bool:
-        """It is ready, and not about to release its VRAM."""
-        return self.state is State.READY and not self.parking.is_set()
 
     @property
     def learnt(self) -> int | None:
         """VRAM that its recent runs took where it is, MiB; at rest, wherever they took most."""
         learnt = self._gpus.learnt(self.spec)
-        if self.gpu is not None:
-            return learnt.get(self.gpu)
+        if self.life is not None and self.life.gpu is not None:
+            return learnt.get(self.life.gpu)
         return max(learnt.values(), default=None)
 
-    async def idle(self, gate: Gate) -> None:
+    async def idle(self, life: Life, gate: Gate) -> None:
         """Return once nobody has been inside for ``idle_timeout``; it is to stop then."""
         while True:
             self._edited.clear()
@@ -125,7 +139,7 @@ class Tenancy:
             left = gate.last_used + seconds - time.monotonic() if seconds else None
             if left is not None and left <= 0 and gate.close_if_idle():
                 log.info("%s: idle for %g s", self.spec.app, seconds)
-                self.end(StopReason.IDLE, f"idle for {seconds:g} s")
+                life.end(StopReason.IDLE, f"idle for {seconds:g} s")
                 return
             with suppress(TimeoutError):
                 async with asyncio.timeout(None if left is None else max(left, 0.001)):
@@ -135,26 +149,27 @@ class Tenancy:
 
     def occupant(self) -> Occupant | None:
         """What it takes up now; None: nothing."""
-        if not self.placed:
+        life = self.life
+        if life is None or not life.placed:
             return None
-        spec, gate = self.spec, self.gate
-        going = self.stop.is_set() or self.parking.is_set()
+        spec, gate = self.spec, life.gate
+        going = life.order is not Order.GO_ON
         phase = Phase.READY
-        if self.state is State.STOPPING or (going and gate is not None):
+        if life.state is State.STOPPING or (going and gate is not None):
             phase = Phase.STOPPING
-        elif gate is None or self.state is State.STARTING:
+        elif gate is None or life.state is State.STARTING:
             phase = Phase.STARTING
         return Occupant(
             app=spec.app,
             need=Need(spec.vram_mib, spec.ram_mib),
-            gpu=self.gpu,
+            gpu=life.gpu,
             port=spec.port,
             phase=phase,
-            parked=self.parked,
+            parked=life.parked,
             leased=gate is not None and gate.inside > 0,
             keep=spec.keep,
             used=gate.last_used if gate else time.monotonic(),
-            can_release=self.can_release and not self.parked and knows_release(spec, self._hooks),
+            can_release=life.can_release and not life.parked and knows_release(spec, self._hooks),
             learnt=self.learnt or 0,
         )
 
@@ -163,9 +178,10 @@ class Tenancy:
         spec = self.spec
         holding = frozenset[str]().union(*(caller.holding for caller in self.callers))
         learnt = self._gpus.learnt(spec)
-        if self.parked:
+        life = self.life
+        if life is not None and life.parked:
             # It has its RAM and its port.
-            where = () if self.gpu is None else (self.gpu,)
+            where = () if life.gpu is None else (life.gpu,)
             return Target(spec.app, Need(spec.vram_mib), None, where, holding, learnt)
         need = Need(spec.vram_mib, spec.ram_mib)
         return Target(spec.app, need, spec.port, self._visible(), holding, learnt)
@@ -182,35 +198,36 @@ class Tenancy:
 
     def granted(self, gpu: int | None) -> None:
         """It may start. From here on it counts as starting."""
-        self.placed = True
-        self.gpu = gpu
-        self.parked = False
+        assert self.life is not None
+        self.life.gpu = gpu
+        self.life.parked = False
         self.enter(State.STARTING)
 
     def make_way(self, app: str, *, release: bool) -> bool:
         """Begin to stop, or to release VRAM, for that app. False: it is not idle any more."""
-        gate = self.gate
-        if gate is None or not (gate.pause_if_idle() if release else gate.close_if_idle()):
+        life, gate = self.life, self.gate
+        if life is None or gate is None:
+            return False
+        if not (gate.pause_if_idle() if release else gate.close_if_idle()):
             return False
         if release:
-            self._parking_for = app
-            self.parking.set()
+            life.park(app)
         else:
-            self.end(StopReason.MADE_ROOM, f"made room for {app}", app)
+            life.end(StopReason.MADE_ROOM, f"made room for {app}", app)
         return True
 
     def pause(self, empty: Callable[[], object]) -> None:
         """Let no new calls in; ``empty`` is called when the last one has left."""
-        if self.gate is not None:
-            self.gate.pause(empty)
+        if (gate := self.gate) is not None:
+            gate.pause(empty)
 
     def resume(self) -> None:
         """Let calls in again."""
-        if self.gate is not None and self.serves:
-            self.gate.resume()
-            self.callers.let_in(self.gate)
+        if self.life is not None and self.life.serves and self.life.gate is not None:
+            self.life.gate.resume()
+            self.callers.let_in(self.life.gate)
 
     def let_in(self, holding: frozenset[str]) -> None:
         """Let those callers in that hold any of these, though it is paused."""
-        if self.gate is not None and self.serves:
-            self.callers.let_in(self.gate, holding)
+        if self.life is not None and self.life.serves and self.life.gate is not None:
+            self.callers.let_in(self.life.gate, holding)

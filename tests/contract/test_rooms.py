@@ -15,8 +15,6 @@ LONGER = {"errors.py"}
 UNCUT = {
     "config/catalog.py",
     "engine/engine.py",
-    "supervisor/admission.py",
-    "supervisor/service.py",
 }
 
 

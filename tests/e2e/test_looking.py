@@ -18,10 +18,10 @@ from test_sharing import Stage
 from onegai.apps.disk import DiskUsage
 from onegai.config.home import Home
 from onegai.memory.probe import Memory
+from onegai.memory.readings import Readings
 from onegai.process import tree
 from onegai.process.writing import in_writer
 from onegai.schema import JobState
-from onegai.supervisor.admission import Admission
 
 
 @pytest.fixture
@@ -117,8 +117,8 @@ async def test_who_waits_for_the_same_reading_shares_it() -> None:
             time.sleep(0.05)
             return Memory((), readings, 0)
 
-    admission = Admission(Slow(), {})
-    found = await asyncio.gather(*(admission.memory() for _ in range(20)))
+    shared = Readings(Slow())
+    found = await asyncio.gather(*(shared.now() for _ in range(20)))
     # The first one had begun before the others asked.
     assert [memory.ram_total for memory in found] == [1] + [2] * 19
 

@@ -347,7 +347,7 @@ async def test_a_release_that_frees_enough(stage: Stage) -> None:
 async def test_a_release_that_does_not_free(
     stage: Stage, how: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("onegai.supervisor.admission.RETURN_SECONDS", 0.3)
+    monkeypatch.setattr("onegai.memory.readings.RETURN_SECONDS", 0.3)
     stage.app("image", 8, *how, release=RELEASE)
     stage.app("chat", 7)
     async with stage.open():

@@ -44,7 +44,7 @@ async def test_a_start_that_fails_in_an_unexpected_way_is_that_apps_failure(stag
 async def test_what_is_parked_and_kept_some_memory_is_started_anew(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("onegai.supervisor.admission.RETURN_SECONDS", 0.3)
+    monkeypatch.setattr("onegai.memory.readings.RETURN_SECONDS", 0.3)
     stage.app("image", 11.5, "--keeps", "1000", release=RELEASE)
     stage.app("voice", 1)
     async with stage.open(), asyncio.timeout(30):

@@ -136,7 +136,7 @@ def _rests(status: ServiceStatus) -> bool:
 async def test_a_storm(
     stage: Stage, seed: int, memory: str, seconds: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("onegai.supervisor.admission.RETURN_SECONDS", 2.0)
+    monkeypatch.setattr("onegai.memory.readings.RETURN_SECONDS", 2.0)
     for app, gb in APPS.items():
         idle = 1.0 if app == "ears" else 0.0
         keys: dict[str, Any] = {"concurrency": 2, "queue": 4, "queue_timeout": 15}

@@ -1,4 +1,4 @@
-"""The small parts of the owner task: what it knows of a life, and waiting that can be cut short."""
+"""Waiting that can be cut short."""
 
 from __future__ import annotations
 
@@ -6,35 +6,7 @@ import asyncio
 
 import pytest
 
-from onegai.config.entry import AppSpec, Release
 from onegai.supervisor.interrupts import Interrupted, unless
-from onegai.supervisor.tenancy import Tenancy
-
-
-class NoHooks:
-    async def load(self, spec: AppSpec, url: str) -> None: ...
-
-    async def unload(self, spec: AppSpec, url: str) -> None: ...
-
-    def can_unload(self, app: str) -> bool:
-        return False
-
-
-class NoGpus:
-    def learnt(self, spec: AppSpec) -> dict[int, int]:
-        return {}
-
-    def named(self, device: str) -> int | None: ...
-
-
-def test_a_corrected_release_is_tried_again() -> None:
-    spec = AppSpec(app="a", type="webapi", port=1, exec="run", release=Release(post="/wrong"))
-    tenancy = Tenancy(spec, NoHooks(), NoGpus())
-    tenancy.can_release = False
-    tenancy.edit(spec.model_copy(update={"idle_timeout": 5}))
-    assert not tenancy.can_release
-    tenancy.edit(spec.model_copy(update={"release": Release(post="/free")}))
-    assert tenancy.can_release
 
 
 async def test_work_that_is_done_first_wins() -> None:
