@@ -76,6 +76,8 @@ class Service:
         self.log = LogFile(home.app_log(spec.app))
         self._home = home
         self._admission = admission
+        self._at_rest: tuple[object, ServiceStatus] | None = None
+        """Its last status at rest, and the facts from which it was made."""
         self._owner = Owner(
             home,
             self.tenancy,
@@ -212,8 +214,18 @@ class Service:
         listing: Listing | None = None,
         turns: Busy | None = None,
     ) -> ServiceStatus:
-        """A snapshot, with the memory that it has by ``footprints``."""
+        """A snapshot, with the memory that it has by ``footprints``. Nobody may change it."""
         self._look(listing)
+        at, owner = self.tenancy, self._owner
+        if at.life is not None or at.callers or (turns and (turns.running or turns.queued)):
+            return self._report(footprints, turns)
+        # Most are at rest, and of these nothing has changed since they were looked at last.
+        facts = (at.rest, at.spec, owner.next, owner.last.failure, at.last_stop, at.learnt)
+        if self._at_rest is None or self._at_rest[0] != facts:
+            self._at_rest = facts, self._report(footprints, turns)
+        return self._at_rest[1]
+
+    def _report(self, footprints: Mapping[Run, Footprint], turns: Busy | None) -> ServiceStatus:
         run, failure = self.tenancy.run, self._owner.last.failure
         return report(
             self.tenancy,

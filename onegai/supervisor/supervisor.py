@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from typing import Self
@@ -26,7 +26,8 @@ from onegai.supervisor.admission import Admission
 from onegai.supervisor.hooks import Hooks
 from onegai.supervisor.leases import Lease
 from onegai.supervisor.plan import plan_for
-from onegai.supervisor.report import Busy, footprints
+from onegai.supervisor.report import Busy, Footprint, footprints
+from onegai.supervisor.run import Run
 from onegai.supervisor.service import Service
 from onegai.supervisor.tenancy import Tenancy
 
@@ -158,9 +159,11 @@ class Supervisor:
 
     async def statuses(self, memory: Memory, turns: Callable[[str], Busy]) -> list[ServiceStatus]:
         """A snapshot of every service, by name, with what each has of it."""
-        runs = [at.run for at in self._tenancies.values() if at.run is not None]
-        loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(self._looking, footprints, runs, memory.gpus or ())
+        runs = [at.run for at in self._tenancies.values() if at.run and at.run.pid is not None]
+        found: Mapping[Run, Footprint] = {}
+        if runs:
+            loop = asyncio.get_running_loop()
+            found = await loop.run_in_executor(self._looking, footprints, runs, memory.gpus or ())
         listing = Listing.of(self._home)
         named = sorted(self._services.items())
         return [service.status(found, listing, turns(app)) for app, service in named]

@@ -21,7 +21,7 @@ from onegai.memory.probe import Memory
 from onegai.memory.readings import Readings
 from onegai.process import tree
 from onegai.process.writing import in_writer
-from onegai.schema import JobState
+from onegai.schema import JobState, State
 
 
 @pytest.fixture
@@ -68,6 +68,26 @@ async def test_a_status_looks_once_for_all_services_and_off_the_loop(
         assert all(one.rss for one in services)
         assert len(looks) == 1
         assert threading.get_ident() not in looks
+
+
+async def test_a_status_of_what_is_at_rest_is_made_once_and_looks_at_no_process(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage.app("chat", 1)
+    stage.app("voice", 1)
+    (stage.home.root / "install").mkdir()
+    async with stage.open():
+        await stage.call("chat")
+        await stage.engine.stop("chat")
+        with monkeypatch.context() as patched:
+            patched.setattr(tree, "_processes", lambda: pytest.fail("a look at the processes"))
+            first = await stage.engine.status()
+            again = await stage.engine.status()
+        pairs = list(zip(first.services, again.services, strict=True))
+        assert [one is other for one, other in pairs] == [True, True]
+        (stage.home.root / "install" / "voice.sh").touch()
+        await stage.engine.start("chat")
+        assert await stage.states() == {"chat": State.READY, "voice": State.ABSENT}
 
 
 async def idle(_sampler: object) -> None:
