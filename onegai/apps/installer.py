@@ -7,7 +7,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
@@ -28,6 +27,7 @@ from onegai.process import tree
 from onegai.process.child import Child
 from onegai.process.environment import inherited_environment
 from onegai.process.logfile import LogFile
+from onegai.threads import Pool
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -173,7 +173,7 @@ async def _in_thread(work: Callable[[Callable[[], bool]], T]) -> T:
     moment, such as the start of a service, must not wait for that.
     """
     stop = threading.Event()
-    thread = ThreadPoolExecutor(1, "removal")
+    thread = Pool("removal")
     running = asyncio.get_running_loop().run_in_executor(thread, work, stop.is_set)
     thread.shutdown(wait=False)
     try:

@@ -8,7 +8,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Generator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import ExitStack, aclosing, suppress
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -20,7 +20,7 @@ from onegai.files.pieces import PIECE
 from onegai.functions.function import Function
 from onegai.functions.results import Outcome, TooLong
 from onegai.handles.context import CallContext
-from onegai.process.stuck import CALLS
+from onegai.threads import Pool
 
 T = TypeVar("T")
 
@@ -61,7 +61,7 @@ class Running:
     def __init__(self, current: Current) -> None:
         self._current = current
         self._loop = asyncio.get_running_loop()
-        self._threads = ThreadPoolExecutor(MOST_THREADS, thread_name_prefix=CALLS)
+        self._threads = Pool("call", MOST_THREADS, may_hang=True)
 
     def close(self) -> None:
         """Let no new function begin. What runs in a thread cannot be ended."""

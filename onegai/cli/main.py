@@ -15,7 +15,7 @@ from onegai.cli.backend import FAILED, WRONG, Failure, shown
 from onegai.cli.new import new
 from onegai.cli.output import protect_terminals
 from onegai.config.home import Home
-from onegai.process.stuck import leave_stuck_threads
+from onegai.threads import leave_stuck_threads
 
 INTERRUPTED = 130
 TRACEBACK = "ONEGAI_TRACEBACK"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +27,7 @@ from onegai.config.settings import (
 )
 from onegai.errors import ConfigError
 from onegai.schema import Problem
+from onegai.threads import Pool
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class Current:
         self._now = self._files.begin(settings, tuple(problems))
         self._listeners: list[Callable[[], None]] = []
         # What a disk takes to answer is nobody else's time, and the common threads may be busy.
-        self._thread = ThreadPoolExecutor(1, "edits")
+        self._thread = Pool("edits", may_hang=True)
         self._looking = asyncio.Lock()
 
     async def __aenter__(self) -> Self:

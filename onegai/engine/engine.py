@@ -29,7 +29,6 @@ from onegai.functions.function import Function
 from onegai.functions.results import Outcome, enveloped
 from onegai.handles.context import CallContext, Services, Transport, open_transport
 from onegai.memory.probe import Probe, machine_probe
-from onegai.process.writing import in_writer
 from onegai.protocol import Answer, output_of
 from onegai.schema import (
     AppInfo,
@@ -49,6 +48,7 @@ from onegai.schema import (
 from onegai.supervisor.leases import Lease
 from onegai.supervisor.service import Service
 from onegai.supervisor.supervisor import Supervisor
+from onegai.threads import in_writer
 
 log = logging.getLogger(__name__)
 

@@ -26,7 +26,7 @@ from onegai.config import private
 from onegai.config.settings import MIB
 from onegai.errors import AddressRefused, FileTooLarge
 from onegai.files.workspace import full_disk
-from onegai.process.writing import in_writer
+from onegai.threads import in_writer
 
 REDIRECTS = 5
 TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=30)

@@ -15,7 +15,7 @@ from typing import Self
 
 from onegai.config import private
 from onegai.errors import DiskFull
-from onegai.process.writing import soon
+from onegai.threads import write_soon
 
 _NAME_LENGTH = 120
 """Bytes."""
@@ -55,7 +55,7 @@ class Workspace:
         """Remove the folder, soon; twice is harmless."""
         self.closed = True
         if self._used:
-            soon(functools.partial(shutil.rmtree, self.folder, ignore_errors=True))
+            write_soon(functools.partial(shutil.rmtree, self.folder, ignore_errors=True))
 
 
 def sweep(parent: Path) -> None:

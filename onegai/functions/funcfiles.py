@@ -16,7 +16,6 @@ import threading
 import time
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib.machinery import ModuleSpec, SourceFileLoader
@@ -30,8 +29,8 @@ from onegai.functions.direct import DirectFunction
 from onegai.functions.function import Function, LeaseMode
 from onegai.functions.signature import BadFunction, public_functions
 from onegai.handles.handle import declares_handle
-from onegai.process.stuck import CALLS
 from onegai.schema import Problem
+from onegai.threads import Pool
 
 log = logging.getLogger(__name__)
 
@@ -212,7 +211,7 @@ class Plugins:
         self._home = home
         self._apps = tuple(apps)
         self._files = FuncFiles(home)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"{CALLS} import")
+        self._thread = Pool("import", may_hang=True)
         self._seen = asyncio.Event()
 
     async def __aenter__(self) -> Self:

@@ -32,11 +32,11 @@ from onegai.engine.engine import Engine
 from onegai.errors import ConfigError
 from onegai.process import sockets, tree
 from onegai.process.escapes import clean
-from onegai.process.stuck import leave_stuck_threads
 from onegai.schema import Problem
 from onegai.server.app import App
 from onegai.server.banner import banner
 from onegai.server.connection import Connection, Connections
+from onegai.threads import leave_stuck_threads
 
 log = logging.getLogger(__name__)
 

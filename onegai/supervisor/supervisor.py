@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from typing import Self
 
@@ -30,6 +29,7 @@ from onegai.supervisor.report import Busy, Footprint, footprints
 from onegai.supervisor.run import Run
 from onegai.supervisor.service import Service
 from onegai.supervisor.tenancy import Tenancy
+from onegai.threads import Pool
 
 
 class Supervisor:
@@ -50,8 +50,8 @@ class Supervisor:
         self._leaving: set[str] = set()
         # Memory and processes are looked at in threads of their own: neither a status nor a start
         # waits until one of the common threads is free.
-        self._probing = ThreadPoolExecutor(1, "probe")
-        self._looking = ThreadPoolExecutor(1, "look")
+        self._probing = Pool("probe", may_hang=True)
+        self._looking = Pool("look", may_hang=True)
         self._sampler = Sampler(
             Profiles(self._home.profiles),
             self._occupants,

@@ -20,8 +20,8 @@ from onegai.config.home import Home
 from onegai.memory.probe import Memory
 from onegai.memory.readings import Readings
 from onegai.process import tree
-from onegai.process.writing import in_writer
 from onegai.schema import JobState, State
+from onegai.threads import in_writer
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from onegai.errors import BadMultipart, BodyTooLarge
 from onegai.files.file import MARK, File
 from onegai.files.pieces import well_formed
 from onegai.files.workspace import Workspace, full_disk
-from onegai.process.writing import in_writer
+from onegai.threads import in_writer
 
 MAX_PARTS = 1000
 _PIECE = 1 << 19
