@@ -23,25 +23,24 @@ class Joined:
     def __init__(self, form: Form) -> None:
         self.media_type = ""
         """Of that file or text; empty: each piece is a value of its own."""
+        self._kind: type | None = None
         self._undecided = form != "main"
 
     def takes(self, piece: Any) -> bool:
         """Is it a part of the whole? Raises TypeError where it is none, and those before are."""
+        kind = self._kind
         if self._undecided:
             self._undecided = False
             self.media_type = _media_type(piece)
-        elif self.media_type and _kind(piece) is not self._kind:
-            was, name = self._kind.__name__, type(piece).__name__
-            raise TypeError(f"it yielded {name} after {was}; all pieces must be of one kind")
-        return bool(self.media_type)
-
-    @property
-    def _kind(self) -> type:
-        return str if self.media_type == TEXT else bytes
+            self._kind = _kind(piece)
+        elif kind is not None and _kind(piece) is not kind:
+            name = type(piece).__name__
+            raise TypeError(f"it yielded {name} after {kind.__name__}; all must be of one kind")
+        return self._kind is not None
 
     def result(self, parts: list[Any]) -> Any:
         """The whole, as a function returns it."""
-        if self.media_type == TEXT:
+        if self._kind is str:
             return "".join(parts)
         return b"".join(map(content_of, parts)), self.media_type
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from test_sharing import Stage
 
 from onegai.calls.calls import Streamed
 from onegai.config.current import Current
@@ -394,3 +395,72 @@ async def test_the_cancel_of_a_job_closes_the_generator(engine: Engine, tmp_path
             break
     assert (await engine.cancel(job.id)).state == "cancelled"
     await until(note.exists)
+
+
+# --- with a service --------------------------------------------------------------------------
+
+ASKS = """
+from onegai.sdk import async_service, service
+
+me, me_async = service("chat"), async_service("chat")
+
+
+def words(args: dict):
+    yield "begun"
+    try:
+        me.post("/sleep", params={"s": 60})
+    finally:
+        args["done"].append("finally")
+
+
+async def words_async(args: dict):
+    yield "begun"
+    try:
+        await me_async.post("/sleep", params={"s": 60})
+    finally:
+        args["done"].append("finally")
+"""
+
+
+@pytest.mark.parametrize("function", ["words", "words_async"])
+async def test_a_generator_that_waits_for_its_app_is_closed_too(
+    function: str, tmp_path: Path
+) -> None:
+    stage = Stage(tmp_path)
+    stage.app("chat", 1, concurrency=1)
+    stage.func("chat", ASKS)
+    async with asyncio.timeout(60), stage.running():
+        # In this process, so that the list is the same one.
+        done: list[str] = []
+        told = stage.engine.stream("chat", function, {"done": done})
+        async with aclosing(told):
+            assert [(await anext(told)).event for _ in range(3)] == [
+                "starting",
+                "running",
+                "output",
+            ]
+            await stage.until("chat", lambda status: status.leases == 1)
+        await until(lambda: done == ["finally"])
+        await until(lambda: stage.engine.calls.turns("chat").running == 0)
+        assert (await stage.status("chat")).leases == 0
+
+
+async def test_a_call_tells_what_it_waits_for(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    for app in ("chat", "image"):
+        stage.app(app, 8, concurrency=1)
+    async with asyncio.timeout(60), stage.running():
+        await stage.call("image")
+        calls = [stage.engine.stream("chat", "main", {}) for _ in range(3)]
+        told = await asyncio.gather(*map(collected, calls))
+        waited = {"evicting": {"apps": ["image"]}, "starting": {"app": "chat"}}
+        for events in told:
+            found = {event.event: event.data for event in events}
+            assert waited.items() <= found.items()
+            assert named(events)[-2:] == ["running", "done"]
+        places = [[e.data["place"] for e in events if e.event == "queued"] for events in told]
+        assert places == [[], [1], [2, 1]]
+
+
+async def collected(told: AsyncGenerator[Event, None]) -> list[Event]:
+    return [event async for event in told]

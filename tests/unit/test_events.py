@@ -2,6 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
 
 from onegai.events import Ring
 from onegai.protocol import Lines
@@ -95,3 +98,80 @@ async def test_close_wakes_a_waiting_reader() -> None:
     ring.close()
     async with asyncio.timeout(5):
         assert await reader == []
+
+
+async def test_of_progress_the_newest_is_stored_and_none_counts_as_missed() -> None:
+    ring = Ring()
+    ring.emit("running", {})
+    for number in range(5000):
+        ring.emit("progress", {"n": number})
+    ring.emit("output", {})
+    ring.close()
+    events = [event async for event in ring.follow(after=1)]
+    assert [(event.id, event.event) for event in events] == [(5001, "progress"), (5002, "output")]
+    assert events[0].data == {"n": 4999}
+
+
+async def test_no_more_bytes_are_stored_than_may_be() -> None:
+    ring = Ring(most_bytes=100)
+    for number in range(10):
+        ring.emit("output", {"n": number}, 40)
+    ring.close()
+    assert [(event.id, event.event) async for event in ring.follow()] == [
+        (8, "gap"),
+        (9, "output"),
+        (10, "output"),
+    ]
+    large = Ring(most_bytes=100)
+    large.emit("output", {}, 40)
+    large.emit("output", {}, 1000)
+    large.close()
+    assert await ids(large.follow(after=1)) == [2]
+
+
+async def test_what_is_large_is_read_when_it_is_asked_for() -> None:
+    ring = Ring()
+    asked: list[int] = []
+
+    def data() -> dict[str, str]:
+        asked.append(1)
+        return {"result": "x"}
+
+    ring.emit("done", data)
+    ring.close()
+    assert asked == []
+    assert [event.data async for event in ring.follow()] == [{"result": "x"}]
+
+
+async def test_nothing_follows_the_end() -> None:
+    ring = Ring()
+    ring.close()
+    ring.emit("progress", {})
+    assert await ids(ring.follow()) == []
+
+
+@pytest.mark.parametrize(
+    ("told", "lines"),
+    [
+        ([("queued", {"place": 2})], ["number 2 in line"]),
+        ([("evicting", {"apps": ["a", "b"]})], ["a, b: to make room"]),
+        ([("starting", {"app": "a"})], ["waiting for a to be ready"]),
+        ([("running", {})], []),
+        ([("progress", {"fraction": 0.5})], ["50%"]),
+        ([("progress", {"fraction": 0.5, "text": "half"})], ["half"]),
+        ([("progress", {"step": 1})], []),
+        ([("output", {"line": "of an install"})], ["of an install"]),
+        ([("output", {"result": {"a": 1}})], []),
+        (
+            [("output", {"result": one}) for one in ("Hel", "lo\nyou", "\nbye")],
+            ["Hello", "you", "bye"],
+        ),
+        ([("output", {"result": "a"}), ("progress", {"text": "b"})], ["a", "b"]),
+        ([("output", {"result": "x" * 3000})] * 2, ["x" * 6000]),
+        ([("state", {"state": "done"}), ("done", {"result": 1}), ("error", {})], []),
+    ],
+)
+def test_events_as_lines(told: list[tuple[str, dict[str, Any]]], lines: list[str]) -> None:
+    reader = Lines()
+    found = [line for event in told for line in reader.feed(*event)]
+    assert [*found, *([reader.rest] if reader.rest else [])] == lines
