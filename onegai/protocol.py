@@ -166,6 +166,19 @@ class Engine(Protocol):
         """
         ...
 
+    def stream(
+        self, app: str, function: str, arguments: Mapping[str, Any], *, files: FileForm = "url"
+    ) -> AsyncGenerator[Event, None]:
+        """As ``answer``, as the call's events; closing it cancels the call.
+
+        What is wrong with the arguments, and a full queue, is raised at the first of them; what
+        goes wrong then is the last one, ``error``. The others: ``queued`` {place}, ``evicting``
+        {apps}, ``starting`` {app}, ``running``, ``progress`` {fraction?, text?, …}, ``output``
+        {result} for each piece that the function yields, and as the last one ``done`` {result,
+        detail}, where the pieces are the result unless there is another one.
+        """
+        ...
+
     async def submit(
         self, app: str, function: str, arguments: Mapping[str, Any], *, files: FileForm = "url"
     ) -> Job:
@@ -238,7 +251,12 @@ def _line_of(event: str, data: Mapping[str, Any]) -> str | None:
 def raise_failure(job: Job) -> None:
     """Raise why the job failed, or that it was cancelled; nothing for one that went well."""
     if job.error is not None:
-        more = {key: value for key, value in job.error.items() if key not in ("message", "status")}
-        raise Relayed.of(int(job.error["status"]), str(job.error["message"]), more)
+        raise failure(job.error)
     if job.state is JobState.CANCELLED:
         raise Stopped(app=f"the {job.kind} of {job.app}")
+
+
+def failure(error: Mapping[str, Any]) -> Relayed:
+    """What the data of an event ``error``, or a job's error, says."""
+    more = {key: value for key, value in error.items() if key not in ("message", "status")}
+    return Relayed.of(int(error["status"]), str(error["message"]), more)

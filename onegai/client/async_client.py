@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import aclosing, asynccontextmanager, nullcontext
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -14,6 +14,7 @@ from aiohttp.http import StreamWriter
 
 from onegai.client import wire
 from onegai.client.events import EventParser
+from onegai.client.form import Form
 from onegai.client.upload import Upload
 from onegai.errors import OneGAIError
 from onegai.protocol import Answer, output_of
@@ -84,6 +85,19 @@ class AsyncClient:
     ) -> Answer:
         """Call a function and give all that it answered; arguments may have any name."""
         return await self._send(wire.answer(app, function, arguments, files))
+
+    async def stream(
+        self, app: str, function: str, arguments: Mapping[str, Any], *, files: FileForm = "url"
+    ) -> AsyncGenerator[Event, None]:
+        """Call a function and give the call's events; closing this cancels the call.
+
+        What is wrong with the arguments is raised; what goes wrong then is the last event.
+        """
+        event = None
+        async with aclosing(self._stream(wire.stream(app, function, arguments, files))) as events:
+            async for event in events:
+                yield event
+        wire.check_ended(self.url, event)
 
     async def submit(
         self, app: str, function: str, arguments: Mapping[str, Any], *, files: FileForm = "url"
@@ -195,7 +209,8 @@ class AsyncClient:
         parser = EventParser()
         async with self._open(stream) as answer:
             if not wire.is_stream(answer.status, answer.headers):
-                raise wire.error(self.url, await _reply(answer))
+                yield wire.instead(self.url, stream, await _reply(answer))
+                return
             async for piece in answer.content.iter_any():
                 for item in wire.items(self.url, stream, parser.feed(piece)):
                     yield item
@@ -212,7 +227,7 @@ class AsyncClient:
             self._session = aiohttp.ClientSession(connector=connector)
         headers = {**self._headers, **request.headers}
         body: bytes | _Sending | None
-        if isinstance(request.content, wire.Form):
+        if isinstance(request.content, Form):
             upload = await asyncio.to_thread(Upload, request.content)
             body = sending = _Sending(upload, self._connect_timeout)
         else:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any, Self, TypeVar
 
 import urllib3
 
 from onegai.client import wire
 from onegai.client.events import EventParser
+from onegai.client.form import Form
 from onegai.client.upload import Upload
 from onegai.errors import OneGAIError
 from onegai.protocol import Answer, Lines, raise_failure
@@ -76,6 +77,19 @@ class Client:
     ) -> Answer:
         """Call a function and give all that it answered; arguments may have any name."""
         return self._send(wire.answer(app, function, arguments, files))
+
+    def stream(
+        self, app: str, function: str, arguments: Mapping[str, Any], *, files: FileForm = "url"
+    ) -> Generator[Event, None, None]:
+        """Call a function and give the call's events; closing this cancels the call.
+
+        What is wrong with the arguments is raised; what goes wrong then is the last event.
+        """
+        event = None
+        with closing(self._stream(wire.stream(app, function, arguments, files))) as events:
+            for event in events:
+                yield event
+        wire.check_ended(self.url, event)
 
     def submit(
         self, app: str, function: str, arguments: Mapping[str, Any], *, files: FileForm = "url"
@@ -190,7 +204,8 @@ class Client:
         parser = EventParser()
         with self._open(stream) as answer:
             if not wire.is_stream(answer.status, answer.headers):
-                raise wire.error(self.url, _reply(answer))
+                yield wire.instead(self.url, stream, _reply(answer))
+                return
             for piece in answer.stream(PIECE):
                 yield from wire.items(self.url, stream, parser.feed(piece))
 
@@ -201,7 +216,7 @@ class Client:
         """The answer as it begins; leaving before its end closes the connection."""
         body: bytes | Iterator[bytes] | None
         headers = {**self._headers, **request.headers}
-        if isinstance(request.content, wire.Form):
+        if isinstance(request.content, Form):
             upload = Upload(request.content)
             headers["Content-Length"] = str(upload.size)
             body = upload.pieces()

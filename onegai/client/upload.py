@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from onegai.client.wire import Attached, Form
+from onegai.client.form import Attached, Form
 from onegai.files import local
 
 PIECE = 1 << 16

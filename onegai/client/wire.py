@@ -7,19 +7,17 @@ from __future__ import annotations
 
 import base64
 import json
-import re
-import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 from urllib.parse import quote, unquote
 
 from pydantic import BaseModel
 
 from onegai import errors
-from onegai.errors import BadArguments, NoOneGAI, OneGAIError, Relayed, ServerUnreachable
-from onegai.files.local import has_paths, parts_of
+from onegai.client.form import JSON, Form, encoded, form_of
+from onegai.errors import NoOneGAI, OneGAIError, Relayed, ServerUnreachable
+from onegai.files.local import has_paths
 from onegai.protocol import Answer
 from onegai.schema import (
     AppInfo,
@@ -43,8 +41,6 @@ HEALTH_SECONDS = 2.0
 PROBLEM = "OneGAI-Problem"
 """Header of an answer: why the function may not be what its file says, percent-encoded."""
 EVENTS = "text/event-stream"
-_JSON = "application/json"
-_BINARY = "application/octet-stream"
 
 
 @dataclass(frozen=True)
@@ -54,22 +50,6 @@ class Reply:
     status: int
     headers: Mapping[str, str]
     content: bytes
-
-
-@dataclass(frozen=True)
-class Attached:
-    """A file whose content is sent; ``field`` is the argument that it is for."""
-
-    field: str
-    path: Path
-
-
-@dataclass(frozen=True)
-class Form:
-    """A body of multipart/form-data (RFC 7578): bytes as they are sent, and files in between."""
-
-    boundary: str
-    parts: tuple[bytes | Attached, ...]
 
 
 @dataclass(frozen=True)
@@ -86,13 +66,17 @@ class Request(Generic[T]):
 
 @dataclass(frozen=True)
 class Stream(Generic[T]):
-    """A request that is answered by events; ``read`` makes an item of each."""
+    """A request that is answered by events; ``read`` makes an item of each.
 
-    method: ClassVar[str] = "GET"
-    content: ClassVar[bytes | None] = None
+    ``whole`` makes one of an answer that is no stream, where there may be such.
+    """
+
     path: str
     read: Callable[[Event], T]
     headers: Mapping[str, str] = field(default_factory=dict)
+    method: str = "GET"
+    content: bytes | Form | None = None
+    whole: Callable[[Reply], T] | None = None
 
 
 def credentials(username: str, password: str) -> dict[str, str]:
@@ -112,8 +96,21 @@ def result(url: str, request: Request[T], reply: Reply) -> T:
 
 
 def is_stream(status: int, headers: Mapping[str, str]) -> bool:
-    """Are events what is answered? Else it is an error."""
+    """Are events what is answered?"""
     return status == 200 and headers.get("Content-Type", "").startswith(EVENTS)
+
+
+def instead(url: str, stream: Stream[T], reply: Reply) -> T:
+    """The item that an answer without events is. Raises the server's error, and NoOneGAI."""
+    if stream.whole is None or reply.status >= 300:
+        raise error(url, reply)
+    return result(url, Request(stream.method, stream.path, stream.whole), reply)
+
+
+def check_ended(url: str, event: Event | None) -> None:
+    """Raises ServerUnreachable where this was the last event of a call, whose end it is not."""
+    if event is None or event.event not in ("done", "error"):
+        raise unreachable(url, ConnectionError("it has left before the end of the call"))
 
 
 def items(url: str, stream: Stream[T], events: Iterable[Event]) -> Iterator[T]:
@@ -237,6 +234,21 @@ def submit(
     return replace(post, headers={**post.headers, "Prefer": "respond-async"})
 
 
+def stream(
+    app: str, function: str, arguments: Mapping[str, Any], files: FileForm = "url"
+) -> Stream[Event]:
+    """Call a function and have the call's events; arguments as those of ``answer``."""
+    read = _answer_of(function)
+    post = _call(_call_path(app, function, files), read, arguments)
+
+    def whole(reply: Reply) -> Event:
+        """A route of an api file may answer as it likes."""
+        return Event(id=1, event="done", data=_done(read(reply)))
+
+    headers = {**post.headers, "Accept": EVENTS}
+    return Stream(post.path, lambda event: event, headers, post.method, post.content, whole)
+
+
 def answer_of(job: Job) -> Request[Answer]:
     """What a job has answered."""
     return Request("GET", f"/job/{_part(job.id)}/result", _answer_of(job.function))
@@ -278,49 +290,16 @@ def health() -> Request[bool]:
 
 
 def _post(path: str, read: Callable[[Reply], T], /, **body: Any) -> Request[T]:
-    return Request("POST", path, read, _encoded(body), {"Content-Type": _JSON})
+    return Request("POST", path, read, encoded(body), {"Content-Type": JSON})
 
 
 def _call(path: str, read: Callable[[Reply], T], arguments: Mapping[str, Any]) -> Request[T]:
     if not has_paths(arguments):
         return _post(path, read, **arguments)
-    form = _form(arguments)
+    form = form_of(arguments)
     kind = f"multipart/form-data; boundary={form.boundary}"
     # A server that has answered before all was sent closes the connection, so that we stop.
     return Request("POST", path, read, form, {"Content-Type": kind, "Connection": "close"})
-
-
-def _form(arguments: Mapping[str, Any]) -> Form:
-    boundary = secrets.token_hex(16)
-    parts: list[bytes | Attached] = []
-    for key, argument in arguments.items():
-        for value in parts_of(argument):
-            head = f'--{boundary}\r\nContent-Disposition: form-data; name="{_quoted(key)}"'
-            if isinstance(value, Path):
-                head += f'; filename="{_quoted(value.name)}"\r\nContent-Type: {_BINARY}'
-                content: bytes | Attached = Attached(key, value)
-            else:
-                head += f"\r\nContent-Type: {_JSON}"
-                content = _encoded(value)
-            parts += [f"{head}\r\n\r\n".encode("utf-8", "surrogateescape"), content, b"\r\n"]
-    return Form(boundary, (*parts, f"--{boundary}--\r\n".encode()))
-
-
-def _encoded(value: Any) -> bytes:
-    """As JSON. Raises BadArguments for what that cannot hold."""
-    try:
-        return json.dumps(value).encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        raise BadArguments(
-            reason=f"the arguments cannot be sent as JSON: {error}",
-            do='a file is a Path, alone or in a list; its bytes are {"base64": "…", "name": "…"}',
-        ) from None
-
-
-def _quoted(name: str) -> str:
-    """As it stands in quotes in a header."""
-    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
-    return re.sub(r"[\r\n\0]", lambda found: quote(found[0]), escaped)
 
 
 def _replace(path: str, content: Mapping[str, Any], if_match: str | None) -> Request[Applied]:
@@ -340,6 +319,17 @@ def _answer_of(function: str) -> Callable[[Reply], Answer]:
         return Answer.of(function, reply.content, reply.headers.get("Content-Type", ""), problem)
 
     return read
+
+
+def _done(answer: Answer) -> dict[str, Any]:
+    """What the event ``done`` says of an answer."""
+    if answer.envelope is not None:
+        return {key: answer.envelope[key] for key in ("result", "detail")}
+    result, detail = answer.result, {}
+    if isinstance(result, bytes):
+        detail = {"media_type": answer.media_type, "size": len(result)}
+        result = base64.b64encode(result).decode()
+    return {"result": result, "detail": detail}
 
 
 def _call_path(app: str, function: str, files: FileForm) -> str:

@@ -125,5 +125,6 @@ class Blocking:
     replace_services = _method(Engine.replace_services)
     schema = _method(Engine.schema)
     answer = _method(Engine.answer)
+    stream = _iterator(Engine.stream)
     submit = _method(Engine.submit)
     result = _method(Engine.result)

@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,12 +22,13 @@ import pytest
 from harness import PASSWORD, Server, copy_install, fake, with_handles
 
 from onegai import AsyncClient, Client, OneGAIError
+from onegai.config.current import Current
 from onegai.config.home import Home
 from onegai.config.settings import Settings
 from onegai.engine.engine import Engine as InProcess
 from onegai.memory.probe import FakeProbe
 from onegai.protocol import Engine
-from onegai.schema import Document, Job, JobState, State
+from onegai.schema import Document, Event, Job, JobState, State
 from onegai.sdk.blocking import Blocking
 
 Make = Callable[..., Server]
@@ -46,7 +47,7 @@ import asyncio
 import time
 from pathlib import Path
 from pydantic import BaseModel
-from onegai.sdk import File
+from onegai.sdk import File, progress
 
 together = asyncio.Barrier(4)
 
@@ -79,6 +80,30 @@ def later(args: Letter):
         time.sleep(0.01)
     return letter(args)
 
+def count(args: dict):
+    progress(0.5, "half", step=1)
+    for number in range(args.get("to", 3)):
+        yield number
+    if args.get("fail"):
+        raise ValueError("on purpose")
+    return "all", {{"to": 3}}
+
+async def words(args: dict):
+    yield "ね"
+    yield "こ"
+
+def sound(args: dict):
+    yield {WAV!r}
+    yield b"more"
+
+async def endless(args: dict):
+    try:
+        while True:
+            yield "x"
+            await asyncio.sleep(0.01)
+    finally:
+        (Path(__file__).parent / "closed").touch()
+
 async def meet(args: dict) -> dict:
     await together.wait()
     return args
@@ -97,7 +122,7 @@ install_end
 class Threaded:
     """What blocks as a protocol.Engine: every call in a thread."""
 
-    STREAMS = ("events", "follow", "log_follow")
+    STREAMS = ("stream", "events", "follow", "log_follow")
 
     def __init__(self, client: Client | Blocking) -> None:
         self._client = client
@@ -137,8 +162,8 @@ def server(make_server: Make) -> Iterator[Server]:
 @pytest.fixture(params=["engine", "Blocking", "AsyncClient", "Client"])
 async def onegai(request: pytest.FixtureRequest, server: Server) -> AsyncIterator[Engine]:
     if request.param in ("engine", "Blocking"):
-        settings = Settings(password=PASSWORD)
-        async with InProcess(Home(server.home), settings, probe=FakeProbe((12,))) as engine:
+        current = Current(Home(server.home), Settings(password=PASSWORD))
+        async with InProcess(current, probe=FakeProbe((12,))) as engine:
             blocking = Threaded(Blocking(engine, asyncio.get_running_loop()))
             yield engine if request.param == "engine" else blocking
     elif request.param == "AsyncClient":
@@ -588,6 +613,58 @@ async def test_closed_stream_hangs_up() -> None:
             assert await anext(log) == "one"
             assert not listener.left.is_set()
         await listener.left.wait()
+
+
+CUT = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"1c\r\nevent: running\ndata: {}\n\n\r\n0\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize("kind", ["AsyncClient", "Client"])
+class TestStreams:
+    """Of servers that are not ours, or in need."""
+
+    @pytest.fixture
+    async def stream(self, kind: str) -> AsyncIterator[Callable[[bytes], Any]]:
+        async with AsyncExitStack() as open_until:
+
+            async def stream(answer: bytes) -> list[Event]:
+                listener = Listener(answer)
+                listening = await asyncio.start_server(listener, "127.0.0.1", 0)
+                await open_until.enter_async_context(listening)
+                if kind == "AsyncClient":
+                    client: Any = AsyncClient(url_of(listening), "onegai", PASSWORD)
+                    open_until.push_async_callback(client.close)
+                else:
+                    blocking = Client(url_of(listening), "onegai", PASSWORD)
+                    open_until.callback(blocking.close)
+                    client = Threaded(blocking)
+                async with asyncio.timeout(SECONDS):
+                    return await lines(client.stream("voice", "main", {}))
+
+            yield stream
+
+    async def test_events_that_end_before_the_call(self, stream: Callable[..., Any]) -> None:
+        assert (await error_of(stream(CUT))).code == "server_unreachable"
+
+    async def test_a_route_of_an_api_file_that_answers_at_once(
+        self, stream: Callable[..., Any]
+    ) -> None:
+        for media_type, data in (
+            ("application/json", {"result": {"a": 1}, "detail": {}}),
+            ("text/plain", {"result": '{"a": 1}', "detail": {}}),
+            (
+                "audio/wav",
+                {
+                    "result": base64.b64encode(b'{"a": 1}').decode(),
+                    "detail": {"media_type": "audio/wav", "size": 8},
+                },
+            ),
+        ):
+            head = f"HTTP/1.1 200 OK\r\nContent-Type: {media_type}\r\nContent-Length: 8\r\n\r\n"
+            (event,) = await stream(head.encode() + b'{"a": 1}')
+            assert (event.id, event.event, event.data) == (1, "done", data)
 
 
 async def test_close_ends_what_waits() -> None:

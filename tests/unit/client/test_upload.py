@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 
 from onegai.client import wire
+from onegai.client.form import Form
 from onegai.client.upload import PIECE, Upload
 from onegai.errors import BadArguments, FileTooLarge
 from onegai.files.file import File
@@ -35,7 +36,7 @@ TYPED = Typed.model_json_schema()
 
 def body_of(request: wire.Request[Any]) -> bytes:
     """All that is sent, as long as it was said to be."""
-    assert isinstance(request.content, wire.Form)
+    assert isinstance(request.content, Form)
     upload = Upload(request.content)
     body = b"".join(upload.pieces())
     assert len(body) == upload.size
@@ -160,7 +161,7 @@ def bad_files(folder: Path) -> dict[str, Path]:
 def test_files_that_cannot_be_sent(tmp_path: Path) -> None:
     for reason, path in bad_files(tmp_path).items():
         request = wire.answer("a", "main", {"audio": path})
-        assert isinstance(request.content, wire.Form)
+        assert isinstance(request.content, Form)
         with pytest.raises(BadArguments, match=f"audio: .*{reason}") as here:
             Upload(request.content)
         with pytest.raises(BadArguments, match=reason) as in_process:
@@ -173,7 +174,7 @@ def test_a_file_that_changes_while_it_is_sent(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"x" * LONG)
     request = wire.answer("a", "main", {"audio": path})
-    assert isinstance(request.content, wire.Form)
+    assert isinstance(request.content, Form)
     upload = Upload(request.content)
     path.write_bytes(b"x" * LONG * 2)
     assert sum(map(len, upload.pieces())) == upload.size
