@@ -288,7 +288,9 @@ def with_handles(server: Server, *apps: str) -> None:
 def copy_install(home: Path) -> None:
     """What install scripts need, and the shipped ones."""
     uv = Path("data", "tools", "bin", "uv")
-    if (ROOT / uv).exists():  # else the home gets its own, which takes ten seconds
+    if (ROOT / uv).exists() and not (
+        home / uv
+    ).exists():  # else the home gets its own, which takes ten seconds
         (home / uv).parent.mkdir(parents=True, exist_ok=True)
         (home / uv).symlink_to(ROOT / uv)
     for name in ("install", "setup"):

@@ -9,7 +9,9 @@ import signal
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness import Server, strays, until
+from harness import PASSWORD, Server, strays, until
+
+CONFIG = {"username": "onegai", "password": PASSWORD}
 
 
 @dataclass
@@ -23,6 +25,7 @@ class Lent(Server):
     def lend(self, services: dict[str, Any]) -> None:
         """What it is to have once the test has said ``start``."""
         if self.process is None or self.process.poll() is not None:
+            self._empty()
             self.environment["ONEGAI_FAKE_GPU"] = "12"
             super().start()
         self._logged = len(super().log())
@@ -46,15 +49,15 @@ class Lent(Server):
         assert self.process is not None
         try:
             assert self.process.poll() is None, self.output.read_text()
+            self.write("config.json", CONFIG)
+            until(lambda: self.get("/app/list").status == 200, what="its own password")
+            for job in self.get("/job").result:
+                self.request("DELETE", f"/job/{job['id']}")
             assert self.post("/service/stop", {"app": "*", "force": True}).status == 200
-            for path in self.home.iterdir():
-                if path.name in ("config.json", "data"):
-                    continue
-                if path.is_dir() and not path.is_symlink():
-                    shutil.rmtree(path)
-                else:
-                    path.unlink()
-            self.write("services.json", {})
+            self._empty()
+            for log in (self.home / "data" / "logs").iterdir():
+                if log.name != "onegai.log":
+                    log.unlink()
             until(lambda: not self._names(), what="the end of the entries")
             left = [
                 stray for stray in strays(self.home) if int(stray.split()[0]) != self.process.pid
@@ -67,6 +70,18 @@ class Lent(Server):
             for stray in strays(self.home):
                 os.kill(int(stray.split()[0]), signal.SIGKILL)
             raise
+
+    def _empty(self) -> None:
+        """Its home has no files but those of data/ and its own configuration."""
+        for path in self.home.iterdir():
+            if path.name == "data":
+                continue
+            if path.suffix == ".json":  # one that goes missing would stay in effect
+                self.write(path.name, {} if path.name != "config.json" else CONFIG)
+            elif path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
     def _names(self) -> set[str]:
         return {app["app"] for app in json.loads(self.get("/app/list").body)["result"]}

@@ -126,8 +126,8 @@ def services() -> dict[str, Any]:
 
 
 @pytest.fixture
-def server(make_server: Make) -> Server:
-    return prepare(make_server(services()))
+def server(lend: Make) -> Server:
+    return prepare(lend(services()))
 
 
 @pytest.fixture(scope="module")
@@ -213,7 +213,8 @@ def test_ctrl_c_on_followed_logs(server: Server) -> None:
     assert (process.returncode, rest, err) == (130, "", "stopped\n")
 
 
-def test_followed_logs_end_with_the_server(server: Server) -> None:
+def test_followed_logs_end_with_the_server(make_server: Make) -> None:
+    server = prepare(make_server(services()))
     run(server, "start", "a")
     with running(server, "logs", "a", "-f") as process:
         assert process.stdout is not None
@@ -274,7 +275,7 @@ def on_terminal(server: Server, *words: str, until_seen: str = "", **more: str) 
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), seen.decode()
 
 
-def test_terminal_live_line_and_cursor(server: Server, make_server: Make) -> None:
+def test_terminal_live_line_and_cursor(server: Server) -> None:
     status, seen = on_terminal(server, "start", "a")
     assert status == 0
     assert seen.index("\x1b[?25l") < seen.index("\x1b[?25h") < seen.index("a is ready at")
@@ -300,8 +301,8 @@ def tree(args: dict) -> dict:
 """
 
 
-def test_what_an_app_says_does_nothing_to_a_terminal(make_server: Make) -> None:
-    server = make_server({"rude": fake("crash"), "fine": fake("flood", "--say", RUDE)})
+def test_what_an_app_says_does_nothing_to_a_terminal(lend: Make) -> None:
+    server = lend({"rude": fake("crash"), "fine": fake("flood", "--say", RUDE)})
     server.write("func/rude.py", RUDE_FUNC)
     server.write("func/fine.py", RUDE_FUNC)
     server.write("install/rude.sh", f"printf '%s\\n' '{RUDE}'; sleep 0.3; exit 1\n")
@@ -321,8 +322,8 @@ def test_what_an_app_says_does_nothing_to_a_terminal(make_server: Make) -> None:
         assert not re.search(r"[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f-\x9f]", seen), words
 
 
-def test_terminal_ctrl_c_while_an_app_starts(make_server: Make) -> None:
-    server = make_server({"never": fake("never")}).start()
+def test_terminal_ctrl_c_while_an_app_starts(lend: Make) -> None:
+    server = lend({"never": fake("never")}).start()
     status, seen = on_terminal(server, "start", "never", until_seen="starting never")
     assert status == 130
     assert seen.rindex("\x1b[?25h") > seen.rindex("starting never")
@@ -432,8 +433,8 @@ def test_an_answer_for_which_there_is_no_room(shared: Server) -> None:
 # --- apps --------------------------------------------------------------------------------------
 
 
-def test_install_jobs_du(make_server: Make) -> None:
-    server = make_server({"tool": {"type": "inline"}, "bad": {"type": "inline"}})
+def test_install_jobs_du(lend: Make) -> None:
+    server = lend({"tool": {"type": "inline"}, "bad": {"type": "inline"}})
     done = "head -c 5242880 /dev/urandom >tool/model"
     server.write("install/tool.sh", INSTALL.format(end=done))
     server.write("install/bad.sh", INSTALL.format(end="echo no such package >&2; exit 3"))
@@ -452,8 +453,8 @@ def test_install_jobs_du(make_server: Make) -> None:
     assert re.search(r"^tool +5 MB +0 MB$", run(server, "du").stdout, re.MULTILINE)
 
 
-def test_ctrl_c_leaves_an_install_that_can_be_cancelled(make_server: Make) -> None:
-    server = make_server({"tool": {"type": "inline"}})
+def test_ctrl_c_leaves_an_install_that_can_be_cancelled(lend: Make) -> None:
+    server = lend({"tool": {"type": "inline"}})
     server.write("install/tool.sh", INSTALL.format(end="exec sleep 600"))
     server.start()
     with running(server, "install", "tool") as process:
@@ -468,8 +469,8 @@ def test_ctrl_c_leaves_an_install_that_can_be_cancelled(make_server: Make) -> No
     assert run(server, "jobs", "--cancel", job).stdout == "install tool: cancelled\n"
 
 
-def test_update_and_uninstall(make_server: Make) -> None:
-    server = make_server({"tool": {"type": "inline", "data": ["models"]}})
+def test_update_and_uninstall(lend: Make) -> None:
+    server = lend({"tool": {"type": "inline", "data": ["models"]}})
     copy_recipes(server.home)
     server.write("services.json", {"tool": {"type": "inline", "data": ["models"]}})
     server.write("install/tool.sh", LIB_INSTALL)
@@ -552,7 +553,8 @@ def test_config_is_used_by_the_next_start(make_server: Make) -> None:
     assert run(server, "ps").returncode == 0
 
 
-def test_doctor_beside_a_server(server: Server) -> None:
+def test_doctor_beside_a_server(make_server: Make) -> None:
+    server = prepare(make_server(services()))
     run(server, "start", "a")
     port = server.service("a")["port"]
     shown = run(server, "doctor").stdout
@@ -582,9 +584,8 @@ def test_version_and_unknown_command(shared: Server) -> None:
     assert run(shared, "--help").stdout.startswith("Usage: onegai ")
 
 
-def test_plan(make_server: Make) -> None:
-    server = make_server(services())
-    prepare(server)
+def test_plan(lend: Make) -> None:
+    server = prepare(lend(services()))
     assert run(server, "plan", "a").stdout == "a would start at once\n"
     refused = run(server, "plan", "voice")
     assert (refused.returncode, "no process to start" in refused.stderr) == (2, True)

@@ -30,8 +30,8 @@ def state(server: Server) -> str:
     return str(server.get("/app/list").result[0]["state"])
 
 
-def test_install_is_a_job_with_a_live_log(make_server: Make) -> None:
-    server = with_recipe(make_server, "echo one; touch $APP_DIR/made; echo two").start()
+def test_install_is_a_job_with_a_live_log(lend: Make) -> None:
+    server = with_recipe(lend, "echo one; touch $APP_DIR/made; echo two").start()
     assert state(server) == "absent"
     assert server.post("/service/start", {"app": "a"}).detail["code"] == "not_installed"
     answer = server.post("/app/install", {"app": "a"})
@@ -58,9 +58,9 @@ def test_install_is_a_job_with_a_live_log(make_server: Make) -> None:
     assert "already installed" in again.result["log"][-1]
 
 
-def test_failed_install_is_broken_and_the_next_one_starts_clean(make_server: Make) -> None:
+def test_failed_install_is_broken_and_the_next_one_starts_clean(lend: Make) -> None:
     body = "touch $APP_DIR/half; if [[ ! -e ../fixed ]]; then echo 'no such wheel' >&2; exit 3; fi"
-    server = with_recipe(make_server, body).start()
+    server = with_recipe(lend, body).start()
     answer = server.post("/app/install", {"app": "a", "wait": True})
     assert (answer.status, answer.detail["code"]) == (500, "install_failed")
     assert "exit status 3" in answer.result
@@ -75,8 +75,8 @@ def test_failed_install_is_broken_and_the_next_one_starts_clean(make_server: Mak
     assert not (server.home / "apps/a/stale").exists()
 
 
-def test_cancel_ends_everything_and_leaves_broken(make_server: Make) -> None:
-    server = with_recipe(make_server, "sleep 600 & echo waiting; sleep 600").start()
+def test_cancel_ends_everything_and_leaves_broken(lend: Make) -> None:
+    server = with_recipe(lend, "sleep 600 & echo waiting; sleep 600").start()
     job = server.post("/app/install", {"app": "a"}).result["id"]
     until(lambda: "waiting" in server.get(f"/job/{job}").result["log"])
     assert state(server) == "installing"
@@ -109,8 +109,8 @@ def test_ctrl_c_during_an_install(make_server: Make) -> None:
     assert not (server.home / "apps/a/.onegai-installed").exists()
 
 
-def test_client_that_leaves_does_not_end_the_install(make_server: Make) -> None:
-    server = with_recipe(make_server, "until [[ -e ../go ]]; do sleep 0.05; done").start()
+def test_client_that_leaves_does_not_end_the_install(lend: Make) -> None:
+    server = with_recipe(lend, "until [[ -e ../go ]]; do sleep 0.05; done").start()
     body = json.dumps({"app": "a", "wait": True}).encode()
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
         connection.sendall(
@@ -122,8 +122,8 @@ def test_client_that_leaves_does_not_end_the_install(make_server: Make) -> None:
     until(lambda: state(server) == "stopped")
 
 
-def test_what_cannot_be_installed(make_server: Make) -> None:
-    server = make_server({"plain": fake("ready")}).start()
+def test_what_cannot_be_installed(lend: Make) -> None:
+    server = lend({"plain": fake("ready")}).start()
     for app, status, code in (
         ("plain", 409, "no_install_script"),
         ("nobody", 404, "unknown_app"),

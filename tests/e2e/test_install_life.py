@@ -104,8 +104,8 @@ def at(server: Server, job: str, step: int) -> None:
 # --- update ----------------------------------------------------------------------------------
 
 
-def test_update_installs_anew_and_keeps_data(make_server: Make) -> None:
-    server = installed(make_server)
+def test_update_installs_anew_and_keeps_data(lend: Make) -> None:
+    server = installed(lend)
     assert server.post("/service/start", {"app": "a"}).result["state"] == "ready"
     first = server.service("a")["pid"]
     (server.home / "apps/a/old-file").touch()
@@ -136,8 +136,8 @@ def strays_of_service(server: Server) -> list[str]:
     return found
 
 
-def test_failed_update_leaves_the_app_that_worked(make_server: Make) -> None:
-    server = installed(make_server)
+def test_failed_update_leaves_the_app_that_worked(lend: Make) -> None:
+    server = installed(lend)
     before = files(server)
     version(server, "two")
     server.write("bad", "")
@@ -195,8 +195,8 @@ def test_an_update_ended_at_any_line_leaves_the_app_that_worked(
     assert server.post("/service/start", {"app": "a"}).result["state"] == "ready"
 
 
-def test_killed_script_alone_is_noticed_and_undone(make_server: Make) -> None:
-    server = installed(make_server)
+def test_killed_script_alone_is_noticed_and_undone(lend: Make) -> None:
+    server = installed(lend)
     before = files(server)
     job = server.post("/app/update", {"app": "a"}).result["id"]
     at(server, job, 2)
@@ -225,8 +225,8 @@ def test_update_waits_for_the_calls_in_flight(make_server: Make) -> None:
         assert done.result().result["state"] == "done"
 
 
-def test_what_cannot_be_updated(make_server: Make) -> None:
-    server = with_recipe(make_server).start()
+def test_what_cannot_be_updated(lend: Make) -> None:
+    server = with_recipe(lend).start()
     assert server.post("/app/update", {"app": "a"}).detail["code"] == "not_installed"
     (server.home / "apps/a").mkdir(parents=True)
     (server.home / "apps/a/half").touch()
@@ -234,8 +234,8 @@ def test_what_cannot_be_updated(make_server: Make) -> None:
     assert server.post("/app/update", {"app": "x"}).detail["code"] == "unknown_app"
 
 
-def test_an_update_needs_room_for_both(make_server: Make) -> None:
-    server = installed(make_server)
+def test_an_update_needs_room_for_both(lend: Make) -> None:
+    server = installed(lend)
     server.edit("services.local.json", {"a": {"disk": 10_000_000}})
     before = files(server)
     answer = server.post("/app/update", {"app": "a", "wait": True})
@@ -247,8 +247,8 @@ def test_an_update_needs_room_for_both(make_server: Make) -> None:
 # --- uninstall -------------------------------------------------------------------------------
 
 
-def test_uninstall_stops_removes_and_says_what_is_free(make_server: Make, tmp_path: Path) -> None:
-    server = installed(make_server)
+def test_uninstall_stops_removes_and_says_what_is_free(lend: Make, tmp_path: Path) -> None:
+    server = installed(lend)
     (server.home / "apps/a/cached").write_bytes(os.urandom(2 * MIB))
     (tmp_path / "cache").hardlink_to(server.home / "apps/a/cached")
     listed = app(server)
@@ -269,8 +269,8 @@ def test_uninstall_stops_removes_and_says_what_is_free(make_server: Make, tmp_pa
     assert files(server)["models/list"] == "one\ntwo\n"
 
 
-def test_uninstall_with_purge_and_again(make_server: Make) -> None:
-    server = installed(make_server)
+def test_uninstall_with_purge_and_again(lend: Make) -> None:
+    server = installed(lend)
     answer = server.post("/app/uninstall", {"app": "a", "purge": True, "wait": True})
     assert answer.result["result"] == {"app": "a", "freed": 3, "kept": []}
     assert not (server.home / "apps/a").exists()
@@ -278,8 +278,8 @@ def test_uninstall_with_purge_and_again(make_server: Make) -> None:
     assert again.result["result"] == {"app": "a", "freed": 0, "kept": []}
 
 
-def test_uninstall_clears_a_broken_install(make_server: Make) -> None:
-    server = with_recipe(make_server).start()
+def test_uninstall_clears_a_broken_install(lend: Make) -> None:
+    server = with_recipe(lend).start()
     version(server, "one")
     for step in STEPS:
         job = server.post("/app/install", {"app": "a"}).result["id"]
@@ -293,8 +293,8 @@ def test_uninstall_clears_a_broken_install(make_server: Make) -> None:
             (server.home / f"go-{number}").unlink(missing_ok=True)
 
 
-def test_uninstall_goes_through_no_link(make_server: Make, tmp_path: Path) -> None:
-    server = installed(make_server)
+def test_uninstall_goes_through_no_link(lend: Make, tmp_path: Path) -> None:
+    server = installed(lend)
     elsewhere = tmp_path / "elsewhere"
     (server.home / "apps/a").rename(elsewhere)
     (server.home / "apps/a").symlink_to(elsewhere)
@@ -305,9 +305,9 @@ def test_uninstall_goes_through_no_link(make_server: Make, tmp_path: Path) -> No
     assert app(server)["installed"]
 
 
-def test_uninstall_waits_for_no_lock_of_others(make_server: Make) -> None:
+def test_uninstall_waits_for_no_lock_of_others(lend: Make) -> None:
     """Somebody installs by hand."""
-    server = installed(make_server)
+    server = installed(lend)
     with (server.home / "apps/.a.lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         answer = server.post("/app/uninstall", {"app": "a", "wait": True})
@@ -336,8 +336,8 @@ def test_cancel_of_an_uninstall_that_waits_for_calls_changes_nothing(make_server
 # --- one at a time ---------------------------------------------------------------------------
 
 
-def test_changes_of_one_app_exclude_each_other(make_server: Make) -> None:
-    server = installed(make_server)
+def test_changes_of_one_app_exclude_each_other(lend: Make) -> None:
+    server = installed(lend)
     job = server.post("/app/update", {"app": "a"}).result["id"]
     at(server, job, 1)
     for path in ("/app/install", "/app/uninstall"):
@@ -373,8 +373,8 @@ def test_an_app_installed_by_hand_runs_with_a_remark(make_server: Make) -> None:
     assert app(server)["state"] == "absent"
 
 
-def test_the_next_status_shows_what_somebody_did_by_hand(make_server: Make) -> None:
-    server = with_recipe(make_server).start()
+def test_the_next_status_shows_what_somebody_did_by_hand(lend: Make) -> None:
+    server = with_recipe(lend).start()
     marker = server.home / "apps/a/.onegai-installed"
     assert server.service("a")["state"] == "absent"
     marker.parent.mkdir(parents=True)
@@ -392,8 +392,8 @@ def test_the_next_status_shows_what_somebody_did_by_hand(make_server: Make) -> N
     assert server.service("a")["state"] == "stopped"
 
 
-def test_a_service_without_a_venv_gets_a_remark(make_server: Make) -> None:
-    server = installed(make_server)
+def test_a_service_without_a_venv_gets_a_remark(lend: Make) -> None:
+    server = installed(lend)
     assert app(server)["problems"] == []
     (server.home / "apps/a/venv/version").unlink()
     (server.home / "apps/a/venv").rmdir()

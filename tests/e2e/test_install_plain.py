@@ -274,8 +274,8 @@ def app(server: Server) -> dict[str, Any]:
     return dict(server.get("/app/list").result[0])
 
 
-def test_installed_updated_and_uninstalled_as_any(make_server: Make) -> None:
-    server = with_script(make_server, GOOD)
+def test_installed_updated_and_uninstalled_as_any(lend: Make) -> None:
+    server = with_script(lend, GOOD)
     asked = {"app": "mikan", "wait": True}
     assert server.post("/app/install", asked).result["state"] == "done"
     listed = app(server)
@@ -295,8 +295,8 @@ def test_installed_updated_and_uninstalled_as_any(make_server: Make) -> None:
     assert app(server)["state"] == "absent"
 
 
-def test_a_half_made_venv_is_never_started(make_server: Make) -> None:
-    server = with_script(make_server, f"{GOOD}exit 1\n")
+def test_a_half_made_venv_is_never_started(lend: Make) -> None:
+    server = with_script(lend, f"{GOOD}exit 1\n")
     for _ in range(2):
         answer = server.post("/app/install", {"app": "mikan", "wait": True})
         assert answer.detail["code"] == "install_failed"
@@ -305,20 +305,20 @@ def test_a_half_made_venv_is_never_started(make_server: Make) -> None:
         assert server.post("/service/start", {"app": "mikan"}).detail["code"] == "install_broken"
 
 
-def test_what_it_leaves_running_is_ended_and_holds_up_nobody(make_server: Make) -> None:
+def test_what_it_leaves_running_is_ended_and_holds_up_nobody(lend: Make) -> None:
     script = (
         "mkdir mikan\n(trap '' TERM; exec sleep 600) &\necho $! >mikan/pid\n"
         "setsid sleep 600 &\necho $! >mikan/pid2\n"
     )
-    server = with_script(make_server, script, stop_timeout=1)
+    server = with_script(lend, script, stop_timeout=1)
     assert server.post("/app/install", {"app": "mikan", "wait": True}).result["state"] == "done"
     for name in ("pid", "pid2"):
         assert not alive(int((server.home / "apps/mikan" / name).read_text()))
     assert app(server)["installed"]
 
 
-def test_what_was_made_by_hand_stops_first_and_comes_back(make_server: Make) -> None:
-    server = with_script(make_server, "until [[ -e ../go ]]; do sleep 0.02; done\nfalse\n")
+def test_what_was_made_by_hand_stops_first_and_comes_back(lend: Make) -> None:
+    server = with_script(lend, "until [[ -e ../go ]]; do sleep 0.02; done\nfalse\n")
     (server.home / "apps/mikan/venv").mkdir(parents=True)
     assert app(server)["by_hand"]
     first = server.post("/service/start", {"app": "mikan"}).result["pid"]
@@ -331,14 +331,14 @@ def test_what_was_made_by_hand_stops_first_and_comes_back(make_server: Make) -> 
     assert server.post("/service/start", {"app": "mikan"}).result["state"] == "ready"
 
 
-def test_a_cancelled_script_leaves_no_zombie(make_server: Make) -> None:
+def test_a_cancelled_script_leaves_no_zombie(lend: Make) -> None:
     script = """
 (sleep 0.01 & echo $! >../pid)
 while [[ -e /proc/$(<../pid)/exe ]]; do sleep 0.01; done
 sleep 600 & (sleep 600 & sleep 600) & setsid sleep 600 & echo here
 wait
 """
-    server = with_script(make_server, script)
+    server = with_script(lend, script)
     assert server.process is not None
     for _ in range(2):
         job = server.post("/app/install", {"app": "mikan"}).result["id"]
