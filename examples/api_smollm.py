@@ -6,7 +6,7 @@ GET /api/smollm/ask?text=… answers as plain text, for a stream deck or a brows
 from fastapi import APIRouter
 from fastapi.responses import PlainTextResponse
 
-from onegai.engine.engine import Engine
+from onegai.protocol import Engine
 
 
 def router(engine: Engine) -> APIRouter:
@@ -15,7 +15,7 @@ def router(engine: Engine) -> APIRouter:
 
     @routes.get("/ask")
     async def ask(text: str) -> PlainTextResponse:
-        outcome = await engine.call("smollm", "main", {"text": text})
-        return PlainTextResponse(str(outcome.value))
+        answer = await engine.answer("smollm", "main", {"text": text})
+        return PlainTextResponse(str(answer.result))
 
     return routes

@@ -16,6 +16,7 @@ from onegai.schema import (
     Envelope,
     Event,
     FileForm,
+    FunctionInfo,
     Job,
     JobState,
     Plan,
@@ -56,6 +57,11 @@ class Answer:
         if self.media_type.startswith("text/"):
             return self.content.decode("utf-8", "replace")
         return self.content
+
+    @property
+    def detail(self) -> dict[str, Any]:
+        """What is told beside the result; nothing for one that is bare."""
+        return dict(self.envelope["detail"]) if self.envelope is not None else {}
 
 
 class Engine(Protocol):
@@ -152,8 +158,16 @@ class Engine(Protocol):
         """Make the entries be these, and heed them, if ``if_match`` is their ETag or ``*``."""
         ...
 
-    async def schema(self, app: str, function: str) -> dict[str, Any] | None:
-        """JSON Schema of a function's arguments, models in ``$defs``; None: it is not known."""
+    async def functions(self) -> dict[str, list[FunctionInfo]]:
+        """What can be called: the functions of every active app that has any, as they are known."""
+        ...
+
+    async def functions_of(self, app: str) -> list[FunctionInfo]:
+        """Those of one app as they are now, installed or not."""
+        ...
+
+    async def function(self, app: str, name: str) -> FunctionInfo:
+        """One function, whether its app is installed or not."""
         ...
 
     async def answer(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 Switch = Annotated[bool, WithJsonSchema({"enum": [0, 1, False, True]})]
 """On or off; people write 1 and 0."""
@@ -190,12 +190,24 @@ class StatusReport(BaseModel):
     )
 
 
-class FunctionInfo(BaseModel):
-    """One function of an app."""
+class FunctionSummary(BaseModel):
+    """One function of an app, in a list of apps."""
 
     name: str
-    summary: str = ""
+    summary: str = Field(default="", description="the first line of what is told of it")
     derived: bool = Field(default=False, description="made from main or raw, whichever exists")
+    streams: bool = Field(default=False, description="gives its result in pieces")
+
+
+class FunctionInfo(FunctionSummary):
+    """GET /api/{app}/{function}: all that there is to know of a function."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    about: str = Field(default="", description="all that is told of it")
+    arguments: dict[str, Any] = Field(
+        alias="schema", description="JSON Schema of its arguments, models in $defs"
+    )
 
 
 class AppInfo(BaseModel):
@@ -217,7 +229,7 @@ class AppInfo(BaseModel):
     shared: int | None = Field(
         default=None, description="MiB of it that uv's cache or another app holds too (hard links)"
     )
-    functions: list[FunctionInfo] = []
+    functions: list[FunctionSummary] = []
     problems: list[Problem] = []
 
 

@@ -28,8 +28,8 @@ from onegai.files.pieces import PIECE
 from onegai.files.sources import Sources, roots
 from onegai.files.store import FileStore
 from onegai.files.workspace import Workspace
-from onegai.functions.funcfiles import Plugins
 from onegai.functions.function import Function
+from onegai.functions.functions import Functions
 from onegai.functions.results import Outcome, TooLong
 from onegai.handles.context import CallContext, Services, Transport
 from onegai.schema import Event, FileForm, Job, Problem
@@ -44,7 +44,7 @@ class Calls:
         self,
         current: Current,
         jobs: Jobs,
-        plugins: Plugins,
+        functions: Functions,
         files: FileStore,
         results: Results,
         sources: Sources,
@@ -52,7 +52,7 @@ class Calls:
         self._home = current.home
         self._current = current
         self._jobs = jobs
-        self.plugins = plugins
+        self._functions = functions
         self._files = files
         self._results = results
         self._sources = sources
@@ -191,7 +191,7 @@ class Calls:
         call = _begun(self._run(placed, function, arguments, reader), placed.held, reader.unread)
         try:
             if await reader.unread.wait():
-                return Streamed(reader, call, self.plugins.problem(spec.app))
+                return Streamed(reader, call, self._functions.problem(spec.app))
             return await call
         except BaseException:
             await _ended(call)
@@ -241,7 +241,7 @@ class Calls:
         wait for it, only to be started again for the next of them.
         """
         spec, context, place = placed.spec, placed.context, placed.place
-        problem = self.plugins.problem(spec.app)
+        problem = self._functions.problem(spec.app)
         with placed.held as held:
             try:
                 with self._deadlines.within(spec.call_timeout):

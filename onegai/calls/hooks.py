@@ -9,13 +9,15 @@ from onegai.calls.calls import Calls
 from onegai.calls.readers import Whole
 from onegai.config.entry import CAP_FACTOR, AppSpec
 from onegai.errors import CallTimeout
+from onegai.functions.functions import Functions
 
 
 class FunctionHooks:
     """It is ``supervisor.hooks.Hooks``. Its calls must be open when it is asked."""
 
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: Calls, functions: Functions) -> None:
         self._calls = calls
+        self._functions = functions
 
     async def load(self, spec: AppSpec, url: str) -> None:
         """The app's ``load``, if it has one, before its service counts as ready."""
@@ -26,12 +28,12 @@ class FunctionHooks:
         await self._run("unload", spec, url)
 
     def can_unload(self, app: str) -> bool:
-        """Has the app's func file an ``unload``?"""
-        return "unload" in self._calls.plugins.last(app).functions
+        """Has the app an ``unload``?"""
+        return self._functions.has_hook(app, "unload")
 
     async def _run(self, name: str, spec: AppSpec, url: str) -> None:
         """Run a function against the service without a lease, in the time that a start may take."""
-        function = (await self._calls.plugins.refresh(spec.app)).functions.get(name)
+        function = await self._functions.hook(spec.app, name)
         if function is None:
             return
         seconds = spec.start_timeout * CAP_FACTOR

@@ -20,10 +20,12 @@ import click
 from onegai.cli.backend import COMMAND, WRONG, Failure, server_option, worker
 from onegai.cli.output import Progress, marked
 from onegai.config.home import Home
+from onegai.errors import OneGAIError
 
 if TYPE_CHECKING:
+    from onegai.cli.backend import OneGAI
     from onegai.protocol import Answer
-    from onegai.schema import FileForm
+    from onegai.schema import FileForm, FunctionInfo
 
 _ARGUMENT = re.compile(r"(?P<key>[^=:@\s]+)(?P<kind>:=|=@|=|@)(?P<value>.*)", re.DOTALL)
 _HEAD = 1 << 16
@@ -96,10 +98,10 @@ def _answered(
         arguments = parse(words, until_answered)
         onegai = until_answered.enter_context(worker(Home.find(), server))
         until_answered.enter_context(progress)
-        schema = onegai.schema(app, function) if arguments else None
-        if schema is not None:
-            _check_names(f"{app}/{function}", arguments, schema)
-        files = None if schema is None else file_fields(schema)
+        known = _known(onegai, app, function) if arguments else None
+        if known is not None:
+            _check_names(f"{app}/{function}", arguments, known.arguments)
+        files = None if known is None else file_fields(known.arguments)
         # Without a server nothing is behind a link to a file.
         form: FileForm = "base64" if onegai.url is None else "url"
         return onegai.answer(app, function, sent(arguments, files), files=form)
@@ -110,9 +112,9 @@ def _explained(app: str, function: str, server: str | None) -> str:
     from onegai.cli.explain import explained
 
     with worker(Home.find(), server) as onegai, Progress(f"asking for {app}", plain=False):
-        schema = onegai.schema(app, function)
-        if schema is not None:
-            return explained(f"{COMMAND} call {app} {function}", schema)
+        known = _known(onegai, app, function)
+        if known is not None:
+            return explained(f"{COMMAND} call {app} {function}", known.arguments)
         apps = onegai.apps()
         if app not in apps:
             hint = f"the apps are: {', '.join(sorted(apps))}"
@@ -120,6 +122,16 @@ def _explained(app: str, function: str, server: str | None) -> str:
         names = ", ".join(item.name for item in apps[app].functions)
         hint = f"it has: {names}" if names else f"see {COMMAND} doctor"
         raise Failure(f"{app} has no function {function!r}", hint, status=WRONG)
+
+
+def _known(onegai: OneGAI, app: str, function: str) -> FunctionInfo | None:
+    """None where there is no such function; a route of an api file may have that name."""
+    try:
+        return onegai.function(app, function)
+    except OneGAIError as error:
+        if error.status != 404:
+            raise
+        return None
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from onegai.errors import ConfigError, OneGAIError
 if TYPE_CHECKING:
     from onegai.config.catalog import Catalog
     from onegai.config.settings import Settings
-    from onegai.functions.funcfiles import Plugin
+    from onegai.functions.imports import FuncFile
     from onegai.schema import Problem, StatusReport
 
 PYTHONS = ((3, 11), (3, 14))
@@ -80,15 +80,15 @@ def examine(home: Home) -> Iterator[Finding]:
 
     catalog = load_catalog(home, settings.apps if settings else {})
     files = FuncFiles(home)
-    plugins = [files.load(app) for app in catalog.specs]
+    loaded = [files.load(app) for app in catalog.specs]
     status, found = server(home)
     yield from found
     yield from gpu(catalog, status)
     yield from entries(catalog)
-    yield from func_files(plugins)
+    yield from func_files(loaded)
     if status is not None:
-        of_plugins = [plugin.problem for plugin in plugins if plugin.problem]
-        yield from server_knows(status, [*problems, *catalog.problems, *of_plugins])
+        broken = [file.problem for file in loaded if file.problem]
+        yield from server_knows(status, [*problems, *catalog.problems, *broken])
     yield from installs(home, catalog)
     yield from ports(home, settings, catalog, status)
 
@@ -220,13 +220,13 @@ def entries(catalog: Catalog) -> Iterator[Finding]:
         yield Finding("ok", f"{len(catalog.specs)} entries of services.json")
 
 
-def func_files(plugins: Collection[Plugin]) -> Iterator[Finding]:
+def func_files(files: Collection[FuncFile]) -> Iterator[Finding]:
     """As they load here."""
-    problems = [plugin.problem for plugin in plugins if plugin.problem]
+    problems = [file.problem for file in files if file.problem]
     for problem in problems:
         yield Finding("fail", problem.in_words(), "correct the file; the other apps go on")
     if not problems:
-        count = sum(1 for plugin in plugins if plugin.functions)
+        count = sum(1 for file in files if file.functions)
         yield Finding("ok", f"{count} func files")
 
 

@@ -24,6 +24,7 @@ from onegai.schema import (
     Document,
     Event,
     FileForm,
+    FunctionInfo,
     Job,
     Plan,
     ServiceStatus,
@@ -109,9 +110,17 @@ class AsyncClient:
         """What a call that was submitted has answered; raises its error."""
         return await self._send(wire.answer_of(job))
 
-    async def schema(self, app: str, function: str) -> dict[str, Any] | None:
-        """JSON Schema of a function's arguments; None: no such function, or ``disable_docs``."""
-        return await self._send(wire.schema(app, function))
+    async def functions(self) -> dict[str, list[FunctionInfo]]:
+        """The functions of every active app that has any, as they are known."""
+        return await self._send(wire.functions())
+
+    async def functions_of(self, app: str) -> list[FunctionInfo]:
+        """Those of one app as they are now, installed or not."""
+        return await self._send(wire.functions_of(app))
+
+    async def function(self, app: str, name: str) -> FunctionInfo:
+        """One function, whether its app is installed or not."""
+        return await self._send(wire.function(app, name))
 
     async def apps(self) -> dict[str, AppInfo]:
         """All apps by name."""

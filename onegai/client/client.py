@@ -20,6 +20,7 @@ from onegai.schema import (
     Document,
     Event,
     FileForm,
+    FunctionInfo,
     Job,
     Plan,
     ServiceStatus,
@@ -101,9 +102,17 @@ class Client:
         """What a call that was submitted has answered; raises its error."""
         return self._send(wire.answer_of(job))
 
-    def schema(self, app: str, function: str) -> dict[str, Any] | None:
-        """JSON Schema of a function's arguments; None: no such function, or ``disable_docs``."""
-        return self._send(wire.schema(app, function))
+    def functions(self) -> dict[str, list[FunctionInfo]]:
+        """The functions of every active app that has any, as they are known."""
+        return self._send(wire.functions())
+
+    def functions_of(self, app: str) -> list[FunctionInfo]:
+        """Those of one app as they are now, installed or not."""
+        return self._send(wire.functions_of(app))
+
+    def function(self, app: str, name: str) -> FunctionInfo:
+        """One function, whether its app is installed or not."""
+        return self._send(wire.function(app, name))
 
     def apps(self) -> dict[str, AppInfo]:
         """All apps by name."""

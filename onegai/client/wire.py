@@ -25,6 +25,7 @@ from onegai.schema import (
     Document,
     Event,
     FileForm,
+    FunctionInfo,
     Job,
     Plan,
     ServiceStatus,
@@ -54,14 +55,13 @@ class Reply:
 
 @dataclass(frozen=True)
 class Request(Generic[T]):
-    """One request; ``read`` makes the result of a reply, with ``may_lack`` also of a 404."""
+    """One request; ``read`` makes the result of a reply."""
 
     method: str
     path: str
     read: Callable[[Reply], T]
     content: bytes | Form | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
-    may_lack: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def credentials(username: str, password: str) -> dict[str, str]:
 
 def result(url: str, request: Request[T], reply: Reply) -> T:
     """What was asked for. Raises the server's error, and NoOneGAI."""
-    if reply.status >= 300 and not (reply.status == 404 and request.may_lack):
+    if reply.status >= 300:
         raise error(url, reply)
     try:
         return request.read(reply)
@@ -254,14 +254,27 @@ def answer_of(job: Job) -> Request[Answer]:
     return Request("GET", f"/job/{_part(job.id)}/result", _answer_of(job.function))
 
 
-def schema(app: str, function: str) -> Request[dict[str, Any] | None]:
-    """JSON Schema of the arguments of a function; None where there is no such function."""
+def functions() -> Request[dict[str, list[FunctionInfo]]]:
+    """The functions of all apps."""
 
-    def read(reply: Reply) -> dict[str, Any] | None:
-        return None if reply.status == 404 else dict(json.loads(reply.content)["result"]["schema"])
+    def read(reply: Reply) -> dict[str, list[FunctionInfo]]:
+        found = json.loads(reply.content)["result"]
+        return {
+            app: [FunctionInfo.model_validate(one) for one in functions]
+            for app, functions in found.items()
+        }
 
-    path = f"/api/{_part(app)}/{_part(function)}"
-    return Request("GET", path, read, may_lack=True)
+    return Request("GET", "/api", read)
+
+
+def functions_of(app: str) -> Request[list[FunctionInfo]]:
+    """The functions of an app."""
+    return Request("GET", f"/api/{_part(app)}", _many(FunctionInfo))
+
+
+def function(app: str, name: str) -> Request[FunctionInfo]:
+    """One function."""
+    return Request("GET", f"/api/{_part(app)}/{_part(name)}", _one(FunctionInfo))
 
 
 def config_document() -> Request[Document]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from typing import Any
@@ -18,10 +18,10 @@ from onegai.config.catalog import Catalog
 from onegai.config.current import Current
 from onegai.config.entry import APP_NAME, AppSpec
 from onegai.errors import EntryGone
-from onegai.functions.funcfiles import Plugins
 from onegai.functions.function import Function
+from onegai.functions.functions import Functions
 from onegai.protocol import raise_failure
-from onegai.schema import AppInfo, FunctionInfo, Job, Problem, State
+from onegai.schema import AppInfo, FunctionSummary, Job, Problem, State
 from onegai.supervisor.supervisor import Supervisor
 
 SIZE_SECONDS = 60.0
@@ -41,13 +41,13 @@ class Apps:
     """A home's apps; what runs of them is the supervisor's."""
 
     def __init__(
-        self, current: Current, jobs: Jobs, supervisor: Supervisor, plugins: Plugins
+        self, current: Current, jobs: Jobs, supervisor: Supervisor, functions: Functions
     ) -> None:
         self._home = current.home
         self._current = current
         self._jobs = jobs
         self._supervisor = supervisor
-        self._plugins = plugins
+        self._functions = functions
         self._installer = Installer(current.home)
         self._sizes: dict[str, tuple[float, DiskUsage]] = {}
         self._walking = asyncio.Lock()
@@ -82,7 +82,6 @@ class Apps:
 
     async def _info(self, catalog: Catalog, spec: AppSpec) -> AppInfo:
         app = spec.app
-        plugin = self._plugins.last(app)
         installed = install_state(self._home, spec)
         usage = await self._usage(app)
         state = self._supervisor[app].state if app in self._supervisor else _STATES[installed]
@@ -99,18 +98,13 @@ class Apps:
             job=self._jobs.under_way(app, CHANGES),
             size=usage.size,
             shared=usage.shared,
-            functions=_listed(plugin.functions),
+            functions=_listed(self._functions.last(app).functions.values()),
             problems=[
                 *catalog.problems_of(app),
-                *([plugin.problem] if plugin.problem else []),
+                *self._functions.problems(app),
                 *remarks(self._home, spec),
             ],
         )
-
-    async def functions(self, app: str) -> list[FunctionInfo]:
-        """Those of one app, installed or not. Raises what is wrong with it."""
-        self._current.catalog.active(app)
-        return _listed(await self._plugins.functions(app))
 
     def _folders(self) -> set[str]:
         """Names of apps that have a folder in apps/."""
@@ -233,8 +227,13 @@ class Apps:
         return nullcontext()
 
 
-def _listed(functions: Mapping[str, Function]) -> list[FunctionInfo]:
+def _listed(functions: Iterable[Function]) -> list[FunctionSummary]:
     return [
-        FunctionInfo(name=name, summary=function.summary, derived=function.derived)
-        for name, function in functions.items()
+        FunctionSummary(
+            name=function.name,
+            summary=function.summary,
+            derived=function.derived,
+            streams=function.streams,
+        )
+        for function in functions
     ]

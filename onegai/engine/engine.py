@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, aclosing
 from typing import Any, Self
 
@@ -17,16 +17,17 @@ from onegai.config import curlrc, editing, effects
 from onegai.config.current import Current
 from onegai.config.entry import AppSpec
 from onegai.engine.apps import Apps
-from onegai.errors import NoService, OneGAIError
+from onegai.errors import NoService
 from onegai.files.fetch import AddressRule, refuse_this_machine
 from onegai.files.links import Links
 from onegai.files.local import as_files, has_paths
 from onegai.files.sources import Sources, roots
 from onegai.files.store import FileStore
 from onegai.files.workspace import Workspace, sweep
-from onegai.functions.funcfiles import Plugins
 from onegai.functions.function import Function
+from onegai.functions.functions import Functions
 from onegai.functions.results import Outcome, enveloped
+from onegai.functions.source import Source
 from onegai.handles.context import CallContext, Services, Transport, open_transport
 from onegai.memory.probe import Probe, machine_probe
 from onegai.protocol import Answer, output_of
@@ -43,6 +44,7 @@ from onegai.schema import (
     Plan,
     Problem,
     ServiceStatus,
+    State,
     StatusReport,
 )
 from onegai.supervisor.leases import Lease
@@ -64,37 +66,45 @@ class Engine:
         current: Current,
         *,
         probe: Probe | None = None,
+        sources: Sequence[Source] = (),
         refused: AddressRule = refuse_this_machine,
     ) -> None:
-        """It follows what is ``current``, whose looking for edits begins and ends with it."""
+        """It follows what is ``current``, whose looking for edits begins and ends with it.
+
+        ``sources`` have functions besides those of func files.
+        """
         self.current = current
         self.home = home = current.home
         self._jobs = Jobs()
-        self._plugins = Plugins(home, current.catalog.specs)
+        self._functions = Functions(current, sources)
         self.links = Links()
         self.files = FileStore(home.files, self.links)
         self.results = Results(self._jobs, self.files)
-        sources = Sources(
+        file_sources = Sources(
             roots(current.settings.file_roots),
             current.settings.max_upload,
             self.results.file_of_job,
             refused,
         )
-        self.calls = Calls(current, self._jobs, self._plugins, self.files, self.results, sources)
+        self.calls = Calls(
+            current, self._jobs, self._functions, self.files, self.results, file_sources
+        )
         self._problem_sources: list[Callable[[], Iterable[Problem]]] = []
         self._editing = asyncio.Lock()
-        self._supervisor = Supervisor(current, probe or machine_probe(), FunctionHooks(self.calls))
-        self._apps = Apps(current, self._jobs, self._supervisor, self._plugins)
+        self._supervisor = Supervisor(
+            current, probe or machine_probe(), FunctionHooks(self.calls, self._functions)
+        )
+        self._functions.open(self._supervisor)
+        self._apps = Apps(current, self._jobs, self._supervisor, self._functions)
         self.transport: Transport
         self._stack = AsyncExitStack()
         current.listen(lambda: curlrc.write(home, current.settings))
-        current.listen(lambda: self._plugins.adopt(current.catalog.specs))
 
     async def __aenter__(self) -> Self:
         await self._apps.recover()
         await asyncio.to_thread(sweep, self.home.uploads)
         async with AsyncExitStack() as opened:
-            await opened.enter_async_context(self._plugins)
+            await opened.enter_async_context(self._functions)
             await opened.enter_async_context(self.files)
             opened.callback(self.calls.close)
             self.transport = await opened.enter_async_context(open_transport())
@@ -263,9 +273,8 @@ class Engine:
 
     def problems(self) -> list[Problem]:
         """What is wrong with config.json, services.json and the func files."""
-        plugins = [plugin.problem for plugin in self._plugins.all().values() if plugin.problem]
         others = [problem for source in self._problem_sources for problem in source()]
-        return [*self.current.problems, *plugins, *others]
+        return [*self.current.problems, *self._functions.all_problems(), *others]
 
     def watch_problems(self, source: Callable[[], Iterable[Problem]]) -> None:
         """Have ``problems`` ask this, too: for what lies above the engine (api files)."""
@@ -294,24 +303,33 @@ class Engine:
 
     # --- calls -----------------------------------------------------------------------------
 
-    def functions(self) -> dict[str, Mapping[str, Function]]:
-        """Per app that is active: what could be called when its func file was looked at last."""
+    async def functions(self) -> dict[str, list[FunctionInfo]]:
+        """Those of every active app that has any, as they are known."""
         return {
-            app: plugin.functions
-            for app, plugin in self._plugins.all().items()
-            if self.current.catalog.specs[app].active and plugin.functions
+            app: [function.info for function in found.functions.values()]
+            for app, found in self._functions.all().items()
+            if found.functions and self.current.catalog.specs[app].active
         }
 
-    async def function_list(self, app: str) -> list[FunctionInfo]:
-        """Those of one app, installed or not. Raises what is wrong with it."""
-        return await self._apps.functions(app)
+    async def functions_of(self, app: str) -> list[FunctionInfo]:
+        """Those of one app as they are now, installed or not. Raises what is wrong with it."""
+        self.current.catalog.active(app)
+        return [function.info for function in (await self._functions.functions(app)).values()]
 
-    async def function(self, app: str, name: str) -> Function:
-        """One function. Raises what is wrong with its app, or that there is no such function."""
+    async def function(self, app: str, name: str) -> FunctionInfo:
+        """One function, whether its app is installed or not. Raises that there is none."""
+        self.current.catalog.active(app)
+        return (await self._functions.function(app, name)).info
+
+    async def _callable(self, app: str, name: str) -> tuple[AppSpec, Function]:
+        """Raises what is wrong with its app, or that there is no such function."""
+        self.current.catalog.active(app)
+        function = await self._functions.function(app, name)
         spec = self.current.catalog.active(app)
-        found = await self._plugins.function(app, name)
-        check_installed(self.home, spec)
-        return found
+        # What runs is installed.
+        if not (spec.has_service and self._supervisor[app].state is State.READY):
+            check_installed(self.home, spec)
+        return spec, function
 
     async def call(
         self,
@@ -327,11 +345,9 @@ class Engine:
         ``files``: how the files of its result stand in the JSON. ``workspace`` has the files that
         came with the call, and is gone at its end.
         """
-        called = await self.function(app, function)
+        spec, called = await self._callable(app, function)
         arguments = await _checked(called, given)
-        return await self.calls.call(
-            self.current.catalog.active(app), called, arguments, files, workspace
-        )
+        return await self.calls.call(spec, called, arguments, files, workspace)
 
     async def respond(
         self,
@@ -343,9 +359,8 @@ class Engine:
         workspace: Workspace | None = None,
     ) -> Outcome | Streamed:
         """As ``call``; bytes and text that the function yields come as it yields them."""
-        called = await self.function(app, function)
+        spec, called = await self._callable(app, function)
         arguments = await _checked(called, given)
-        spec = self.current.catalog.active(app)
         return await self.calls.respond(spec, called, arguments, files, workspace)
 
     async def stream(
@@ -368,9 +383,8 @@ class Engine:
         place = workspace or self.calls.workspace()
         with place:
             given = await self._with_files(arguments, place)
-            called = await self.function(app, function)
+            spec, called = await self._callable(app, function)
             checked = await _checked(called, given)
-            spec = self.current.catalog.active(app)
             async with aclosing(self.calls.stream(spec, called, checked, files, place)) as events:
                 async for event in events:
                     yield event
@@ -392,23 +406,11 @@ class Engine:
         with ExitStack() as until_submitted:
             until_submitted.callback(place.close)
             given = await self._with_files(arguments, place)
-            called = await self.function(app, function)
+            spec, called = await self._callable(app, function)
             checked = await _checked(called, given)
-            job = self.calls.submit(self.current.catalog.active(app), called, checked, files, place)
+            job = self.calls.submit(spec, called, checked, files, place)
             until_submitted.pop_all()  # now the job's end removes the workspace
         return job
-
-    async def described(self, app: str, function: str) -> Function:
-        """One function, whether its app is installed or not. Raises that there is none."""
-        self.current.catalog.active(app)
-        return await self._plugins.function(app, function)
-
-    async def schema(self, app: str, function: str) -> dict[str, Any] | None:
-        """JSON Schema of a function's arguments; None where there is no such function."""
-        try:
-            return (await self.described(app, function)).accepts.schema()
-        except OneGAIError:
-            return None
 
     async def answer(
         self, app: str, function: str, arguments: Mapping[str, Any], *, files: FileForm = "url"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal, Protocol
 
 from onegai.errors import BadArguments
+from onegai.schema import FunctionInfo
 
 Form = Literal["main", "raw", "other"]
 """How the result leaves: main in an envelope, raw bare; others by what they return."""
@@ -31,8 +33,8 @@ class Accepts(Protocol):
     takes_files: bool
     """Is there a File in the arguments that ``check`` gives?"""
 
-    def schema(self, models: str = "#/$defs/") -> dict[str, Any]:
-        """JSON Schema of the arguments, whose models are referred to as {models}{name}.
+    def schema(self) -> dict[str, Any]:
+        """JSON Schema of the arguments, models in ``$defs``.
 
         The same object for all who ask: it must not be changed.
         """
@@ -68,6 +70,18 @@ class Function:
     def summary(self) -> str:
         """The first line of what is told of it."""
         return self.doc.partition("\n")[0]
+
+    @cached_property
+    def info(self) -> FunctionInfo:
+        """What the outside is told of it. The same object for all who ask, as its schema is."""
+        return FunctionInfo(
+            name=self.name,
+            summary=self.summary,
+            derived=self.derived,
+            streams=self.streams,
+            about=self.doc,
+            schema=self.accepts.schema(),
+        )
 
     def arguments(self, given: Any) -> Any:
         """Check and convert. Raises BadArguments with a sentence and every field's error."""

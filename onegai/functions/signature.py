@@ -11,7 +11,6 @@ import json
 import sys
 import typing
 from collections.abc import Callable, Mapping
-from functools import cached_property
 from types import ModuleType
 from typing import Any
 
@@ -45,21 +44,14 @@ class Typed:
 
     def __init__(self, hint: Any) -> None:
         self._adapter: TypeAdapter[Any] = TypeAdapter(_usable(hint))
-        schema = self._adapter.json_schema()
-        if not _is_object(schema, schema.get("$defs", {})):
+        self._schema = self._adapter.json_schema()
+        if not _is_object(self._schema, self._schema.get("$defs", {})):
             raise TypeError("args must be a dict, a pydantic model, a TypedDict or a dataclass")
-        self.takes_files = MARK in json.dumps(schema)
+        self.takes_files = MARK in json.dumps(self._schema)
 
-    @cached_property
-    def _schemas(self) -> dict[str, dict[str, Any]]:
-        return {}
-
-    def schema(self, models: str = "#/$defs/") -> dict[str, Any]:
-        """See ``function.Accepts``; made once."""
-        if (made := self._schemas.get(models)) is None:
-            made = self._adapter.json_schema(ref_template=f"{models}{{model}}")
-            self._schemas[models] = made
-        return made
+    def schema(self) -> dict[str, Any]:
+        """See ``function.Accepts``."""
+        return self._schema
 
     def check(self, given: Any) -> Any:
         """See ``function.Accepts``."""

@@ -13,7 +13,7 @@
 """
 
 from onegai.files.file import File
-from onegai.functions.funcfiles import install_finder
+from onegai.functions.imports import install_finder
 from onegai.handles import context
 from onegai.handles.context import config, progress
 from onegai.handles.handle import AsyncHandle, Handle, async_service, service

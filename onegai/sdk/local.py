@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future, wait
 from contextlib import AsyncExitStack, ExitStack
 from typing import Any, TypeVar
@@ -27,6 +27,7 @@ from onegai.errors import HomeLocked, SdkMisuse, UnknownJob
 from onegai.files.file import File
 from onegai.files.sources import Sources
 from onegai.files.workspace import Workspace
+from onegai.functions.source import Source
 from onegai.handles.context import CallContext, Hold, Services, open_transport
 from onegai.sdk.blocking import Blocking, run_on
 from onegai.sdk.borrowed import BorrowedServices
@@ -39,8 +40,10 @@ A_YEAR = 365 * 24 * 3600.0
 class LocalEngine:
     """One per process. Its event loop runs in a thread of its own."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, *, sources: Sequence[Source] = ()) -> None:
+        """``sources``: as of an ``Engine``."""
         self._home = home
+        self._sources = sources
         settings, problems, _first = read_settings(home, {})
         self._current = Current(home, settings, problems)
         self._loop = asyncio.new_event_loop()
@@ -167,7 +170,7 @@ class LocalEngine:
         """Raises HomeLocked beside a server."""
         self._lock.enter_context(self._home.lock(wait=_Waiting()))
         self._say_who_we_are()
-        engine = Engine(self._current)
+        engine = Engine(self._current, sources=self._sources)
         self._transport = self.run(self._enter(engine))
         self._engine = engine
         self.exit_at_signals()

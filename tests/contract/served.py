@@ -81,6 +81,11 @@ class Server:
         options.setdefault("auth", ("onegai", PASSWORD))
         return await self.client.request(method, path, **options)
 
+    async def edit_func(self, app: str, source: str) -> None:
+        """Change its func file, and look at it."""
+        self.engine.home.func_file(app).write_text(source)
+        await self.engine.functions_of(app)
+
     async def stranger(self, method: str, path: str, **options: Any) -> httpx2.Response:
         """Without it."""
         return await self.client.request(method, path, **options)

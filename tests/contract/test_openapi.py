@@ -88,12 +88,12 @@ async def test_operation_ids_are_unique(document: dict[str, Any]) -> None:
 
 async def test_one_path_per_function(document: dict[str, Any], server: Server) -> None:
     expected = {
-        f"/api/{app}/{name}"
-        for app, functions in server.engine.functions().items()
-        for name in functions
+        f"/api/{app}/{function.name}"
+        for app, functions in (await server.engine.functions()).items()
+        for function in functions
     }
     assert {path for path in document["paths"] if path.startswith("/api/")} == expected | {
-        "/api/{app}"
+        "/api/{app}",
     }
     assert {"/api/echo/main", "/api/echo/raw", "/api/twin/main", "/api/a_b/c"} <= expected
     assert not any(path.startswith("/api/off/") for path in expected)

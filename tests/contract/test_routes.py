@@ -226,7 +226,7 @@ async def test_listed_pages_can_read_answers_and_errors(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/no/such/route", "/api", "/api/", "/api/echo/main/", "/job/", "/service/echo"]
+    "path", ["/no/such/route", "/apis", "/api/", "/api/echo/main/", "/job/", "/service/echo"]
 )
 async def test_unknown_path(server: Server, is_error: Any, path: str) -> None:
     assert path in is_error(await server.send("GET", path), "unknown_route")["result"]
@@ -422,7 +422,7 @@ def file(n):
 async def test_a_result_has_a_limit(
     server: Server, home: Home, is_error: Any, function: str
 ) -> None:
-    home.func_file("echo").write_text(RESULTS)
+    await server.edit_func("echo", RESULTS)
     home.config.write_text(json.dumps({"password": PASSWORD, "max_result": 1000}))
     await server.engine.current.refresh()
     path = f"/api/echo/{function}"
@@ -440,7 +440,7 @@ async def test_a_result_has_a_limit(
 async def test_a_file_inside_of_a_result_has_none(
     server: Server, home: Home, is_error: Any
 ) -> None:
-    home.func_file("echo").write_text(RESULTS)
+    await server.edit_func("echo", RESULTS)
     home.config.write_text(json.dumps({"password": PASSWORD, "max_result": 1000}))
     await server.engine.current.refresh()
     answer = await server.send("POST", "/api/echo/link", json={"n": 5000})
@@ -451,10 +451,11 @@ async def test_a_file_inside_of_a_result_has_none(
 
 
 async def test_large_results_are_whole(server: Server, home: Home) -> None:
-    home.func_file("echo").write_text(
+    await server.edit_func(
+        "echo",
         "TEXT = 'a\"あ😀\\n' * 400_000\n"
         "def main(args): return TEXT\n"
-        "def data(args): return bytes(range(256)) * 8000, {'x': 1}\n"
+        "def data(args): return bytes(range(256)) * 8000, {'x': 1}\n",
     )
     text = 'a"あ😀\n' * 400_000
     assert (await server.send("POST", "/api/echo/main", json={})).json()["result"] == text
@@ -467,7 +468,7 @@ async def test_large_results_are_whole(server: Server, home: Home) -> None:
 async def test_job_that_failed_with_text_that_is_no_unicode_is_shown(
     server: Server, home: Home
 ) -> None:
-    home.func_file("echo").write_text(r'def main(args): raise ValueError("a \ud800 b")')
+    await server.edit_func("echo", r'def main(args): raise ValueError("a \ud800 b")')
     job = await server.engine.submit("echo", "main", {})
     async for _ in server.engine.events(job.id):
         pass
@@ -481,8 +482,8 @@ async def test_a_job_is_refused_where_a_call_would_be(
 ) -> None:
     home.services_local.write_text('{"echo": {"concurrency": 1, "queue": 1}}')
     await server.engine.current.refresh()
-    home.func_file("echo").write_text(
-        "import asyncio\nasync def main(args): await asyncio.Event().wait()\n"
+    await server.edit_func(
+        "echo", "import asyncio\nasync def main(args): await asyncio.Event().wait()\n"
     )
     turns = server.engine.calls.turns("echo")
     headers = {"prefer": "respond-async"}
@@ -525,7 +526,7 @@ async def test_failed_and_refused_installs_keep_their_own_status(
 async def test_ranges_of_files(
     server: Server, home: Home, is_error: Any, asked: str | None, wrong: str
 ) -> None:
-    home.func_file("echo").write_text(RESULTS)
+    await server.edit_func("echo", RESULTS)
     answer = await server.send("POST", "/api/echo/link", json={"n": 5000})
     url = answer.json()["result"]["file"]["url"]
     headers = {"range": asked} if asked else {}
@@ -538,7 +539,11 @@ async def test_ranges_of_files(
     assert (await server.send("HEAD", url, headers={"range": wrong})).status_code == 416
 
 
+SHORT = {"name", "summary", "derived", "streams"}
+
+
 async def test_functions_of_an_app(server: Server, is_error: Any) -> None:
+    everything = (await server.send("GET", "/api")).json()["result"]
     listed = (await server.send("GET", "/app/list")).json()["result"]
     for info in listed:
         answer = await server.send("GET", f"/api/{info['app']}")
@@ -546,7 +551,16 @@ async def test_functions_of_an_app(server: Server, is_error: Any) -> None:
             code = {"off": "inactive", "torn": "broken_plugin", "broken": "broken_entry"}
             is_error(answer, code[info["app"]])
         else:
-            assert answer.json()["result"] == info["functions"]
+            functions = answer.json()["result"]
+            short = [
+                {key: value for key, value in one.items() if key in SHORT} for one in functions
+            ]
+            assert short == info["functions"]
+            for one in functions:
+                assert (await server.send("GET", f"/api/{info['app']}/{one['name']}")).json()[
+                    "result"
+                ] == one
+            assert everything.get(info["app"], []) == functions
     is_error(await server.send("GET", "/api/none"), "unknown_app")
 
 

@@ -121,6 +121,11 @@ class Server:
         lines = (line.partition("read again: ")[2] for line in self.log().splitlines())
         return sum(told in line.split(", ") for line in lines)
 
+    def edit_func(self, app: str, source: str) -> None:
+        """Change its func file, and let the running server look at it."""
+        self.write(f"func/{app}.py", source)
+        self.get(f"/api/{app}")
+
     def spawn(self, *arguments: str) -> subprocess.Popen[bytes]:
         environment = {**os.environ, **self.environment, "ONEGAI_HOME": str(self.home)}
         self.output.parent.mkdir(parents=True, exist_ok=True)

@@ -427,12 +427,21 @@ class TestEngine:
                 assert (error.code, error.message) == ("bad_arguments", f"more: {reason}")
                 assert error.detail["errors"] == [{"field": "more", "message": reason}]
 
-    async def test_schema(self, onegai: Engine) -> None:
-        schema = await onegai.schema("voice", "main")
-        assert schema is not None
-        assert (list(schema["properties"]), schema["required"]) == (["text", "speed"], ["text"])
-        assert await onegai.schema("voice", "sing") is None
-        assert await onegai.schema("nobody", "main") is None
+    async def test_functions(self, onegai: Engine) -> None:
+        functions = await onegai.functions()
+        assert set(functions) == {"a", "voice"}
+        main = await onegai.function("voice", "main")
+        assert (main.name, main.about, main.derived, main.streams) == ("main", "", False, False)
+        properties, required = main.arguments["properties"], main.arguments["required"]
+        assert (list(properties), required) == (["text", "speed"], ["text"])
+        assert main in functions["voice"]
+        assert functions["voice"] == await onegai.functions_of("voice")
+        for asking, code in (
+            (onegai.function("voice", "sing"), "unknown_function"),
+            (onegai.function("nobody", "main"), "unknown_app"),
+            (onegai.functions_of("nobody"), "unknown_app"),
+        ):
+            assert (await error_of(asking)).code == code
 
     async def test_concurrent_calls(self, onegai: Engine) -> None:
         async with asyncio.timeout(SECONDS):

@@ -17,8 +17,10 @@ Make = Callable[..., Server]
 API = """
 from fastapi import APIRouter, HTTPException
 
+from onegai.protocol import Engine
 
-def router(engine):
+
+def router(engine: Engine) -> APIRouter:
     routes = APIRouter()
 
     @routes.post("/main")
@@ -27,8 +29,8 @@ def router(engine):
 
     @routes.get("/extra/{name}")
     async def extra(name: str) -> dict:
-        outcome = await engine.call("a", "other", {"name": name})
-        return {"value": outcome.value}
+        answer = await engine.answer("a", "other", {"name": name})
+        return {"value": answer.result}
 
     @routes.get("/raises")
     async def raises() -> dict:
@@ -43,17 +45,28 @@ def router(engine):
 """
 
 
-def test_edited_func_file_is_used_at_the_next_call(make_server: Make) -> None:
+def test_edited_func_file_is_used_soon(make_server: Make) -> None:
+    server = make_server({"a": {"type": "inline"}})
+    server.write("func/a.py", "def main(args): return 1")
+    server.start()
+    assert server.post("/api/a/main").result == 1
+    server.write("func/a.py", "def main(args): return 2")
+    begun = time.monotonic()
+    until(lambda: server.post("/api/a/main").result == 2)
+    assert time.monotonic() - begun < 1.5
+
+
+def test_what_becomes_of_edits_of_func_files(make_server: Make) -> None:
     server = make_server({"a": {"type": "inline"}, "b": {"type": "inline"}})
     server.write("func/a.py", "def main(args): return 1")
     server.start()
     assert server.post("/api/a/main").result == 1
-    server.write("func/a.py", "def main(args): return 2\ndef more(args): return 'more'")
+    server.edit_func("a", "def main(args): return 2\ndef more(args): return 'more'")
     assert server.post("/api/a/main").result == 2
     assert server.post("/api/a/more").result == "more"
     assert "/api/a/more" in server.get("/openapi.json").json["paths"]
 
-    server.write("func/a.py", "def main(args: return 3")
+    server.edit_func("a", "def main(args: return 3")
     old = server.post("/api/a/main")
     assert old.result == 2
     assert (old.detail["problem"]["file"], old.detail["problem"]["line"]) == ("func/a.py", 1)
@@ -75,7 +88,7 @@ def test_edited_func_file_is_used_at_the_next_call(make_server: Make) -> None:
     assert (problem["file"], problem["line"]) == ("func/a.py", 1)
     assert "last good version" in problem["reason"]
 
-    server.write("func/a.py", "def main(args): return 4")
+    server.edit_func("a", "def main(args): return 4")
     new = server.post("/api/a/main")
     assert (new.result, new.detail) == (4, {})
     assert "onegai-problem" not in {name.lower() for name in new.headers}
@@ -129,16 +142,19 @@ def test_a_slow_import_holds_up_its_own_app_only(make_server: Make) -> None:
         assert threads.submit(server.post, "/api/slow/main").result().result == 1
         assert time.monotonic() - begun > 2
         server.write("func/slow.py", SLOW.format(2))
-        called = [threads.submit(server.post, "/api/slow/main") for _ in range(3)]
+        called = [threads.submit(server.get, "/api/slow") for _ in range(3)]
         quick = 0
         while not any(one.done() for one in called):
             begun = time.monotonic()
             assert server.post("/api/a/main").result == "a"
+            # Its last version is there until the new one is.
+            assert server.post("/api/slow/main").result in (1, 2)
             for path in ("/health", "/openapi.json", "/service/status", "/app/list"):
                 assert server.get(path).status == 200
             quick += time.monotonic() - begun < 1
         assert quick > 2
-        assert [one.result().result for one in called] == [2, 2, 2]
+        assert [one.result().status for one in called] == [200, 200, 200]
+        assert server.post("/api/slow/main").result == 2
 
 
 SLOW = """

@@ -35,9 +35,7 @@ def routes(engine: Engine, call: Call) -> tuple[Route, Route]:
 
     async def describe(request: Request) -> Response:
         app, function = request.path_params["app"], request.path_params["function"]
-        found = await engine.described(app, function)
-        schema = found.accepts.schema()
-        return envelope({"name": function, "about": found.doc, "schema": schema})
+        return envelope(await engine.function(app, function))
 
     path = "/api/{app}/{function}"
     return Route(path, call, methods=["POST"]), Route(path, describe, methods=["GET"])
@@ -47,9 +45,14 @@ def lists(engine: Engine) -> APIRouter:
     """What can be called."""
     listing = APIRouter(prefix="/api", tags=["functions"])
 
+    @listing.get("", summary="The functions of all apps")
+    async def list_all() -> Response:
+        functions = await engine.functions()
+        return await asyncio.to_thread(envelope, functions)
+
     @listing.get("/{app}", summary="The functions of an app")
     async def list_functions(app: str) -> Response:
-        return envelope(await engine.function_list(app))
+        return envelope(await engine.functions_of(app))
 
     return listing
 
@@ -92,7 +95,7 @@ class Call:
                 workspace.close()
 
     async def _form(self, app: str, function: str, request: Request, workspace: Workspace) -> Any:
-        schema = (await self._engine.function(app, function)).accepts.schema()
+        schema = (await self._engine.function(app, function)).arguments
         parts = await read_parts(request, workspace, self._max_text)
         return await asyncio.to_thread(as_arguments, parts, schema)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from fastapi import APIRouter
 
 from onegai.engine.engine import Engine
-from onegai.functions.funcfiles import describe_failure
+from onegai.functions.imports import describe_failure
 from onegai.schema import Problem
 
 

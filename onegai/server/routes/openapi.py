@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from onegai.engine.engine import Engine
 from onegai.files.file import MARK
-from onegai.functions.function import Function
 from onegai.functions.results import json_bytes
-from onegai.schema import Envelope, FileForm
+from onegai.protocol import Engine
+from onegai.schema import Envelope, FileForm, FunctionInfo
 
-Functions = Mapping[str, Mapping[str, Function]]
-"""Per app, by name."""
+Functions = Mapping[str, Sequence[FunctionInfo]]
+"""Per app."""
+_MODELS = "#/$defs/"
 _ENVELOPE = {"$ref": "#/components/schemas/Envelope"}
 _OPTIONS = [
     {
@@ -47,7 +48,7 @@ class Description:
     async def json(self) -> bytes:
         """The document."""
         async with self._making:
-            functions = self._engine.functions()
+            functions = await self._engine.functions()
             if not self._json or functions != self._of:
                 made = asyncio.to_thread(lambda: json_bytes(describe(self._app, functions)))
                 self._json = await made
@@ -69,7 +70,7 @@ def describe(app: FastAPI, functions_of: Functions) -> dict[str, Any]:
         for operation in path.values():
             operation["responses"] = _responses(operation["responses"])
     for name, functions in functions_of.items():
-        for function in functions.values():
+        for function in functions:
             path = f"/api/{name}/{function.name}"
             document["paths"][path] = {
                 "post": _operation(name, function, schemas),
@@ -83,33 +84,33 @@ def describe(app: FastAPI, functions_of: Functions) -> dict[str, Any]:
     return document
 
 
-def _operation(app: str, function: Function, schemas: dict[str, Any]) -> dict[str, Any]:
+def _operation(app: str, function: FunctionInfo, schemas: dict[str, Any]) -> dict[str, Any]:
     prefix = f"{app}_{function.name}_"
-    schema = dict(function.accepts.schema(f"#/components/schemas/{prefix}"))
+    schema: dict[str, Any] = _referring(function.arguments, f"#/components/schemas/{prefix}")
     for name, definition in schema.pop("$defs", {}).items():
         schemas[prefix + name] = definition
     # A model that has itself among its fields is a reference.
     whole = schemas.get(schema.get("$ref", "").rpartition("/")[2], schema)
     bodies: dict[str, Any] = {"application/json": {"schema": schema}}
-    if function.accepts.takes_files:
+    if MARK in json.dumps(schema):
         bodies = {"multipart/form-data": {"schema": _as_form(schema)}, **bodies}
     answers: dict[str, Any] = {}
-    if function.form != "raw":
+    if function.name != "raw":
         answers["application/json"] = {"schema": _ENVELOPE}
-    if function.form != "main":
+    if function.name != "main":
         answers["*/*"] = {}
     return {
         "tags": [app],
         "operationId": f"{app}.{function.name}",
         "summary": function.summary or f"{app} {function.name}",
-        "description": function.doc,
+        "description": function.about,
         "parameters": _OPTIONS,
         "requestBody": {"content": bodies, "required": bool(whole.get("required"))},
         "responses": _responses({"200": {"description": "done", "content": answers}}),
     }
 
 
-def _about(app: str, function: Function) -> dict[str, Any]:
+def _about(app: str, function: FunctionInfo) -> dict[str, Any]:
     answer = {"description": "done", "content": {"application/json": {"schema": _ENVELOPE}}}
     return {
         "tags": ["functions"],
@@ -117,6 +118,17 @@ def _about(app: str, function: Function) -> dict[str, Any]:
         "summary": f"What {app} {function.name} does, and the JSON Schema of its arguments",
         "responses": _responses({"200": answer}),
     }
+
+
+def _referring(schema: Any, models: str) -> Any:
+    """A copy that refers to its models as {models}{name}, in references and discriminators."""
+    if isinstance(schema, dict):
+        return {key: _referring(value, models) for key, value in schema.items()}
+    if isinstance(schema, list):
+        return [_referring(value, models) for value in schema]
+    if isinstance(schema, str) and schema.startswith(_MODELS):
+        return models + schema.removeprefix(_MODELS)
+    return schema
 
 
 def _as_form(schema: Any) -> Any:

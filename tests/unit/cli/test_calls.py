@@ -21,9 +21,10 @@ from onegai.cli import calls
 from onegai.cli import main as cli
 from onegai.cli.backend import Failure
 from onegai.cli.explain import explained
+from onegai.errors import UnknownFunction
 from onegai.files.file import File
 from onegai.protocol import Answer
-from onegai.schema import FileForm
+from onegai.schema import FileForm, FunctionInfo
 
 WAV = b"RIFF\0\0\0\0WAVE\xff"
 
@@ -147,8 +148,10 @@ class Recorder:
     def __exit__(self, *error: object) -> None:
         pass
 
-    def schema(self, app: str, function: str) -> dict[str, Any] | None:
-        return self.takes
+    def function(self, app: str, name: str) -> FunctionInfo:
+        if self.takes is None:
+            raise UnknownFunction(app=app, function=name, do="")
+        return FunctionInfo(name=name, schema=self.takes)
 
     def answer(
         self, app: str, function: str, arguments: dict[str, Any], *, files: FileForm

@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib
+import json
 import math
 import shutil
 import sys
@@ -13,13 +14,17 @@ from pathlib import Path
 
 import pytest
 
+from onegai.config.current import Current
 from onegai.config.home import Home
-from onegai.errors import BrokenPlugin, UnknownFunction
+from onegai.config.settings import Settings
+from onegai.errors import BrokenPlugin
 from onegai.files.file import File
 from onegai.files.sources import Sources
 from onegai.files.workspace import Workspace
-from onegai.functions import funcfiles as plugins_module
-from onegai.functions.funcfiles import FuncFiles, Plugin, Plugins
+from onegai.functions import funcfiles as funcfiles_module
+from onegai.functions.funcfiles import FuncFiles
+from onegai.functions.functions import Functions
+from onegai.functions.imports import FuncFile
 from onegai.handles.connections import Connections
 from onegai.handles.context import CallContext, Transport
 
@@ -40,7 +45,7 @@ def home(tmp_path: Path) -> Iterator[Home]:
     forget()
 
 
-def load_plugins(home: Home, apps: Iterable[str]) -> dict[str, Plugin]:
+def load_plugins(home: Home, apps: Iterable[str]) -> dict[str, FuncFile]:
     files = loaded(home, *apps)
     return {app: files.last(app) for app in apps}
 
@@ -51,6 +56,14 @@ def loaded(home: Home, *apps: str) -> FuncFiles:
     for app in apps:
         files.load(app)
     return files
+
+
+def registry(home: Home, apps: Iterable[str]) -> Functions:
+    """As an engine has it; nothing here asks an app."""
+    home.services.write_text(json.dumps({app: {"type": "inline"} for app in apps}))
+    functions = Functions(Current(home, Settings(password="x")))
+    functions.open(None)
+    return functions
 
 
 @contextmanager
@@ -73,7 +86,7 @@ def call_of(app: str) -> Iterator[None]:
     loop.close()
 
 
-def load_plugin(home: Home, app: str) -> Plugin:
+def load_plugin(home: Home, app: str) -> FuncFile:
     return load_plugins(home, [app])[app]
 
 
@@ -129,26 +142,6 @@ def test_broken_file_is_a_problem_and_hides_no_other(
     assert says in broken.problem.reason
     assert "None" not in broken.problem.reason
     assert "func.broken" not in sys.modules
-
-
-async def test_a_function_is_looked_up(home: Home) -> None:
-    home.func_file("a").write_text("def main(args): ...\ndef sing(args): ...\n")
-    home.func_file("b").write_text("\n1 / 0\n")
-    home.func_file("d").write_text("__all__ = ['nothing']\n")
-    async with Plugins(home, ["a", "b", "c"]) as plugins:
-        assert await plugins.function("a", "sing") is plugins.last("a").functions["sing"]
-        with pytest.raises(UnknownFunction) as unknown:
-            await plugins.function("a", "dance")
-        assert unknown.value.advice == "it has: main, sing, raw"
-        with pytest.raises(UnknownFunction) as unwritten:
-            await plugins.function("c", "main")
-        assert unwritten.value.advice == "write it in func/c.py"
-        with pytest.raises(BrokenPlugin) as broken:
-            await plugins.function("b", "main")
-        assert broken.value.message.startswith("func/b.py, line 2: ")
-        with pytest.raises(BrokenPlugin) as broken:
-            await plugins.function("d", "main")
-        assert "line" not in broken.value.message.partition(":")[0]
 
 
 def test_not_utf8(home: Home) -> None:
@@ -249,19 +242,21 @@ async def test_edits_are_seen_in_the_background_and_nothing_else_is_loaded(home:
         b="def main(args): return 'old'",
         c="def main(args): return 'alone'",
     )
-    async with Plugins(home, ["a", "b", "c", "later"]) as plugins:
-        first = plugins.all()
+    async with registry(home, ["a", "b", "c", "later"]) as functions:
+        first = functions.all()
         for app, plugin in first.items():
-            assert await plugins.refresh(app) is plugin
+            assert await functions.refresh(app) is plugin
         write(home, b="def main(args): return 'changed'", later="def main(args): return 1")
-        await seen(lambda: plugins.last("a") is not first["a"] and plugins.last("later").functions)
-        second = plugins.all()
+        await seen(
+            lambda: functions.last("a") is not first["a"] and functions.last("later").functions
+        )
+        second = functions.all()
         assert second["c"] is first["c"]
         assert set(second["later"].functions) == {"main", "raw"}
         with call_of("a"):
             assert second["a"].functions["main"].run({}) == "changed"
         shutil.rmtree(home.root / "func")
-        await seen(lambda: all(plugin.functions == {} for plugin in plugins.all().values()))
+        await seen(lambda: all(plugin.functions == {} for plugin in functions.all().values()))
 
 
 async def seen(look: Callable[[], object]) -> None:
@@ -293,29 +288,29 @@ def write_slow(home: Home, app: str, value: object) -> Path:
 async def test_a_slow_import_holds_up_its_own_callers_only(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plugins_module, "START_SECONDS", 0.1)
+    monkeypatch.setattr(funcfiles_module, "START_SECONDS", 0.1)
     write(home, a="def main(args): return 'a'", z="def main(args): return 'z'")
     go = write_slow(home, "slow", 1)
-    async with Plugins(home, ["a", "slow", "z"]) as plugins:
-        waiting = asyncio.create_task(plugins.refresh("slow"))
-        assert (await plugins.refresh("a")).functions["main"].run({}) == "a"
-        assert plugins.last("slow").functions == {}
-        assert plugins.last("slow").problem is None
-        monkeypatch.setattr(plugins_module, "SLOW_SECONDS", 0.1)
-        await seen(lambda: plugins.last("slow").problem)
-        problem = plugins.last("slow").problem
+    async with registry(home, ["a", "slow", "z"]) as functions:
+        waiting = asyncio.create_task(functions.refresh("slow"))
+        assert (await functions.refresh("a")).functions["main"].run({}) == "a"
+        assert functions.last("slow").functions == {}
+        assert functions.last("slow").problem is None
+        monkeypatch.setattr(funcfiles_module, "SLOW_SECONDS", 0.1)
+        await seen(lambda: functions.last("slow").problem)
+        problem = functions.last("slow").problem
         assert problem is not None
         assert "is being imported" in problem.reason
-        assert set(plugins.all()) == {"a", "slow", "z"}
+        assert set(functions.all()) == {"a", "slow", "z"}
         assert not waiting.done()
         go.touch()
         assert (await waiting).functions["main"].run({}) == 1
-        assert (await plugins.refresh("z")).functions["main"].run({}) == "z"
+        assert (await functions.refresh("z")).functions["main"].run({}) == "z"
 
         go = write_slow(home, "slow", 2)
-        callers = [asyncio.create_task(plugins.refresh("slow")) for _ in range(3)]
+        callers = [asyncio.create_task(functions.refresh("slow")) for _ in range(3)]
         await seen(lambda: len(sys.modules["func"].threads) == 2)
-        assert plugins.last("slow").functions["main"].run({}) == 1
+        assert functions.last("slow").functions["main"].run({}) == 1
         # Edited again, in the middle of its import.
         write(home, slow="def main(args): return 3")
         go.touch()
@@ -328,18 +323,18 @@ async def test_a_slow_import_holds_up_its_own_callers_only(
 async def test_an_import_that_does_not_end_is_told_to_who_waits(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plugins_module, "START_SECONDS", 0.05)
-    monkeypatch.setattr(plugins_module, "IMPORT_SECONDS", 0.05)
+    monkeypatch.setattr(funcfiles_module, "START_SECONDS", 0.05)
+    monkeypatch.setattr(funcfiles_module, "IMPORT_SECONDS", 0.05)
     go = write_slow(home, "slow", 1)
     write(home, z="def main(args): return 'z'")
-    async with Plugins(home, ["slow", "z"]) as plugins:
+    async with registry(home, ["slow", "z"]) as functions:
         for app in ("slow", "z"):
             with pytest.raises(BrokenPlugin) as stuck:
-                await plugins.function(app, "main")
+                await functions.function(app, "main")
             assert stuck.value.message.startswith("func/slow.py: ")
         go.touch()
-        await seen(lambda: plugins.last("z").functions)
-        assert (await plugins.function("z", "main")).run({}) == "z"
+        await seen(lambda: functions.last("z").functions)
+        assert (await functions.function("z", "main")).run({}) == "z"
 
 
 @pytest.mark.parametrize(
@@ -353,29 +348,33 @@ async def test_an_error_that_cannot_be_told_hides_no_other_file(
     home: Home, source: str, says: str
 ) -> None:
     write(home, a=source, z="def main(args): return 'z'")
-    async with Plugins(home, ["a", "z"]) as plugins:
-        problem = plugins.last("a").problem
+    async with registry(home, ["a", "z"]) as functions:
+        problem = functions.last("a").problem
         assert problem is not None
         assert (problem.reason, problem.line) == (says, source.count("\n") + 1)
-        assert plugins.last("z").functions["main"].run({}) == "z"
+        assert functions.last("z").functions["main"].run({}) == "z"
 
 
 async def test_a_broken_edit_is_told_once_in_the_log(
     home: Home, caplog: pytest.LogCaptureFixture
 ) -> None:
     write(home, a="from func import b\ndef main(args): return 1", b="def main(args): return 1")
-    async with Plugins(home, ["a", "b"]) as plugins:
-        assert (plugins.problem("a"), caplog.messages) == (None, [])
+    async with registry(home, ["a", "b"]) as functions:
+        assert (functions.last("a").problem, caplog.messages) == (None, [])
         write(home, b="def main(args: return 2")
         for _ in range(3):
-            await plugins.refresh("a")
+            await functions.refresh("a")
         told = [message for message in caplog.messages if message.startswith("func/b.py:1: ")]
         assert len(told) == 1
         # What it imports is what is old.
-        assert plugins.problem("a") == plugins.problem("b") == plugins.last("b").problem
+        assert (
+            functions.last("a").problem
+            == functions.last("b").problem
+            == functions.last("b").problem
+        )
         write(home, b="def main(args): return 3")
-        await plugins.refresh("a")
-        assert plugins.problem("a") is None
+        await functions.refresh("a")
+        assert functions.last("a").problem is None
 
 
 def test_what_was_imported_before_is_taken_if_it_is_current(home: Home) -> None:
@@ -429,6 +428,35 @@ def test_an_edit_while_a_file_is_imported_is_seen(home: Home) -> None:
     files = loaded(home, "a")
     assert files.last("a").functions["main"].run({}) == "old"
     assert files.load("a").functions["main"].run({}) == "edited"
+
+
+@pytest.mark.parametrize("changed", ["a", "b"])
+async def test_a_file_whose_import_changes_func_files_is_not_imported_for_ever(
+    home: Home, changed: str
+) -> None:
+    write(
+        home,
+        a=f"""
+        import func
+        from func import b
+        from pathlib import Path
+        func.imports = getattr(func, "imports", 0) + 1
+        file = Path(__file__).with_name("{changed}.py")
+        file.write_text(file.read_text() + "#")
+        def main(args): return 1
+        """,
+        b="def main(args): return 2",
+    )
+    async with registry(home, ["a", "b"]) as functions:
+        async with asyncio.timeout(10):
+            found = await functions.refresh("a")
+        assert set(found.functions) == {"main", "raw"}
+        assert found.problem is not None
+        assert found.problem.remark
+        assert sys.modules["func"].imports == funcfiles_module.MOST_IMPORTS
+        write(home, a="def main(args): return 3")
+        found = await functions.refresh("a")
+        assert (found.problem, found.functions["main"].run({})) == (None, 3)
 
 
 def test_broken_edit_keeps_the_last_good_version_and_says_so(home: Home) -> None:

@@ -309,23 +309,6 @@ def test_errors_name_every_field_and_do_not_repeat_values() -> None:
     assert "secret" not in json.dumps([error.message, error.detail])
 
 
-def test_schema_refers_to_components_of_its_own() -> None:
-    function = functions(
-        """
-        from pydantic import BaseModel
-        class Inner(BaseModel):
-            size: int
-        class Speech(BaseModel):
-            inner: Inner
-        def f(args: Speech): return args
-        """
-    )["f"]
-    schema = function.accepts.schema("#/components/schemas/voice_")
-    assert schema["properties"]["inner"]["$ref"] == "#/components/schemas/voice_Inner"
-    assert function.accepts.schema()["properties"]["inner"]["$ref"] == "#/$defs/Inner"
-    assert set(schema["$defs"]) == {"Inner"}
-
-
 # --- main and raw from each other ------------------------------------------------------------
 
 
