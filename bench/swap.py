@@ -94,11 +94,17 @@ def swaps(rounds: int) -> None:
     show("the app listens → the waiting call is answered", first_byte, "ms", 1000)
 
 
-def many_apps(rounds: int, *, installed: bool) -> None:
+def many_apps(rounds: int, *, installed: bool = False, running: int = 0) -> None:
     """Status; ``installed``: each app has a func file, an install script, and its folder."""
     entry = {"type": "webapi", "exec": "sleep 1"}
     apps = {f"app{n}": {**entry, "port": 30000 + n} for n in range(200)}
     with home({**apps}) as folder:
+        script = folder / "listener.py"
+        script.write_text(LISTENER)
+        for n in range(running):
+            command = f"{sys.executable} {script} {{port}}"
+            apps[f"app{n}"] = {"type": "webapi", "port": free_port(), "exec": command}
+        (folder / "services.json").write_text(json.dumps(apps))
         for app in apps if installed else ():
             (folder / "func" / f"{app}.py").write_text(FUNC.format(app=app))
             for name in (f"install/{app}.sh", f"apps/{app}/.onegai-installed"):
@@ -106,6 +112,8 @@ def many_apps(rounds: int, *, installed: bool) -> None:
                 (folder / name).touch()
         server = Server(folder)
         connection = http.client.HTTPConnection("127.0.0.1", server.port)
+        for n in range(running):
+            ask_on(connection, "POST", "/service/start", {"app": f"app{n}"})
         times = []
         for _ in range(rounds):
             begun = time.perf_counter()
@@ -113,6 +121,8 @@ def many_apps(rounds: int, *, installed: bool) -> None:
             times.append(time.perf_counter() - begun)
         server.stop()
     what = "200 installed apps" if installed else "200 apps"
+    if running:
+        what += f", {running} of them running"
     show(f"GET /service/status with {what}", times, "ms", 1000)
 
 
@@ -144,8 +154,9 @@ def main() -> None:
     parser.add_argument("--idle", type=float, default=60, help="seconds to watch the idle server")
     options = parser.parse_args()
     swaps(options.rounds)
-    many_apps(options.rounds, installed=False)
+    many_apps(options.rounds)
     many_apps(options.rounds, installed=True)
+    many_apps(options.rounds, running=5)
     idle(options.idle)
 
 

@@ -76,7 +76,7 @@ class Service:
         self.log = LogFile(home.app_log(spec.app))
         self._home = home
         self._admission = admission
-        self._at_rest: tuple[object, ServiceStatus] | None = None
+        self._rested: tuple[object, ServiceStatus] | None = None
         """Its last status at rest, and the facts from which it was made."""
         self._owner = Owner(
             home,
@@ -221,9 +221,9 @@ class Service:
             return self._report(footprints, turns)
         # Most are at rest, and of these nothing has changed since they were looked at last.
         facts = (at.rest, at.spec, owner.next, owner.last.failure, at.last_stop, at.learnt)
-        if self._at_rest is None or self._at_rest[0] != facts:
-            self._at_rest = facts, self._report(footprints, turns)
-        return self._at_rest[1]
+        if self._rested is None or self._rested[0] != facts:
+            self._rested = facts, self._report(footprints, turns)
+        return self._rested[1]
 
     def _report(self, footprints: Mapping[Run, Footprint], turns: Busy | None) -> ServiceStatus:
         run, failure = self.tenancy.run, self._owner.last.failure
