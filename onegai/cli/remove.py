@@ -23,7 +23,7 @@ ENTRIES = "entries.json"
 
 @dataclass(frozen=True)
 class Removable:
-    """What there is of an app of one's own: files, and its keys of the two JSON files."""
+    """What there is of an app of one's own: files and folders, and its keys of both JSON files."""
 
     files: list[Path]
     entries: dict[str, Any]
@@ -89,7 +89,10 @@ def keep_copy(home: Home, app: str, found: Removable) -> Path:
     for path in found.files:
         target = folder / path.relative_to(home.root)
         target.parent.mkdir(exist_ok=True)
-        shutil.copy2(path, target, follow_symlinks=False)
+        if _is_folder(path):
+            shutil.copytree(path, target, symlinks=True)
+        else:
+            shutil.copy2(path, target, follow_symlinks=False)
     jsonfile.write(folder / ENTRIES, found.entries)
     return folder
 
@@ -105,7 +108,15 @@ def forget(home: Home, app: str, found: Removable) -> None:
         del config["apps"][app]
         _replace(home.config, config)
     for path in found.files:
-        path.unlink(missing_ok=True)
+        if _is_folder(path):
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _is_folder(path: Path) -> bool:
+    """A link to one is a file."""
+    return path.is_dir() and not path.is_symlink()
 
 
 def _files(home: Home, app: str) -> Iterable[Path]:

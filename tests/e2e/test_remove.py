@@ -71,6 +71,22 @@ def test_remove_undoes_new_and_keeps_a_copy(server: Server) -> None:
     assert run(server, "new", "banner", "--type", "library", "--package", "x").returncode == 0
 
 
+def test_a_folder_of_run_goes_too(server: Server, tmp_path: Path) -> None:
+    server.write("func/mine.py", "")
+    server.write("run/run_mine.voices/ja/one", "voice")
+    server.write("run/run_mine2.py", "another app's")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "kept").touch()
+    (server.home / "run/run_mine.linked").symlink_to(tmp_path / "elsewhere")
+    removed = run(server, "remove", "mine")
+    assert (removed.returncode, removed.stderr) == (0, "")
+    assert [path.name for path in (server.home / "run").iterdir()] == ["run_mine2.py"]
+    kept = server.home / removed.stdout.splitlines()[-1].removeprefix("a copy is in ")
+    assert (kept / "run/run_mine.voices/ja/one").read_text() == "voice"
+    assert (kept / "run/run_mine.linked").is_symlink()
+    assert (tmp_path / "elsewhere" / "kept").exists()
+
+
 @pytest.mark.parametrize(
     ("app", "said"),
     [
