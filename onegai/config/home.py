@@ -179,17 +179,21 @@ class Home:
                 time.sleep(0.01)
             # What one that was killed said of itself is not what this one says.
             self.server_file.unlink(missing_ok=True)
+            for folder in (self.root / "data", self.process_notes):
+                jsonfile.remove_left(folder)
+            with suppress(EditLocked, NotWritten), self.editing(0):
+                pass  # which removes what is left of an edit, too
             try:
                 yield
             finally:
                 self.server_file.unlink(missing_ok=True)
 
     @contextmanager
-    def editing(self) -> Iterator[None]:
+    def editing(self, seconds: float | None = None) -> Iterator[None]:
         """Be the only one that changes config.json and services.local.json: read, then write them.
 
-        Other threads and processes wait, up to 10 s, so this does not belong on an event loop; and
-        it cannot be had twice. Raises EditLocked, naming the holder, and NotWritten.
+        Other threads and processes wait, ``seconds`` (10) at most, so this is not for an event
+        loop; and it cannot be had twice. Raises EditLocked, naming the holder, and NotWritten.
         """
         path = self.root / "data" / "edit.lock"
         try:
@@ -198,7 +202,7 @@ class Home:
         except OSError as error:
             reason = error.strerror or str(error)
             raise NotWritten(file=self.relative(path), reason=reason) from None
-        deadline = time.monotonic() + EDIT_SECONDS
+        deadline = time.monotonic() + (EDIT_SECONDS if seconds is None else seconds)
         with lock:
             while not _try_lock(lock):
                 if time.monotonic() > deadline:
@@ -208,6 +212,9 @@ class Home:
             with suppress(OSError):
                 os.ftruncate(lock.fileno(), 0)
                 os.write(lock.fileno(), b"%d" % os.getpid())
+            for path in (self.config, self.services_local):
+                whole = Path(os.path.realpath(path))
+                jsonfile.remove_left(whole.parent, whole.name)
             yield
 
     def _make_data(self) -> None:

@@ -13,6 +13,8 @@ from typing import Any
 
 from onegai.config import private
 
+_TEMPORARY = ".tmp"
+
 
 class Unreadable(Exception):
     """The file exists and is no JSON object. ``line`` is 1-based, None when there is none."""
@@ -102,7 +104,7 @@ def write_text(path: Path, text: str, mode: int = 0o600, *, durable: bool = True
     """
     path = Path(os.path.realpath(path))
     private.make_folder(path.parent)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    handle, name = tempfile.mkstemp(_TEMPORARY, f".{path.name}.", path.parent)
     temporary = Path(name)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -120,6 +122,13 @@ def write_text(path: Path, text: str, mode: int = 0o600, *, durable: bool = True
     if durable:
         with suppress(OSError):  # it is replaced, whatever a file system says to this
             _flush(path.parent)
+
+
+def remove_left(folder: Path, name: str = "*") -> None:
+    """Remove what writers of such files have left there that were killed. None may be at work."""
+    with suppress(OSError):
+        for left in folder.glob(f".{name}.????????{_TEMPORARY}"):
+            left.unlink(missing_ok=True)
 
 
 def _flush(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -159,3 +160,58 @@ def test_editing_says_why_it_cannot_be_had(tmp_path: Path) -> None:
     (tmp_path / "data").touch()
     with pytest.raises(NotWritten, match=r"data/edit\.lock could not be written: File exists"):
         Home(tmp_path).editing().__enter__()
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from onegai.config import jsonfile
+
+os.fsync = lambda _file: os.kill(os.getpid(), signal.SIGKILL)
+jsonfile.write(Path(sys.argv[1]), {"password": "half written"})
+"""
+
+
+def killed_while_writing(path: Path) -> Path:
+    """What a program has left that was killed in the middle of a write of this file."""
+    folder = path.resolve().parent
+    before = set(folder.iterdir())
+    command = [sys.executable, "-c", KILLED, str(path)]
+    ended = subprocess.run(command, cwd=Path(onegai.__file__).parents[1], check=False)
+    assert ended.returncode == -signal.SIGKILL
+    [left] = set(folder.iterdir()) - before
+    assert "half written" in left.read_text()
+    return left
+
+
+@pytest.mark.parametrize("name", ["config.json", "services.local.json"])
+def test_the_next_edit_removes_what_one_that_was_killed_has_left(tmp_path: Path, name: str) -> None:
+    home = Home(tmp_path / "home")
+    (tmp_path / "dotfiles").mkdir()
+    home.root.mkdir()
+    linked = tmp_path / "dotfiles" / "mine.json"
+    linked.write_text("{}")
+    (home.root / name).symlink_to(linked)
+    swap = tmp_path / "dotfiles" / ".mine.json.swp"
+    swap.touch()
+    left = killed_while_writing(home.root / name)
+    assert left.parent == linked.parent
+    with home.editing():
+        assert not left.exists()
+    assert swap.exists()
+    assert linked.read_text() == "{}"
+
+
+def test_the_next_start_removes_what_one_that_was_killed_has_left(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.process_notes.mkdir(parents=True)
+    paths = (home.config, home.curlrc, home.process_note("a"))
+    left = [killed_while_writing(path) for path in paths]
+    with home.lock():
+        assert not any(path.exists() for path in left)
+
+
+def test_a_start_waits_for_no_edit(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    with home.editing(), home.lock():
+        pass
