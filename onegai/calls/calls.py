@@ -7,7 +7,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from onegai.calls.pieces import done
 from onegai.calls.queue import Place, Turns
 from onegai.calls.readers import Events, Limits, Parts, Recorded, Whole
 from onegai.calls.results import Results
-from onegai.calls.running import Reader, Running
+from onegai.calls.running import Held, Reader, Running
 from onegai.calls.unread import Unread
 from onegai.config.current import Current
 from onegai.config.entry import AppSpec
@@ -227,10 +227,7 @@ class Calls:
         context = self.context(spec, spec.call_timeout, workspace, tell)
         place = self._turns[spec.app].place(spec)
         context.waiting = place.waiting
-        held = ExitStack()
-        held.callback(context.release)
-        held.enter_context(place)
-        return _Placed(spec, context, place, held)
+        return _Placed(spec, context, place, Held(place.leave, context.release))
 
     async def _run(
         self, placed: _Placed, function: Function, arguments: Any, reader: Reader
@@ -307,11 +304,11 @@ class _Placed:
     spec: AppSpec
     context: CallContext
     place: Place
-    held: ExitStack
+    held: Held
 
 
 def _begun(
-    work: Coroutine[Any, Any, Outcome], held: ExitStack, unread: Unread[Any]
+    work: Coroutine[Any, Any, Outcome], held: Held, unread: Unread[Any]
 ) -> asyncio.Task[Outcome]:
     """A call in a task of its own; ``held`` ends with it, though it be before it began."""
 
@@ -334,7 +331,7 @@ async def _ended(call: asyncio.Task[Outcome]) -> None:
 
 @asynccontextmanager
 async def _in_background(
-    work: Coroutine[Any, Any, Outcome], held: ExitStack, unread: Unread[Any]
+    work: Coroutine[Any, Any, Outcome], held: Held, unread: Unread[Any]
 ) -> AsyncIterator[asyncio.Task[Outcome]]:
     """The call runs as long as the block."""
     call = _begun(work, held, unread)

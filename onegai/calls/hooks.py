@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import ExitStack
 
 from onegai.calls.calls import Calls
 from onegai.calls.readers import Whole
+from onegai.calls.running import Held
 from onegai.config.entry import CAP_FACTOR, AppSpec
 from onegai.errors import CallTimeout
 from onegai.functions.functions import Functions
@@ -40,8 +40,7 @@ class FunctionHooks:
         context = self._calls.context(spec, seconds)
         context.granted[spec.app] = url
         reader = Whole(function, self._calls.limits("url"))
-        with ExitStack() as held:
-            held.callback(context.release)
+        with Held(context.release) as held:
             arguments = function.arguments({})
             try:
                 async with asyncio.timeout(seconds):

@@ -9,8 +9,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 from onegai.config.entry import AppSpec
 from onegai.errors import QueueFull, QueueTimeout
@@ -42,17 +40,15 @@ class Turns:
         self._let_in()
 
     def place(self, spec: AppSpec) -> Place:
-        """A place in the queue, to be entered. Raises QueueFull when ``queue`` calls wait."""
+        """A place in the queue, to be left. Raises QueueFull when ``queue`` calls wait."""
         if self._places >= spec.calls_at_once + spec.queue:
             seconds = self._mean * (self.queued + 1) / spec.calls_at_once
             retry_after = min(max(math.ceil(seconds), 1), 60)
             raise QueueFull(app=spec.app, waiting=self.queued, retry_after=retry_after)
         if not self._places:
             self._at_once = spec.calls_at_once
-        return Place(self, spec)
-
-    def _enter(self) -> None:
         self._places += 1
+        return Place(self, spec)
 
     async def _turn(self, spec: AppSpec, give_back: Callable[[], None], tell: Tell) -> None:
         if self.running < self._at_once and not self._waiting:
@@ -119,7 +115,7 @@ class _Waiting:
 
 
 class Place:
-    """One call's place, a context manager; ``turn`` waits for its turn, which leaving ends."""
+    """One call's place; ``turn`` waits for its turn, which leaving ends."""
 
     def __init__(self, turns: Turns, spec: AppSpec) -> None:
         self._turns = turns
@@ -127,19 +123,10 @@ class Place:
         self._begun: float | None = None
         self._waits = 0
 
-    def __enter__(self) -> Self:
-        self._turns._enter()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def leave(self) -> None:
+        """The call has ended; so has its turn, if it had one."""
         begun = self._begun
-        seconds = None if begun is None else time.monotonic() - begun
-        self._turns._leave(seconds)
+        self._turns._leave(None if begun is None else time.monotonic() - begun)
 
     async def turn(
         self, give_back: Callable[[], None] = lambda: None, tell: Tell = tell_nobody

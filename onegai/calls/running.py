@@ -9,7 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
-from contextlib import ExitStack, aclosing, suppress
+from contextlib import aclosing, suppress
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -55,6 +55,32 @@ class Reader(Protocol):
         ...
 
 
+class Held:
+    """What a call has until its end; ``ends`` give it back, in this order. A context manager."""
+
+    __slots__ = ("_ends",)
+
+    def __init__(self, *ends: Callable[[], object]) -> None:
+        self._ends = ends
+
+    def __enter__(self) -> Held:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give it back; twice is harmless."""
+        ends, self._ends = self._ends, ()
+        for end in ends:
+            end()
+
+    def moved(self) -> Held:
+        """All of it, which is not to be given back here any more."""
+        ends, self._ends = self._ends, ()
+        return Held(*ends)
+
+
 class Running:
     """The functions that run, and their threads. Belongs to one event loop, and is made on it."""
 
@@ -72,7 +98,7 @@ class Running:
         function: Function,
         arguments: Any,
         context: CallContext,
-        held: ExitStack,
+        held: Held,
         reader: Reader,
     ) -> Outcome:
         """Run it. What is ``held`` stays so until a thread that cannot be stopped has ended."""
@@ -102,7 +128,7 @@ class Running:
         function: Function,
         arguments: Any,
         context: CallContext,
-        held: ExitStack,
+        held: Held,
         reader: Reader,
     ) -> Outcome:
         with context.active():
@@ -131,11 +157,11 @@ class Running:
                 handover.stop()
                 self._leave(thread, context, held)
 
-    def _leave(self, thread: Future[None], context: CallContext, held: ExitStack) -> None:
+    def _leave(self, thread: Future[None], context: CallContext, held: Held) -> None:
         """Nobody wants to have what the thread does."""
         if not thread.cancel() and not thread.done():
             context.give_up()
-            rest = held.pop_all()
+            rest = held.moved()
             thread.add_done_callback(lambda _thread: _soon(self._loop, rest.close))
 
     def _failed(self, function: Function, error: BaseException) -> AppError:
