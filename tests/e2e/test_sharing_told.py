@@ -14,8 +14,9 @@ import pytest
 from harness import PASSWORD, Server, fake
 from test_sharing import RELEASE, Stage
 
-from onegai.client import wire
-from onegai.config.catalog import AppSpec, load_catalog
+from onegai.config.current import Current
+from onegai.config.entry import AppSpec
+from onegai.config.home import Home
 from onegai.config.settings import Settings
 from onegai.schema import State
 from onegai.sdk.borrowed import BorrowedServices
@@ -46,10 +47,8 @@ def stage(tmp_path: Path) -> Stage:
 @asynccontextmanager
 async def supervisor_of(stage: Stage) -> AsyncIterator[Supervisor]:
     stage.home.services.write_text(json.dumps(stage.apps))
-    catalog = load_catalog(stage.home, {})
-    async with Supervisor(
-        stage.home, catalog, stage.probe, Settings(password="x"), NoHooks()
-    ) as supervisor:
+    current = Current(stage.home, Settings(password="x"))
+    async with Supervisor(current, stage.probe, NoHooks()) as supervisor:
         yield supervisor
 
 
@@ -133,9 +132,9 @@ async def test_who_borrows_from_a_server_hears_that_it_waits(
     server = make_server({"ready": fake("ready")})
     server.start()
     async with aiohttp.ClientSession() as session:
-        headers = wire.credentials("onegai", PASSWORD)
+        current = Current(Home(server.home), Settings(password=PASSWORD))
         loop = asyncio.get_running_loop()
-        services = BorrowedServices(loop, session, server.url, headers)
+        services = BorrowedServices(loop, session, server.url, current)
         first, again = Heard(), Heard()
         try:
             use = await services.lease("ready", tell=first)
