@@ -43,7 +43,7 @@ class App:
             calls.lists(engine),
             services.router(engine, clients),
             config.router(engine),
-            jobs.router(engine),
+            jobs.router(engine, clients),
             files.router(engine),
             pages.router(self.api, engine, docs=not settings.disable_docs),
         )

@@ -76,17 +76,21 @@ def content_type(media_type: str) -> bytes:
 
 
 async def send_body(send: Send, parts: Sequence[bytes]) -> None:
-    """Send the body of these parts: the large ones as fast as they are read, with others let in
-    between."""
+    """Send these parts, which are all of a body."""
     if sum(map(len, parts)) <= PIECE:
         await send({"type": "http.response.body", "body": b"".join(parts)})
         return
     for part in parts:
-        for at in range(0, len(part), PIECE):
-            body = part[at : at + PIECE]
-            await send({"type": "http.response.body", "body": body, "more_body": True})
-            await asyncio.sleep(0)
+        await send_part(send, part)
     await send({"type": "http.response.body", "body": b""})
+
+
+async def send_part(send: Send, part: bytes) -> None:
+    """Send some of a body; others are let in between where it is large."""
+    for at in range(0, len(part), PIECE):
+        body = part[at : at + PIECE] if len(part) > PIECE else part
+        await send({"type": "http.response.body", "body": body, "more_body": True})
+        await asyncio.sleep(0)
 
 
 def error_answer(error: OneGAIError) -> Response:

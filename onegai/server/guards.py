@@ -76,6 +76,8 @@ class Guard:
                 if decision.known:
                     _welcome(scope)
                 await self._app(scope, await limited(head, receive, self._limits), answer)
+        except ClientDisconnect:
+            pass  # nobody reads what could be said
         except (Exception, asyncio.CancelledError) as error:
             if answer.begun or scope["type"] != "http":
                 raise
@@ -83,8 +85,6 @@ class Guard:
 
     async def _instead(self, answer: _Answer, error: BaseException) -> None:
         """Answer for an application that has not. Raises what somebody must look into."""
-        if isinstance(error, ClientDisconnect):
-            return  # nobody reads it
         if isinstance(error, OneGAIError):
             await answer.whole(*as_http(error))
         elif isinstance(error, asyncio.CancelledError):

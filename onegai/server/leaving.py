@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable
 from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect
@@ -22,7 +22,7 @@ class Clients:
         self._new: set[_Watch] = set()
         self._timer: asyncio.TimerHandle | None = None
 
-    async def unless_left(self, receive: Receive, work: Coroutine[Any, Any, Outcome]) -> Outcome:
+    async def unless_left(self, receive: Receive, work: Awaitable[Outcome]) -> Outcome:
         """The outcome of ``work``, which is cancelled when the client leaves.
 
         The body must have been read. Raises ClientDisconnect, when the work has ended.

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, suppress
 from typing import Any
 
-from fastapi.responses import StreamingResponse
+from fastapi import Response
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
 
 from onegai.functions.results import json_bytes
+from onegai.schema import Event
+from onegai.server.envelope import send_part
+from onegai.server.leaving import Clients
 
 HEARTBEAT_SECONDS = 15.0
+_HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),
+]
+"""Proxies neither keep nor buffer it."""
 
 
 def event(name: str, data: Any, event_id: int | None = None) -> bytes:
@@ -19,29 +31,62 @@ def event(name: str, data: Any, event_id: int | None = None) -> bytes:
     return f"{head}event: {name}\ndata: ".encode() + json_bytes(data) + b"\n\n"
 
 
-def event_stream(events: AsyncIterator[bytes]) -> StreamingResponse:
-    """A stream that proxies neither buffer nor cut for silence."""
-    return StreamingResponse(
-        _with_heartbeats(events),
-        media_type="text/event-stream",
-        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
-    )
+async def encoded(events: AsyncIterator[Event]) -> AsyncGenerator[bytes, None]:
+    """Each with its id."""
+    async for one in events:
+        yield event(one.event, one.data, one.id)
 
 
-async def _with_heartbeats(events: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """A comment whenever nothing came for a while, which also finds clients that left."""
-    following = asyncio.ensure_future(anext(events))
+async def send_events(send: Send, events: AsyncGenerator[bytes, None]) -> None:
+    """Send them, and close them.
+
+    A comment goes out whenever nothing came for a while: proxies do not cut it for silence.
+    """
+    await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
+    heart = _Heart(send)
+    beating = asyncio.create_task(heart.beat())
     try:
-        while True:
-            done, _ = await asyncio.wait({following}, timeout=HEARTBEAT_SECONDS)
-            if not done:
-                yield b": alive\n\n"
-                continue
-            try:
-                yield following.result()
-            except StopAsyncIteration:
-                return
-            following = asyncio.ensure_future(anext(events))
+        async with aclosing(events):
+            async for one in events:
+                heart.rest()
+                await send_part(send, one)
     finally:
-        following.cancel()
-        await asyncio.gather(following, return_exceptions=True)
+        beating.cancel()
+        await asyncio.wait([beating])
+    await send({"type": "http.response.body", "body": b""})
+
+
+class _Heart:
+    """Beats when nothing else has been sent for a while."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._loop = asyncio.get_running_loop()
+        self._quiet_since = self._loop.time()
+
+    def rest(self) -> None:
+        """Something is sent."""
+        self._quiet_since = self._loop.time()
+
+    async def beat(self) -> None:
+        while True:
+            left = self._quiet_since + HEARTBEAT_SECONDS - self._loop.time()
+            if left > 0:
+                await asyncio.sleep(left)
+            else:
+                self.rest()
+                await send_part(self._send, b": alive\n\n")
+
+
+class EventStream(Response):
+    """These events as an answer, until its client leaves."""
+
+    def __init__(self, clients: Clients, events: AsyncGenerator[bytes, None]) -> None:
+        super().__init__()
+        self._clients = clients
+        self._events = events
+
+    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+        """Send them."""
+        with suppress(ClientDisconnect):
+            await self._clients.unless_left(receive, send_events(send, self._events))

@@ -43,6 +43,10 @@ FUNCS = {
         def paint(args: Paint): return args
         def audio(args): return b"RIFF....WAVE"
         async def later(args): return args
+        def steps(args):
+            '''Step by step.'''
+            yield "one"
+            yield "two"
         def fails(args): raise ValueError("broken on purpose")
         def stops(args): return next(iter([]))
         def circle(args):

@@ -100,6 +100,13 @@ async def test_one_path_per_function(document: dict[str, Any], server: Server) -
     assert document["paths"]["/api/echo/main"]["post"]["summary"] == "Say it again."
 
 
+async def test_functions_that_stream_say_so(document: dict[str, Any]) -> None:
+    for path, streams in (("/api/echo/steps", True), ("/api/echo/main", False)):
+        answers = document["paths"][path]["post"]["responses"]["200"]["content"]
+        assert ("text/event-stream" in answers) is streams
+        assert "application/json" in answers
+
+
 async def test_models_of_the_same_name_do_not_collide(document: dict[str, Any]) -> None:
     def inner(path: str) -> set[str]:
         schema = arguments(document, path)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Collection
+from contextlib import aclosing
 from typing import Any
 from urllib.parse import quote
 
@@ -12,19 +14,24 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from onegai.calls.calls import Streamed
 from onegai.client.wire import PROBLEM
 from onegai.engine.engine import Engine
-from onegai.errors import BadArguments, BadJson
+from onegai.errors import BadArguments, BadJson, OneGAIError
 from onegai.files.workspace import Workspace
 from onegai.functions.results import Outcome, envelope_parts
+from onegai.schema import Event, Problem
 from onegai.server.body import MULTIPART
-from onegai.server.envelope import content_type, envelope, send_body
+from onegai.server.envelope import content_type, envelope, send_body, send_part
 from onegai.server.guards import HEAD
 from onegai.server.leaving import Clients
 from onegai.server.routes.apps import accepted
 from onegai.server.routes.forms import as_arguments, decoded, read_parts
 from onegai.server.routes.jobs import with_links
-from onegai.server.routes.preferences import file_form, wants_job
+from onegai.server.routes.preferences import file_form, wants_events, wants_job
+from onegai.server.sse import encoded, send_events
+
+log = logging.getLogger(__name__)
 
 
 def routes(engine: Engine, call: Call) -> tuple[Route, Route]:
@@ -88,8 +95,15 @@ class Call:
                 answer.headers["Preference-Applied"] = "respond-async"
                 await answer(scope, receive, send)
                 return
-            calling = self._engine.call(app, function, given, files=files, workspace=workspace)
-            await _send(send, await self._clients.unless_left(receive, calling))
+            if wants_events(scope):
+                events = self._engine.stream(app, function, given, files=files, workspace=workspace)
+                sending = _send_call(send, events)
+            else:
+                answering = self._engine.respond(
+                    app, function, given, files=files, workspace=workspace
+                )
+                sending = _send_answer(send, answering)
+            await self._clients.unless_left(receive, sending)
         finally:
             if workspace is not None:
                 workspace.close()
@@ -111,19 +125,57 @@ async def _json(receive: Receive) -> Any:
     return await asyncio.to_thread(parse_object, body)
 
 
-async def _send(send: Send, outcome: Outcome) -> None:
-    parts: tuple[bytes, ...] = (outcome.body.content,)
-    if outcome.envelope:
-        parts = envelope_parts(outcome.body.content, outcome.detail_json)
-    headers = [
-        (b"content-length", b"%d" % sum(map(len, parts))),
-        (b"content-type", content_type(outcome.body.media_type)),
-    ]
-    if outcome.problem is not None:
-        told = quote(outcome.problem.in_words(), safe=" /:(),'")
+async def _send_call(send: Send, events: AsyncGenerator[Event, None]) -> None:
+    """Its events. Raises what is wrong with it before the first of them."""
+    async with aclosing(events):
+        first = await anext(events)
+        await send_events(send, encoded(_with(first, events)))
+
+
+async def _with(first: Event, others: AsyncIterator[Event]) -> AsyncIterator[Event]:
+    yield first
+    async for one in others:
+        yield one
+
+
+async def _send_answer(send: Send, answering: Awaitable[Outcome | Streamed]) -> None:
+    """Its answer, as it comes where it comes in parts."""
+    answer = await answering
+    if isinstance(answer, Streamed):
+        await _send_parts(send, answer)
+        return
+    parts: tuple[bytes, ...] = (answer.body.content,)
+    if answer.envelope:
+        parts = envelope_parts(answer.body.content, answer.detail_json)
+    length = (b"content-length", b"%d" % sum(map(len, parts)))
+    await _start(send, answer.body.media_type, answer.problem, length)
+    await send_body(send, parts)
+
+
+async def _send_parts(send: Send, answer: Streamed) -> None:
+    """What goes wrong on the way cuts the answer off, so that its reader sees it is not whole."""
+    async with aclosing(answer):
+        await _start(send, answer.media_type, answer.problem, _NOT_BUFFERED)
+        try:
+            async for part in answer:
+                await send_part(send, part)
+        except OneGAIError as error:
+            log.warning("an answer was cut off: %s", error.message)
+            return
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _start(
+    send: Send, media_type: str, problem: Problem | None, header: tuple[bytes, bytes]
+) -> None:
+    headers = [header, (b"content-type", content_type(media_type))]
+    if problem is not None:
+        told = quote(problem.in_words(), safe=" /:(),'")
         headers.append((PROBLEM.lower().encode(), told.encode()))
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send_body(send, parts)
+
+
+_NOT_BUFFERED = (b"x-accel-buffering", b"no")
 
 
 class Shortcut:

@@ -10,11 +10,12 @@ from fastapi import APIRouter, Header, Response
 from onegai.engine.engine import Engine
 from onegai.schema import FileForm, Job
 from onegai.server.envelope import encoded_envelope, envelope
+from onegai.server.leaving import Clients
 from onegai.server.routes.files import file_answer
-from onegai.server.sse import event, event_stream
+from onegai.server.sse import EventStream, encoded
 
 
-def router(engine: Engine) -> APIRouter:
+def router(engine: Engine, clients: Clients) -> APIRouter:
     """The routes."""
     routes = APIRouter(prefix="/job", tags=["jobs"])
 
@@ -42,7 +43,7 @@ def router(engine: Engine) -> APIRouter:
     @routes.get("/{job}/events", summary="Its events until it ends; resumes by Last-Event-ID")
     async def events(job: str, last_event_id: Annotated[int, Header()] = 0) -> Response:
         following = engine.events(job, after=last_event_id)
-        return event_stream(event(item.event, item.data, item.id) async for item in following)
+        return EventStream(clients, encoded(following))
 
     @routes.delete("/{job}", summary="Cancel it; answers when it has ended")
     async def cancel(job: str) -> Response:

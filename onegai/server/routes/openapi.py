@@ -99,6 +99,8 @@ def _operation(app: str, function: FunctionInfo, schemas: dict[str, Any]) -> dic
         answers["application/json"] = {"schema": _ENVELOPE}
     if function.name != "main":
         answers["*/*"] = {}
+    if function.streams:
+        answers["text/event-stream"] = {"schema": {"type": "string"}}
     return {
         "tags": [app],
         "operationId": f"{app}.{function.name}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import get_args
 from urllib.parse import parse_qs
 
@@ -32,6 +33,23 @@ def file_form(scope: Scope) -> FileForm:
 def wants_job(scope: Scope) -> bool:
     """``Prefer: respond-async`` (RFC 7240)."""
     return any(preference == "respond-async" for preference, _ in _listed(scope, b"prefer"))
+
+
+def wants_events(scope: Scope) -> bool:
+    """``Accept: text/event-stream``, beside which nothing is accepted more (RFC 9110, 12.5.1)."""
+    weights = {kind: _weight(parameters) for kind, parameters in _listed(scope, b"accept")}
+    wanted = weights.get("text/event-stream", 0.0)
+    return wanted > 0 and wanted >= max(weights.values())
+
+
+def _weight(parameters: str) -> float:
+    """Its ``q``; one that cannot be read is none."""
+    for parameter in parameters.split(";"):
+        name, _, value = parameter.strip().partition("=")
+        if name == "q":
+            with suppress(ValueError):
+                return float(value)
+    return 1.0
 
 
 def _listed(scope: Scope, name: bytes) -> list[tuple[str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 from onegai.engine.engine import Engine
 from onegai.server.envelope import envelope
 from onegai.server.leaving import Clients
-from onegai.server.sse import event, event_stream
+from onegai.server.sse import EventStream, event
 from onegai.supervisor.leases import Lease
 
 
@@ -60,7 +60,7 @@ def router(engine: Engine, clients: Clients) -> APIRouter:
     ) -> Response:
         if follow:
             lines = engine.log_follow(app, tail)
-            return event_stream(event("line", {"line": line}) async for line in lines)
+            return EventStream(clients, (event("line", {"line": line}) async for line in lines))
         return PlainTextResponse(await engine.logs(app, tail))
 
     @routes.post("/{app}/hold", summary="Start it and hold it for as long as this stays open")
@@ -69,25 +69,25 @@ def router(engine: Engine, clients: Clients) -> APIRouter:
         return await clients.unless_left(request.receive, held(app))
 
     async def held(app: str) -> Response:
-        return _Held(await engine.hold(app))
+        return _Held(clients, await engine.hold(app))
 
     return routes
 
 
-class _Held(Response):
+class _Held(EventStream):
     """The lease ends with the answer, even if that never begins: its client may have left."""
 
-    def __init__(self, lease: Lease) -> None:
-        super().__init__()
+    def __init__(self, clients: Clients, lease: Lease) -> None:
+        super().__init__(clients, _holding(lease))
         self._lease = lease
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the events."""
         with self._lease:
-            await event_stream(_holding(self._lease))(scope, receive, send)
+            await super().__call__(scope, receive, send)
 
 
-async def _holding(lease: Lease) -> AsyncIterator[bytes]:
+async def _holding(lease: Lease) -> AsyncGenerator[bytes, None]:
     """``ready`` with the URL, then silence, then ``ending`` when it should be given back."""
     yield event("ready", {"url": lease.url})
     await lease.ending.wait()
