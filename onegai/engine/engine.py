@@ -17,14 +17,13 @@ from onegai.config import curlrc, editing, effects
 from onegai.config.current import Current
 from onegai.config.entry import AppSpec
 from onegai.engine.apps import Apps
+from onegai.engine.checks import Checks
 from onegai.errors import NoService
 from onegai.files.fetch import AddressRule, refuse_this_machine
 from onegai.files.links import Links
-from onegai.files.local import as_files, has_paths
 from onegai.files.sources import Sources, roots
 from onegai.files.store import FileStore
 from onegai.files.workspace import Workspace, sweep
-from onegai.functions.function import Function
 from onegai.functions.functions import Functions
 from onegai.functions.results import Outcome, enveloped
 from onegai.functions.source import Source
@@ -38,19 +37,15 @@ from onegai.schema import (
     Event,
     FileForm,
     FunctionInfo,
-    GpuStatus,
     Job,
-    MemoryStatus,
     Plan,
     Problem,
     ServiceStatus,
-    State,
     StatusReport,
 )
 from onegai.supervisor.leases import Lease
 from onegai.supervisor.service import Service
 from onegai.supervisor.supervisor import Supervisor
-from onegai.threads import in_writer
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +90,7 @@ class Engine:
             current, probe or machine_probe(), FunctionHooks(self.calls, self._functions)
         )
         self._functions.open(self._supervisor)
+        self._checks = Checks(current, self._functions, self._supervisor)
         self._apps = Apps(current, self._jobs, self._supervisor, self._functions)
         self.transport: Transport
         self._stack = AsyncExitStack()
@@ -242,26 +238,9 @@ class Engine:
         """All services, the machine's memory, and everything that is wrong."""
         memory = await self._supervisor.memory()
         services = await self._supervisor.statuses(memory, self.calls.turns)
-        gpus = None
-        if memory.gpus is not None:
-            gpus = [
-                GpuStatus(
-                    index=gpu.index,
-                    name=gpu.name,
-                    total=gpu.total,
-                    free=gpu.free,
-                    others=self._supervisor.used_by_others(gpu, services),
-                )
-                for gpu in memory.gpus
-            ]
         return StatusReport(
             services=services,
-            memory=MemoryStatus(
-                gpus=gpus,
-                ram_total=memory.ram_total,
-                ram_free=memory.ram_free,
-                fake=memory.fake,
-            ),
+            memory=self._supervisor.memory_status(memory, services),
             problems=self.problems(),
             overridden=sorted(self.current.overridden),
             functions_only=sorted(
@@ -321,16 +300,6 @@ class Engine:
         self.current.catalog.active(app)
         return (await self._functions.function(app, name)).info
 
-    async def _callable(self, app: str, name: str) -> tuple[AppSpec, Function]:
-        """Raises what is wrong with its app, or that there is no such function."""
-        self.current.catalog.active(app)
-        function = await self._functions.function(app, name)
-        spec = self.current.catalog.active(app)
-        # What runs is installed.
-        if not (spec.has_service and self._supervisor[app].state is State.READY):
-            check_installed(self.home, spec)
-        return spec, function
-
     async def call(
         self,
         app: str,
@@ -345,9 +314,8 @@ class Engine:
         ``files``: how the files of its result stand in the JSON. ``workspace`` has the files that
         came with the call, and is gone at its end.
         """
-        spec, called = await self._callable(app, function)
-        arguments = await _checked(called, given)
-        return await self.calls.call(spec, called, arguments, files, workspace)
+        asked = await self._checks.asked(app, function, given)
+        return await self.calls.call(*asked, files, workspace)
 
     async def respond(
         self,
@@ -359,9 +327,8 @@ class Engine:
         workspace: Workspace | None = None,
     ) -> Outcome | Streamed:
         """As ``call``; bytes and text that the function yields come as it yields them."""
-        spec, called = await self._callable(app, function)
-        arguments = await _checked(called, given)
-        return await self.calls.respond(spec, called, arguments, files, workspace)
+        asked = await self._checks.asked(app, function, given)
+        return await self.calls.respond(*asked, files, workspace)
 
     async def stream(
         self,
@@ -382,10 +349,9 @@ class Engine:
         """
         place = workspace or self.calls.workspace()
         with place:
-            given = await self._with_files(arguments, place)
-            spec, called = await self._callable(app, function)
-            checked = await _checked(called, given)
-            async with aclosing(self.calls.stream(spec, called, checked, files, place)) as events:
+            given = await self._checks.with_files(arguments, place)
+            asked = await self._checks.asked(app, function, given)
+            async with aclosing(self.calls.stream(*asked, files, place)) as events:
                 async for event in events:
                     yield event
 
@@ -405,10 +371,9 @@ class Engine:
         place = workspace or self.calls.workspace()
         with ExitStack() as until_submitted:
             until_submitted.callback(place.close)
-            given = await self._with_files(arguments, place)
-            spec, called = await self._callable(app, function)
-            checked = await _checked(called, given)
-            job = self.calls.submit(spec, called, checked, files, place)
+            given = await self._checks.with_files(arguments, place)
+            asked = await self._checks.asked(app, function, given)
+            job = self.calls.submit(*asked, files, place)
             until_submitted.pop_all()  # now the job's end removes the workspace
         return job
 
@@ -416,19 +381,13 @@ class Engine:
         self, app: str, function: str, arguments: Mapping[str, Any], *, files: FileForm = "url"
     ) -> Answer:
         """``call``, and its outcome as a server would answer it. A Path is a file."""
-        given = await self._with_files(dict(arguments))
+        given = await self._checks.with_files(dict(arguments))
         outcome = await self.call(app, function, given, files=files)
         content = outcome.body.content
         if outcome.envelope:
             content = enveloped(content, outcome.detail_json)
         problem = outcome.problem.in_words() if outcome.problem else ""
         return Answer.of(function, content, outcome.body.media_type, problem)
-
-    async def _with_files(self, arguments: Any, workspace: Workspace | None = None) -> Any:
-        """``as_files`` for arguments that have a Path."""
-        if not isinstance(arguments, Mapping) or not has_paths(arguments):
-            return arguments
-        return await in_writer(as_files, arguments, self.current.settings.max_upload, workspace)
 
     async def result(self, job: Job) -> Answer:
         """What a job has answered, for an hour after its end. Raises its error, and JobNotDone."""
@@ -438,10 +397,3 @@ class Engine:
         """The surroundings of one call of a function of ``app``. From any thread."""
         spec = self.current.catalog.active(app)
         return self.calls.context(spec, spec.call_timeout)
-
-
-async def _checked(function: Function, given: Any) -> Any:
-    """Its arguments. Raises BadArguments. Files may be large, and are decoded in a thread."""
-    if function.accepts.takes_files:
-        return await asyncio.to_thread(function.arguments, given)
-    return function.arguments(given)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Self
 
@@ -19,7 +19,7 @@ from onegai.memory.probe import Gpu, Memory, Probe
 from onegai.memory.profiles import Profiles
 from onegai.memory.readings import Readings
 from onegai.memory.sampler import Sampler
-from onegai.schema import Plan, ServiceStatus, StopReason
+from onegai.schema import GpuStatus, MemoryStatus, Plan, ServiceStatus, StopReason
 from onegai.supervisor import left
 from onegai.supervisor.admission import Admission
 from onegai.supervisor.hooks import Hooks
@@ -168,7 +168,28 @@ class Supervisor:
         named = sorted(self._services.items())
         return [service.status(found, listing, turns(app)) for app, service in named]
 
-    def used_by_others(self, gpu: Gpu, statuses: Iterable[ServiceStatus]) -> int:
+    def memory_status(self, memory: Memory, statuses: Sequence[ServiceStatus]) -> MemoryStatus:
+        """A reading of the memory, with what is not these services'."""
+        gpus = None
+        if memory.gpus is not None:
+            gpus = [
+                GpuStatus(
+                    index=gpu.index,
+                    name=gpu.name,
+                    total=gpu.total,
+                    free=gpu.free,
+                    others=self._used_by_others(gpu, statuses),
+                )
+                for gpu in memory.gpus
+            ]
+        return MemoryStatus(
+            gpus=gpus,
+            ram_total=memory.ram_total,
+            ram_free=memory.ram_free,
+            fake=memory.fake,
+        )
+
+    def _used_by_others(self, gpu: Gpu, statuses: Sequence[ServiceStatus]) -> int:
         """What programs that are no services have of it, MiB; see GpuStatus.others."""
         if gpu.by_pid is not None:
             ours = sum(status.vram_used or 0 for status in statuses if status.gpu == gpu.index)

@@ -428,9 +428,10 @@ class TestEngine:
                 assert error.detail["errors"] == [{"field": "more", "message": reason}]
 
     async def test_functions(self, onegai: Engine) -> None:
+        main = await onegai.function("voice", "main")
+        await onegai.functions_of("a")
         functions = await onegai.functions()
         assert set(functions) == {"a", "voice"}
-        main = await onegai.function("voice", "main")
         assert (main.name, main.about, main.derived, main.streams) == ("main", "", False, False)
         properties, required = main.arguments["properties"], main.arguments["required"]
         assert (list(properties), required) == (["text", "speed"], ["text"])
