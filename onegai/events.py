@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from onegai.schema import Event
 
-MOST_BYTES = 4 << 20
+MOST_BYTES = 1 << 20
 """Of all stored events of one source; the newest is stored however large it is."""
 
 Tell = Callable[[str, dict[str, Any]], None]
@@ -59,10 +59,13 @@ class Ring:
         while len(self._events) > self._size or (
             self._bytes > self._most_bytes and len(self._events) > 1
         ):
-            lost = self._events.popleft()
-            self._lost = lost.id
-            self._bytes -= lost.size
+            self._lose()
         self._wake()
+
+    def forget(self) -> None:
+        """Store no more than how it has ended: its last two events."""
+        while len(self._events) > 2:
+            self._lose()
 
     def close(self) -> None:
         """Say that no event will follow; readers end after the last one."""
@@ -90,6 +93,11 @@ class Ring:
             if closed:
                 return
             await news.wait()
+
+    def _lose(self) -> None:
+        lost = self._events.popleft()
+        self._lost = lost.id
+        self._bytes -= lost.size
 
     def _wake(self) -> None:
         self._news.set()

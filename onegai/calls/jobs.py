@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Self
 
 from onegai.errors import Busy, InternalError, JobNotDone, OneGAIError, UnknownJob
@@ -20,7 +21,8 @@ from onegai.schema import Event, Job, JobState
 log = logging.getLogger(__name__)
 
 KEPT, MOST = 200, 5000
-"""The last so many are remembered; more of them, but not too many, while their results are kept."""
+"""The last so many are remembered; more of them, but not too many, while their results are kept: of
+those no more than how they have ended."""
 LOG_LINES = 50
 LINE = 4096
 """Characters after which a line of output is cut: a thousand of them are stored."""
@@ -61,6 +63,8 @@ class Record:
         self.answer: CallResult | None = None
         self.lines: deque[str] = deque(maxlen=LOG_LINES)
         self._text = Lines()
+        self._progressed = False
+        """Is the last line one of progress?"""
         self.ring = Ring()
         self.ended = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
@@ -108,8 +112,14 @@ class Record:
         self.tell("output", {"line": _cut(line)})
 
     def tell(self, event: str, data: dict[str, Any], size: int = 0) -> None:
-        """Something has happened to it; the ``data`` takes ``size`` bytes."""
-        self.lines.extend(map(_cut, self._text.feed(event, data)))
+        """Something has happened to it; the ``data`` takes ``size`` bytes. Not after its end."""
+        if self.job.state.ended:
+            return
+        lines = self._text.feed(event, data)
+        if lines and event == "progress" and self._progressed:
+            self.lines.pop()  # of progress the newest is told
+        self.lines.extend(map(_cut, lines))
+        self._progressed = event == "progress" and (bool(lines) or self._progressed)
         self.ring.emit(event, data, size)
 
     def snapshot(self) -> Job:
@@ -256,6 +266,9 @@ class Jobs:
                 gone.append(key)
         for key in gone:
             del self._records[key]
+        for record in islice(self._records.values(), max(len(self._records) - KEPT, 0)):
+            if record.job.state.ended:
+                record.ring.forget()
 
 
 async def _run(record: Record, work: Callable[[], Awaitable[Any]]) -> None:

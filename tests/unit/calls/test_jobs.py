@@ -73,6 +73,43 @@ async def test_a_long_line_of_output_is_cut(jobs: Jobs) -> None:
     assert job.log == ["x" * jobs_module.LINE + " …"]
 
 
+async def test_the_log_of_a_call_has_its_newest_progress(jobs: Jobs) -> None:
+    given = CallResult(StoredFile("id", "a.txt", "text/plain", 1, 0.0), None, False, {"result": 1})
+    late: list[Record] = []
+
+    async def work(record: Record) -> CallResult:
+        record.tell("starting", {"app": "a"})
+        for number in range(100):
+            record.tell("progress", {"text": f"step {number}"})
+        record.tell("progress", {"n": 1})
+        record.tell("output", {"result": "words and "})
+        record.tell("output", {"result": "words"})
+        late.append(record)
+        return given
+
+    job = await jobs.wait(jobs.call("a", "main", work, lambda: None).id)
+    assert job.log == ["waiting for a to be ready", "step 99", "words and words"]
+    late[0].tell("progress", {"text": "too late"})
+    assert jobs.get(job.id).log == job.log
+    events = [(event.event, event.data) async for event in jobs.events(job.id)]
+    assert events[-2] == ("done", {"result": 1})
+
+
+async def test_of_the_older_ones_that_have_ended_it_is_known_how(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs_module, "KEPT", 2)
+
+    async def work(report: Report) -> None:
+        for _ in range(10):
+            report("line")
+
+    ended = [(await jobs.wait(jobs.submit("install", "a", work).id)).id for _ in range(4)]
+    told = [[event.event async for event in jobs.events(job)] for job in ended]
+    assert told[:2] == [["gap", "output", "state"]] * 2
+    assert told[2:] == [["state", *["output"] * 10, "state"]] * 2
+
+
 async def test_failed_with_an_error_of_the_tree(jobs: Jobs) -> None:
     async def work(report: Report) -> None:
         raise InstallFailed(app="a", reason="exit status 1", log="x.log", detail={"log": ["oh"]})
