@@ -54,11 +54,18 @@ class Whole:
         """See Reader."""
         form: Form = self._function.form
         if self._function.streams:
-            if self._joined.media_type:
-                form, result = "raw", self._joined.result(self._pieces)
-            elif result is None:
-                result = self._pieces
+            form, result = self._together(form, result)
         return outcome_of(form, result, self._limits.keep, self._limits.most)
+
+    def _together(self, form: Form, returned: Any) -> tuple[Form, Any]:
+        """The result of a generator, and how it leaves."""
+        if self._joined.media_type:
+            return "raw", self._joined.result(self._pieces)
+        if returned is not None:
+            return form, returned
+        if not self._pieces and form != "main" and (kind := self._function.yields) is not None:
+            return "raw", kind()
+        return form, self._pieces
 
 
 class Events:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-import threading
-from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
+from onegai.calls.handover import Handover, soon
 from onegai.config.current import Current
 from onegai.config.settings import MIB
 from onegai.errors import AppError, FunctionFailed, OneGAIError, ResultTooLarge, in_words
@@ -28,8 +27,6 @@ log = logging.getLogger(__name__)
 
 MOST_THREADS = 512
 """For sync functions, made as they are needed: each app's ``concurrency`` is what limits them."""
-AHEAD = 2
-"""Pieces that a thread makes before the first of them has been taken."""
 
 
 class Reader(Protocol):
@@ -162,7 +159,7 @@ class Running:
         if not thread.cancel() and not thread.done():
             context.give_up()
             rest = held.moved()
-            thread.add_done_callback(lambda _thread: _soon(self._loop, rest.close))
+            thread.add_done_callback(lambda _thread: soon(self._loop, rest.close))
 
     def _failed(self, function: Function, error: BaseException) -> AppError:
         """The error to answer with; the traceback goes to the log only."""
@@ -183,60 +180,6 @@ class Running:
             reason=in_words(error),
             log=home.relative(home.logs / "onegai.log"),
         )
-
-
-class Handover:
-    """Pieces on their way from the thread that makes them to the loop; it waits for the loop."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._room = threading.Semaphore(AHEAD)
-        self._unwanted = False
-        self._arrived: deque[Any] = deque()
-        self._ended = False
-        self._news = asyncio.Event()
-
-    def give(self, taken: Any) -> None:
-        """A piece, or None for one that nobody is to take. In the thread. Raises Unwanted."""
-        if taken is not None:
-            self._room.acquire()
-        if self._unwanted:
-            raise Unwanted
-        if taken is not None:
-            _soon(self._loop, partial(self._arrive, taken))
-
-    def end(self) -> None:
-        """There are no more. In the thread."""
-        _soon(self._loop, self._end)
-
-    def stop(self) -> None:
-        """Want no more of them. On the loop."""
-        self._unwanted = True
-        self._room.release()
-
-    def __aiter__(self) -> Handover:
-        return self
-
-    async def __anext__(self) -> Any:
-        while not self._arrived:
-            if self._ended:
-                raise StopAsyncIteration
-            self._news.clear()
-            await self._news.wait()
-        self._room.release()
-        return self._arrived.popleft()
-
-    def _arrive(self, taken: Any) -> None:
-        self._arrived.append(taken)
-        self._news.set()
-
-    def _end(self) -> None:
-        self._ended = True
-        self._news.set()
-
-
-class Unwanted(BaseException):
-    """Nobody reads the pieces any more."""
 
 
 class _Thrown(Exception):
@@ -312,10 +255,4 @@ def _settle(work: Callable[[], Outcome], done: asyncio.Future[Outcome]) -> None:
         settle = partial(done.set_exception, error)
     except BaseException as error:  # noqa: BLE001 - as above
         settle = partial(done.set_exception, _Thrown(error))
-    _soon(done.get_loop(), lambda: None if done.done() else settle())
-
-
-def _soon(loop: asyncio.AbstractEventLoop, work: Callable[[], object]) -> None:
-    """Have the loop do it, from another thread, unless the loop has ended."""
-    with suppress(RuntimeError):
-        loop.call_soon_threadsafe(work)
+    soon(done.get_loop(), lambda: None if done.done() else settle())

@@ -63,6 +63,8 @@ class Function:
     where: Where = "thread"
     lease: LeaseMode = "none"
     streams: bool = False
+    yields: type[str] | type[bytes] | None = None
+    """What its pieces are, where it says so; it may yield none, and there is a text or a file."""
     derived: bool = False
     """Is it main made from raw, or raw from main?"""
 

@@ -115,8 +115,8 @@ def _takes_args(function: Callable[..., Any]) -> bool:
 
 def _function(app: str, name: str, call: Callable[..., Any], lease: LeaseMode) -> Function:
     try:
-        hint = typing.get_type_hints(call, include_extras=True).get("args", dict[str, Any])
-        accepts = Typed(hint)
+        hints = typing.get_type_hints(call, include_extras=True)
+        accepts = Typed(hints.get("args", dict[str, Any]))
     except Exception as error:  # noqa: BLE001 - the annotations are the user's code
         reason = str(error).partition("\n")[0]
         raise BadFunction(
@@ -124,6 +124,7 @@ def _function(app: str, name: str, call: Callable[..., Any], lease: LeaseMode) -
         ) from None
     form: Form = "main" if name == "main" else "raw" if name == "raw" else "other"
     on_loop = inspect.iscoroutinefunction(call) or inspect.isasyncgenfunction(call)
+    piece = next(iter(typing.get_args(hints.get("return"))), None)
     return Function(
         app=app,
         name=name,
@@ -134,6 +135,7 @@ def _function(app: str, name: str, call: Callable[..., Any], lease: LeaseMode) -
         where="loop" if on_loop else "thread",
         lease=lease,
         streams=inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call),
+        yields=piece if piece in (str, bytes) else None,
     )
 
 

@@ -25,6 +25,7 @@ CODE = f"""
 import asyncio
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -106,6 +107,10 @@ def mixed(args: Words):
 
 
 def nothing(args: Words):
+    yield from ()
+
+
+def no_words(args: Words) -> Iterator[str]:
     yield from ()
 
 
@@ -276,6 +281,8 @@ async def test_the_answer_has_the_pieces_together(engine: Engine) -> None:
     assert [row["n"] for row in (await answer("rows")).value] == [0, 1, 2]
     assert (await answer("returns")).value == {"sum": 3}
     assert (await answer("nothing")).value == []
+    none = (await answer("no_words")).body
+    assert (none.content, none.media_type) == (b"", "text/plain; charset=utf-8")
 
 
 async def respond(engine: Engine, function: str, **arguments: Any) -> Outcome | Streamed:

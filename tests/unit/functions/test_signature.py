@@ -89,6 +89,28 @@ def test_where_it_runs_and_whether_it_streams() -> None:
     }
 
 
+def test_what_its_pieces_are() -> None:
+    found = functions(
+        """
+        from collections.abc import AsyncIterator, Generator, Iterator
+        def words(args) -> Iterator[str]: yield "x"
+        async def sound(args) -> AsyncIterator[bytes]: yield b"x"
+        def both(args) -> Generator[str, None, dict]: yield "x"
+        def rows(args) -> Iterator[dict]: yield {}
+        def unsaid(args): yield "x"
+        def bare(args) -> Iterator: yield "x"
+        """
+    )
+    assert {name: one.yields for name, one in found.items()} == {
+        "words": str,
+        "sound": bytes,
+        "both": str,
+        "rows": None,
+        "unsaid": None,
+        "bare": None,
+    }
+
+
 def test_args_must_be_fillable_by_position() -> None:
     assert functions("def f(*, args): return args") == {}
 
