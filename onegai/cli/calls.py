@@ -108,13 +108,14 @@ def _answered(
 
 
 def _explained(app: str, function: str, server: str | None) -> str:
-    """What the function takes. Raises Failure where there is none."""
+    """What the function does and takes. Raises Failure where there is none."""
     from onegai.cli.explain import explained
 
     with worker(Home.find(), server) as onegai, Progress(f"asking for {app}", plain=False):
         known = _known(onegai, app, function)
         if known is not None:
-            return explained(f"{COMMAND} call {app} {function}", known.arguments)
+            takes = explained(f"{COMMAND} call {app} {function}", known.arguments)
+            return f"{known.about}\n\n{takes}" if known.about else takes
         apps = onegai.apps()
         if app not in apps:
             hint = f"the apps are: {', '.join(sorted(apps))}"

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Self
 
 from onegai.config.current import Current
@@ -51,9 +52,11 @@ class _Loaded:
 
     file: FuncFile
     built_on: Mapping[str, Stamp | None]
-    found: Found
     unsettled: int
     """How many imports in a row have ended with ``built_on`` changed."""
+    found: Found = NOTHING
+    found_at: int = -1
+    """The number of imports, of all files together, that ``found`` is of."""
 
 
 class FuncFiles:
@@ -71,6 +74,8 @@ class FuncFiles:
         self._loading_since = 0.0
         self._home = home
         self._loaded: dict[str, _Loaded] = {}
+        self._imports = 0
+        self._paths: dict[str, Path] = {}
         mount(home)
 
     def load(self, app: str) -> FuncFile:
@@ -97,25 +102,35 @@ class FuncFiles:
         if loaded is None:
             problem = self.last(app).problem
             return NOTHING if problem is None else Found(problem=problem)
+        if loaded.found_at == self._imports:
+            return loaded.found
+        loaded.found_at = self._imports
         problems = (
             self._loaded[name].file.problem
             for name in (app, *loaded.built_on)
             if name in self._loaded
         )
         problem = next((problem for problem in problems if problem is not None), None)
-        if loaded.found.problem is not problem:
+        if loaded.found is NOTHING or loaded.found.problem is not problem:
             loaded.found = Found(loaded.file.functions, problem)
         return loaded.found
 
     def is_current(self, app: str) -> bool:
         """Are all files that it was built on as they were then, and what it lacked still is not?"""
         loaded = self._loaded.get(app)
-        if loaded is None or self._stamps(loaded.built_on) != loaded.built_on:
+        if loaded is None:
+            return False
+        if any(stamp(self._path(name)) != was for name, was in loaded.built_on.items()):
             return False
         return not loaded.file.missing or is_missing(loaded.file.missing)
 
     def _stamps(self, names: Iterable[str]) -> dict[str, Stamp | None]:
-        return {name: stamp(self._home.func_file(name)) for name in names}
+        return {name: stamp(self._path(name)) for name in names}
+
+    def _path(self, name: str) -> Path:
+        if (path := self._paths.get(name)) is None:
+            path = self._paths[name] = self._home.func_file(name)
+        return path
 
     def _refresh(self, app: str, seen: set[str]) -> None:
         """Load the file again if it, or one that it imports, has changed."""
@@ -150,7 +165,8 @@ class FuncFiles:
             if unsettled >= MOST_IMPORTS:
                 built_on = now
                 fresh = replace(fresh, problem=fresh.problem or self._restless(app))
-        self._loaded[app] = _Loaded(fresh, built_on, Found(fresh.functions), unsettled)
+        self._loaded[app] = _Loaded(fresh, built_on, unsettled)
+        self._imports += 1
         if self.tells and fresh.problem is not None:
             log.warning("%s", fresh.problem.in_words())
 

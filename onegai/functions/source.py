@@ -26,8 +26,8 @@ NOTHING = Found()
 class Source(Protocol):
     """Makes functions out of one kind of thing: func files, an app's own description, an entry.
 
-    Its methods are called on the event loop. Main and raw are derived from each other by the
-    registry, once all sources have said what they have.
+    Its methods are called on the event loop. What goes wrong is a problem of what they give. Main
+    and raw are derived from each other by the registry, once all sources have said what they have.
     """
 
     def last(self, spec: AppSpec) -> Found:
@@ -35,5 +35,8 @@ class Source(Protocol):
         ...
 
     async def refresh(self, spec: AppSpec, leases: Services) -> Found:
-        """What there is now, by looking; ``leases`` are there to ask the app itself."""
+        """What there is now, by looking; ``leases`` are there to ask the app itself.
+
+        Raises BrokenPlugin where that takes too long.
+        """
         ...

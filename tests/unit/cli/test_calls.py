@@ -141,6 +141,7 @@ class Recorder:
         self.calls: list[tuple[str, str, dict[str, Any]]] = []
         self.given = answer or Answer(b"{}", "application/json")
         self.takes: dict[str, Any] | None = None
+        self.about = ""
 
     def __enter__(self) -> Recorder:
         return self
@@ -151,7 +152,7 @@ class Recorder:
     def function(self, app: str, name: str) -> FunctionInfo:
         if self.takes is None:
             raise UnknownFunction(app=app, function=name, do="")
-        return FunctionInfo(name=name, schema=self.takes)
+        return FunctionInfo(name=name, about=self.about, schema=self.takes)
 
     def answer(
         self, app: str, function: str, arguments: dict[str, Any], *, files: FileForm
@@ -299,6 +300,9 @@ def test_help_shows_what_a_function_takes(recorder: Recorder) -> None:
         'tags list of string ["x"]'.split(),
         "sound=@FILE file".split(),
     ]
+    recorder.about = "Say it.\n\nAloud."
+    told = CliRunner().invoke(cli.commands, ["call", "a", "say", "--help"])
+    assert told.stdout == f"Say it.\n\nAloud.\n\n{shown.stdout}"
 
 
 @pytest.mark.parametrize(
