@@ -600,6 +600,22 @@ async def test_calls(server: Server) -> None:
     assert (answer.json(), answer.headers["content-type"]) == ({"weight": 1.0}, "application/json")
 
 
+async def test_calls_share_their_timers(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = asyncio.get_running_loop()
+    call_at, timers = loop.call_at, 0
+
+    def counted(*given: Any, **named: Any) -> asyncio.TimerHandle:
+        nonlocal timers
+        timers += 1
+        return call_at(*given, **named)
+
+    monkeypatch.setattr(loop, "call_at", counted)
+    for _ in range(100):
+        assert (await server.send("POST", "/api/echo/later", json={})).status_code == 200
+    # Some are of the clock: who looks for edits, and for clients that have left.
+    assert timers < 50
+
+
 async def test_broken_ones_are_listed_and_hide_no_other(server: Server) -> None:
     report = (await server.send("GET", "/service/status")).json()["result"]
     assert {problem["app"] for problem in report["problems"]} == {"broken", "torn"}

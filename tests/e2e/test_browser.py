@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import browser
 import pytest
 from browser import Page
-from harness import PASSWORD, Server, fake, new_server, until
+from harness import PASSWORD, ROOT, Server, fake, new_server, until
 
 PIECES = """
 import io, math, wave, array
@@ -171,6 +172,27 @@ class TestDocs:
             assert told.startswith(status)
             assert seen in told
         assert await page.run("document.title") == "OneGAI API"
+
+
+class TestManual:
+    """What the manual gives for a page to copy."""
+
+    async def test_a_page_reads_the_events_of_a_call(self, page: Page, served: Server) -> None:
+        manual = (ROOT / "docs" / "functions.md").read_text()
+        (function,) = re.findall(r"^# func/story.py\n(.*?)^```$", manual, re.M | re.S)
+        (script,) = re.findall(r"^```js\n(.*?)^```$", manual, re.M | re.S)
+        served.write("func/story.py", function)
+        await page.go(address(served, "/"))
+        await page.until("!document.querySelector('[aria-busy=true]')")
+        told = await page.run(
+            "(async () => { const told = []; "
+            "const console = { log: (...all) => told.push(all) };"
+            f"{script} return told; }})()"
+        )
+        outputs = [data["result"] for name, data in told if name == "output"]
+        assert outputs == ["so ", "it ", "ends "]
+        assert (told[0][0], told[-1][0]) == ("running", "done")
+        assert page.complaints == []
 
 
 class TestConsole:
