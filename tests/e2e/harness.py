@@ -217,6 +217,20 @@ class Server:
         finally:
             connection.close()
 
+    @contextmanager
+    def reading(
+        self, path: str, body: Any, *, timeout: float = 60, **headers: str
+    ) -> Iterator[http.client.HTTPResponse]:
+        """The answer to a POST, to be read as it comes; leaving the block hangs up."""
+        token = base64.b64encode(f"onegai:{PASSWORD}".encode()).decode()
+        sent = {"Authorization": f"Basic {token}", "Content-Type": "application/json"}
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        try:
+            connection.request("POST", path, json.dumps(body), {**sent, **headers})
+            yield connection.getresponse()
+        finally:
+            connection.close()
+
     def service(self, app: str) -> dict[str, Any]:
         services = self.get("/service/status").result["services"]
         return next(item for item in services if item["app"] == app)
