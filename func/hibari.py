@@ -1,5 +1,7 @@
 """hibari: an English neural voice."""
 
+from collections.abc import Iterator
+
 from pydantic import BaseModel, Field
 
 from onegai.sdk import service
@@ -16,3 +18,9 @@ class Speech(BaseModel):
 def raw(args: Speech) -> bytes:
     """Say a text. Gives a WAV: 24 kHz, mono, 16 bit."""
     return hibari.post("/raw", json=args.model_dump()).content
+
+
+def stream(args: Speech) -> Iterator[bytes]:
+    """Say a text, each sentence when it is made. A WAV that does not tell its length."""
+    with hibari.stream("POST", "/stream", json=args.model_dump()) as pieces:
+        yield from pieces

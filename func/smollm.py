@@ -1,5 +1,7 @@
 """SmolLM2 135M: a chat model small enough for any CPU. English only."""
 
+import json
+from collections.abc import Iterator
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
@@ -31,19 +33,31 @@ class Chat(BaseModel):
 
 def main(args: Chat) -> tuple[str, dict[str, Any]]:
     """Answer a text. The result is the answer, the detail how many tokens it took."""
-    messages = [
-        {"role": "system", "content": args.system},
-        *(message.model_dump() for message in args.history),
-        {"role": "user", "content": args.text},
-    ]
+    answer = smollm.post("/v1/chat/completions", json=_asked(args)).json()
+    return answer["choices"][0]["message"]["content"].strip(), {"usage": answer["usage"]}
+
+
+def stream(args: Chat) -> Iterator[str]:
+    """Answer a text, word by word as the model finds them."""
+    asked = {**_asked(args), "stream": True}
+    with smollm.lines("POST", "/v1/chat/completions", json=asked) as lines:
+        for line in lines:
+            if line.startswith("data: {"):
+                [choice] = json.loads(line.removeprefix("data: "))["choices"]
+                if word := choice["delta"].get("content"):
+                    yield word
+
+
+def _asked(args: Chat) -> dict[str, Any]:
     body = {
         "model": MODEL,
-        "messages": messages,
+        "messages": [
+            {"role": "system", "content": args.system},
+            *(message.model_dump() for message in args.history),
+            {"role": "user", "content": args.text},
+        ],
         "max_tokens": args.max_tokens,
         "temperature": args.temperature,
         "repeat_penalty": args.repeat_penalty,
     }
-    if args.seed is not None:
-        body["seed"] = args.seed
-    answer = smollm.post("/v1/chat/completions", json=body).json()
-    return answer["choices"][0]["message"]["content"].strip(), {"usage": answer["usage"]}
+    return body if args.seed is None else {**body, "seed": args.seed}

@@ -7,6 +7,7 @@ folder it uses.
 import base64
 import binascii
 import io
+from collections.abc import Iterator
 from typing import Any, Literal, TypedDict
 
 import av
@@ -41,8 +42,11 @@ def load(args: dict) -> None:  # noqa: ARG001 - called with args
     list(_ears["base"].transcribe(np.zeros(RATE, np.float32), language="en", vad_filter=True)[0])
 
 
-def main(args: Speech) -> dict[str, Any]:
-    """Write down what is said. Times are seconds from the beginning."""
+def segments(args: Speech) -> Iterator[dict[str, Any]]:
+    """Write down what is said, part by part as it is heard; the language and the length come first.
+
+    Times are seconds from the beginning.
+    """
     sound = _decoded(_content(args["audio"]))
     language = args.get("language", "auto")
     heard, info = _ears["base"].transcribe(
@@ -53,21 +57,10 @@ def main(args: Speech) -> dict[str, Any]:
         condition_on_previous_text=False,
     )
     seconds = round(len(sound) / RATE, 2)
-    segments = [
-        {
-            "start": round(one.start, 2),
-            "end": min(round(one.end, 2), seconds),  # Whisper counts on into the padding
-            "text": one.text.strip(),
-        }
-        for one in heard
-    ]
-    space = "" if info.language in ("ja", "zh", "yue", "th", "lo", "my", "km") else " "
-    return {
-        "text": space.join(segment["text"] for segment in segments),
-        "language": info.language,
-        "duration": seconds,
-        "segments": segments,
-    }
+    yield {"language": info.language, "duration": seconds}
+    for one in heard:
+        end = min(round(one.end, 2), seconds)  # Whisper counts on into the padding
+        yield {"start": round(one.start, 2), "end": end, "text": one.text.strip()}
 
 
 def _content(audio: str) -> bytes:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import sound
 from harness import PASSWORD, ROOT, Server
 from manual import read_page
 
@@ -51,6 +53,30 @@ def test_python_example(shipped: Server, tmp_path: Path) -> None:
         timeout=60,
     )
     assert (tmp_path / "answer.wav").read_bytes().startswith(b"RIFF")
+
+
+def test_curl_examples(shipped: Server, tmp_path: Path) -> None:
+    text = (ROOT / "README.md").read_text()
+    section = text.split("## Calling an app", 1)[1].split("\n## ", 1)[0]
+    commands = [line for line in section.splitlines() if line.startswith("curl ")]
+    assert len(commands) == 5
+    answers = []
+    for command in commands:
+        here = command.replace("http://127.0.0.1:58080", shipped.url)
+        here = here.replace("data/curlrc", str(shipped.home / "data" / "curlrc"))
+        here = here.replace(" -o hello.wav", "").replace("ffplay -nodisp -autoexit -", "cat")
+        done = subprocess.run(
+            ["bash", "-c", here], cwd=tmp_path, capture_output=True, timeout=60, check=True
+        )
+        answers.append(done.stdout)
+    enveloped, wav, words, endless_wav, events = answers
+    assert json.loads(enveloped)["status"] == 0
+    assert sound.read(wav).seconds > 0.3
+    assert len(words.split()) > 3
+    assert sound.read(endless_wav).seconds > 1
+    assert events.startswith(b"id: 1\nevent: ")
+    assert b"\nevent: output\ndata: " in events
+    assert b"\nevent: done\ndata: " in events
 
 
 def test_example_script(shipped: Server, tmp_path: Path) -> None:

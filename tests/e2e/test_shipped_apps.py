@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import subprocess
 import sys
+import time
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import sound
-from harness import PASSWORD, ROOT, SHIPPED, Server
+from harness import PASSWORD, ROOT, SHIPPED, Server, until
 from manual import read_page
 
 
@@ -104,6 +107,90 @@ def test_voice_is_speech_of_the_right_length(
     assert 0.3 < full.voiced <= 1
     quick = sound.read(shipped.post(f"/api/{app}/raw", {"text": long, "speed": 2.0}).body)
     assert 0.35 < quick.seconds / full.seconds < 0.7
+
+
+LONG = " ".join(
+    f"This is sentence number {number}, and it is not the last." for number in range(30)
+)
+
+
+def test_voice_speaks_the_first_sentence_before_it_makes_the_others(shipped: Server) -> None:
+    arguments = {"text": LONG, "seed": 1}
+    whole = shipped.post("/api/hibari/raw", arguments).body
+    begun = time.monotonic()
+    with shipped.reading("/api/hibari/stream", arguments) as answer:
+        assert answer.headers["Content-Type"] == "audio/wav"
+        content = answer.read1()
+        first = time.monotonic() - begun
+        content += answer.read()
+    assert first < (time.monotonic() - begun) / 3
+    assert sound.read(content) == sound.read(whole)
+
+
+def test_chat_gives_its_words_as_it_finds_them(shipped: Server) -> None:
+    arguments = {"text": "Why do cats sleep so much?", "seed": 1, "max_tokens": 60}
+    whole = shipped.post("/api/smollm/main", arguments)
+    begun = time.monotonic()
+    with shipped.reading("/api/smollm/stream", arguments) as answer:
+        assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+        words = [answer.read1()]
+        first = time.monotonic() - begun
+        while word := answer.read1():
+            words.append(word)
+    assert first < (time.monotonic() - begun) / 3
+    assert len(words) > whole.detail["usage"]["completion_tokens"] / 2
+    assert b"".join(words).decode().strip() == whole.result
+
+
+def test_ears_write_down_parts_as_they_hear_them(shipped: Server) -> None:
+    talk = shipped.post("/api/hibari/raw", {"text": LONG[:300], "seed": 1}).body
+    audio = {"base64": base64.b64encode(talk).decode()}
+    arguments = {"audio": audio, "language": "en"}
+    with shipped.reading(
+        "/api/whisper/stream", arguments, timeout=300, Accept="text/event-stream"
+    ) as answer:
+        events = [
+            (block.partition(b"event: ")[2].partition(b"\n")[0].decode(), block)
+            for block in answer.read().split(b"\n\n")
+        ]
+    names = [name for name, _ in events]
+    fractions = [
+        json.loads(block.partition(b"data: ")[2])["fraction"]
+        for name, block in events
+        if name == "progress"
+    ]
+    assert names.count("output") > 2
+    assert names.index("progress") < names.index("done") - 2
+    assert fractions == sorted(fractions)
+    assert 0 < fractions[0] < fractions[-1] <= 1
+
+
+def test_a_chat_that_nobody_reads_thinks_no_longer(shipped: Server) -> None:
+    arguments = {"text": "Tell me a very long story.", "max_tokens": 1900, "seed": 1}
+    with shipped.reading("/api/smollm/stream", arguments) as answer:
+        assert answer.read1()
+        assert _thinks(shipped)
+    until(lambda: not _thinks(shipped), timeout=5)
+    until(lambda: shipped.service("smollm")["leases"] == 0)
+
+
+def _thinks(server: Server) -> bool:
+    """Is any of llama.cpp's slots at work?"""
+    port = json.loads((server.home / "services.local.json").read_text())["smollm"]["port"]
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/slots") as answer:
+        return any(slot["is_processing"] for slot in json.load(answer))
+
+
+def test_a_voice_that_nobody_hears_speaks_no_longer(shipped: Server) -> None:
+    arguments = {"text": LONG[:100] + LONG * 4, "seed": 1}
+    begun = time.monotonic()
+    assert shipped.post("/api/hibari/raw", arguments).status == 200
+    whole = time.monotonic() - begun
+    with shipped.reading("/api/hibari/stream", arguments) as answer:
+        assert answer.read1()
+    begun = time.monotonic()
+    assert shipped.post("/api/hibari/raw", {"text": "Hello."}).status == 200
+    assert time.monotonic() - begun < whole / 2
 
 
 def test_voice_calls_at_once_all_arrive(shipped: Server) -> None:
