@@ -100,12 +100,12 @@ def server(make_server: Make) -> Server:
     return made
 
 
-def spawn(server: Server, code: str) -> subprocess.Popen[str]:
+def spawn(server: Server, code: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", code],
         cwd=server.home,
         env={**os.environ, "PYTHONPATH": str(ROOT), "ONEGAI_HOME": str(server.home)},
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -386,15 +386,17 @@ def test_an_async_function_that_waits_for_another_program_blocks_no_loop(server:
 
 
 def test_two_at_once_wait_politely(server: Server) -> None:
-    first_code = "from func import a\nprint(a.nap(s=5), flush=True)"
-    with spawn(server, first_code) as first:
-        until(lambda: (server.home / "data" / "server.json").exists())
-        status, lines, err = run(server, "from func import a\nprint(a.main(text='second'))")
-        assert first.wait(30) == 0
-        first.communicate()
-    assert status == 0, err
-    assert lines == ['{"text": "second", "times": 1}']
-    assert f"waiting for -c (pid {first.pid})" in err
+    first_code = "from func import a\nprint(a.pid(), flush=True)\ninput()"
+    with spawn(server, first_code, stdin=subprocess.PIPE) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline()
+        with spawn(server, "from func import a\nprint(a.main(text='second'))") as second:
+            assert second.stderr is not None
+            assert f"waiting for -c (pid {first.pid})" in second.stderr.readline()
+            first.communicate("go on\n", timeout=60)
+            out, err = second.communicate(timeout=60)
+    assert (first.returncode, second.returncode) == (0, 0), err
+    assert out.splitlines() == ['{"text": "second", "times": 1}']
     assert strays(server.home) == []
 
 
