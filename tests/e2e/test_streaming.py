@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from onegai.config.current import Current
 from onegai.config.home import Home
 from onegai.config.settings import Settings
 from onegai.engine.engine import Engine
-from onegai.errors import BadArguments, FunctionFailed, ResultTooLarge
+from onegai.errors import BadArguments, CallTimeout, FunctionFailed, ResultTooLarge
 from onegai.functions.results import Outcome
 from onegai.schema import Event
 
@@ -120,6 +121,14 @@ def waits(args: Words):
         while True:
             time.sleep(0.01)
             yield "more"
+    finally:
+        Path(args.note).write_text("finally")
+
+
+async def late(args: Words):
+    try:
+        await asyncio.sleep(60)
+        yield "late"
     finally:
         Path(args.note).write_text("finally")
 
@@ -450,6 +459,43 @@ async def test_a_generator_that_waits_for_its_app_is_closed_too(
         await until(lambda: done == ["finally"])
         await until(lambda: stage.engine.calls.turns("chat").running == 0)
         assert (await stage.status("chat")).leases == 0
+
+
+async def test_the_time_that_a_call_may_take_is_that_of_all_its_pieces(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    stage.app("chat", 1)
+    stage.func("chat", ASKS)
+    async with asyncio.timeout(60), stage.running():
+        await stage.engine.start("chat")
+        stage.apps["chat"]["call_timeout"] = 1
+        stage.home.services.write_text(json.dumps(stage.apps))
+        async with asyncio.timeout(5):
+            while stage.engine.current.catalog.specs["chat"].call_timeout != 1:
+                await asyncio.sleep(0.01)
+        for function in ("words", "words_async"):
+            done: list[str] = []
+            told = await collected(stage.engine.stream("chat", function, {"done": done}))
+            assert named(told) == ["running", "output", "error"]
+            assert told[-1].data["code"] == "call_timeout"
+            answer = await stage.engine.respond("chat", function, {"done": done})
+            assert isinstance(answer, Streamed)
+            assert await anext(answer) == b"begun"
+            with pytest.raises(CallTimeout):
+                await anext(answer)
+            await until(lambda done=done: done == ["finally"] * 2)
+
+
+async def test_who_leaves_before_the_first_piece_closes_the_generator(
+    engine: Engine, tmp_path: Path
+) -> None:
+    note = tmp_path / "note"
+    waiting = asyncio.create_task(respond(engine, "late", note=str(note)))
+    await until(lambda: engine.calls.turns("talk").running == 1)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    await until(note.exists)
+    assert engine.calls.turns("talk").running == 0
 
 
 async def test_a_call_tells_what_it_waits_for(tmp_path: Path) -> None:
