@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import click
@@ -14,7 +13,9 @@ from onegai.cli.backend import COMMAND, WRONG, Failure, backend
 from onegai.config.home import Home
 from onegai.config.jsonfile import content, is_comment
 from onegai.config.masking import is_secret, masked
-from onegai.errors import ConfigError, OneGAIError, UnreadableFile
+from onegai.errors import BadRequest, OneGAIError, UnreadableFile
+
+_KEYS = "docs/settings.md lists the keys"
 
 
 @click.command(short_help="Show config.json, or set a key of it.")
@@ -89,38 +90,46 @@ def _when(home: Home, key: str) -> str:
 def set_key(home: Home, key: str, text: str) -> Any:
     """Set a key after checking that the file is usable then; gives what was set.
 
-    Raises ConfigError, EditLocked, NotWritten and Failure; the file is not touched then.
+    Raises Failure, UnreadableFile, EditLocked and NotWritten; the file is not touched then.
     """
     from onegai.config import curlrc
+    from onegai.config.editing import change_config
     from onegai.config.settings import check_config, load_settings, stored_config
 
+    path = _path(key)
     if not home.config.exists() and load_settings(home, {}, {})[2]:
         click.echo("made config.json with a random password", err=True)
-    with home.editing():
-        value = _set_key(home, key, text)
+    refusal: BadRequest | None = None
+    for value in _readings(key, text):
+        try:
+            change_config(home, {path: value})
+            break
+        except BadRequest as error:
+            refusal = refusal or error
+    else:
+        assert refusal is not None
+        raise _refused(refusal)
     if key in ("username", "password", "host", "port") and home.running_server() is None:
         curlrc.write(home, check_config(home, stored_config(home)))
     return value
 
 
-def _set_key(home: Home, key: str, text: str) -> Any:
-    from onegai.config.settings import change_key, stored_config
-
-    stored = stored_config(home)
+def _path(key: str) -> tuple[str, ...]:
+    """Where it is in config.json. Raises Failure for what is no name of a setting."""
     head, *path = key.split(".")
-    check = _check_app(home, path) if head == "apps" else _check_setting(home, key)
-    refusal: ConfigError | None = None
-    for value in _readings(key, text):
-        changed = _with(stored.get(head), path, value)
-        try:
-            check({**stored, head: changed})
-        except ConfigError as error:
-            refusal = refusal or error
-            continue
-        change_key(home, stored, head, changed)
-        return value
-    assert refusal is not None
-    raise refusal
+    if head == "apps" and len(path) < 2:
+        raise Failure("name one setting of one app", "apps.APP.KEY", status=WRONG)
+    if path and head != "apps":
+        raise Failure(f"config.json has no key {key!r}", _KEYS, status=WRONG)
+    return head, *path
+
+
+def _refused(error: BadRequest) -> Failure:
+    wrong = (
+        f"{item['field']}: {item['message']}" if item["field"] else item["message"]
+        for item in error.detail["errors"]
+    )
+    return Failure("; ".join(wrong), f"{_KEYS}; nothing was changed", status=WRONG)
 
 
 def _readings(key: str, text: str) -> list[Any]:
@@ -131,53 +140,6 @@ def _readings(key: str, text: str) -> list[Any]:
         return [json.loads(text), text]
     except ValueError:
         return [text]
-
-
-def _with(old: Any, path: list[str], value: Any) -> Any:
-    """A copy of nested objects with one value set."""
-    if not path:
-        return value
-    inside = old if isinstance(old, dict) else {}
-    return {**inside, path[0]: _with(inside.get(path[0]), path[1:], value)}
-
-
-def _check_setting(home: Home, key: str) -> Callable[[dict[str, Any]], None]:
-    from onegai.config.settings import LATER, Settings, check_config
-
-    known = [*sorted(Settings.model_fields.keys() - {"apps"}), "apps.APP.KEY"]
-    if key not in known and key not in LATER and not re.fullmatch(r"\w+_key", key):
-        raise Failure(
-            f"config.json has no key {key!r}", f"the keys are: {', '.join(known)}", status=WRONG
-        )
-
-    def check(values: dict[str, Any]) -> None:
-        check_config(home, values)
-
-    return check
-
-
-def _check_app(home: Home, path: list[str]) -> Callable[[dict[str, Any]], None]:
-    """A change of an app's entry must not break it. Raises UnknownApp, UnreadableFile."""
-    from onegai.config.catalog import load_catalog
-    from onegai.config.settings import check_config
-
-    if len(path) < 2:
-        raise Failure("name one setting of one app", "apps.APP.KEY", status=WRONG)
-    app = path[0]
-    now = load_catalog(home, {})
-    if app not in now.broken:
-        now.spec(app)
-
-    def check(values: dict[str, Any]) -> None:
-        then = load_catalog(home, check_config(home, values).apps)
-        if app not in now.broken and (problem := then.broken.get(app)) is not None:
-            raise ConfigError(
-                where=home.relative(home.config),
-                reason=f"apps.{app}.{problem.key}: {problem.reason}",
-                do="docs/settings.md lists the keys of an entry",
-            )
-
-    return check
 
 
 def _look_up(home: Home, key: str) -> tuple[Any, str]:
@@ -218,7 +180,7 @@ def _of_entry(home: Home, app: str, key: str) -> tuple[Any, str]:
             return entry[key], home.relative(path)
     if key not in ENTRY_KEYS or AppSpec.model_fields[key].is_required():
         name = f"apps.{app}.{key}"
-        raise Failure(f"{name} is not set", "docs/settings.md lists the keys", status=WRONG)
+        raise Failure(f"{name} is not set", _KEYS, status=WRONG)
     return to_jsonable_python(AppSpec.model_fields[key].get_default(), exclude_none=True), "default"
 
 

@@ -98,15 +98,13 @@ def keep_copy(home: Home, app: str, found: Removable) -> Path:
 
 
 def forget(home: Home, app: str, found: Removable) -> None:
-    """The entry goes first, so that no server finds it without its files. Raises OSError."""
-    if "services.local.json" in found.entries:
-        local = _object(home.services_local)
-        del local[app]
-        _replace(home.services_local, local)
-    if "config.json" in found.entries:
-        config = _object(home.config)
-        del config["apps"][app]
-        _replace(home.config, config)
+    """The entry goes first, so that no server finds it without its files.
+
+    Raises OSError and NotWritten.
+    """
+    from onegai.config.editing import forget_app
+
+    forget_app(home, app)
     for path in found.files:
         if _is_folder(path):
             shutil.rmtree(path)
@@ -132,7 +130,3 @@ def _object(path: Path) -> dict[str, Any]:
     except jsonfile.Unreadable as error:
         hint = "correct it there first; nothing was removed"
         raise Failure(f"{path.name}: {error.reason}", hint, status=WRONG) from None
-
-
-def _replace(path: Path, value: dict[str, Any]) -> None:
-    jsonfile.write(path, value, path.stat().st_mode & 0o777)

@@ -1,59 +1,49 @@
-"""config.json and the entries of services, read and replaced by programs over HTTP.
+"""config.json and the entries of services: the one place where they are read and changed.
 
-A document is shown without its secrets, with an ETag of what lies on disk. It is replaced as a
-whole, by somebody who names the ETag of what was read; nothing is written unless all of it is good.
-What decides which programs run, where, and who may call can be changed only in the file, unless
-that says ``remote_edit``.
+A document is shown to programs over HTTP without its secrets, with an ETag of what lies on disk.
+It is replaced as a whole, by somebody who names the ETag of what was read. The user's own commands
+change single keys, and may change all of them. Nothing is written unless all of it is good.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 
 from onegai.config import jsonfile
 from onegai.config.catalog import Catalog, load_catalog
+from onegai.config.changes import (
+    Change,
+    KeyPath,
+    Values,
+    apps_of,
+    check_config_change,
+    check_entry_change,
+    config_changes,
+    entry_changes,
+)
 from onegai.config.entry import AppSpec
 from onegai.config.home import Home
 from onegai.config.jsonfile import is_comment
 from onegai.config.masking import masked, unmasked
-from onegai.config.settings import LATER, Settings
+from onegai.config.settings import LATER, Settings, check_config
 from onegai.errors import (
     BadRequest,
     ConfigError,
     IfMatchMissing,
     LostUpdate,
     NotWritten,
-    RemoteEditOff,
+    UnknownApp,
     UnreadableFile,
 )
 from onegai.schema import Document
-
-READ_ONLY = frozenset({"host", "port", "cors_origins", "file_roots", "remote_edit"})
-"""Keys of config.json that only ``remote_edit`` lets change over HTTP."""
-
-READ_ONLY_OF_APP = frozenset(
-    "type exec args repl functions cwd env url port public_port owner_check ready".split()
-)
-"""The same of an entry, and of ``apps`` in config.json: what is run, where, and who is believed."""
-
-Values = Mapping[str, Any]
-KeyPath = tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Change:
-    """What a replacement has changed; an app that came or went is named without its keys."""
-
-    keys: tuple[KeyPath, ...]
-    etag: str
 
 
 def config_document(home: Home) -> Document:
@@ -77,26 +67,40 @@ def replace_config(
     LostUpdate, BadRequest, RemoteEditOff and NotWritten; the file is as it was then.
     """
     with home.editing():
-        return _replace_config(home, sent, if_match, check)
+        (stored,), etag = _read(home, home.config)
+        _check_match(if_match, etag, "/config/get_json")
+        wanted = _meant(sent, stored)
+        check_config_change(stored, config_changes(stored, wanted))
+        return _write_config(home, stored, wanted, check)
 
 
-def _replace_config(
-    home: Home, sent: Values, if_match: str | None, check: Callable[[Values], Settings]
+def change_config(home: Home, values: Mapping[KeyPath, Any]) -> Change:
+    """Set these keys of config.json. Raises as ``replace_config``, which checks the same."""
+    with home.editing():
+        (stored,), _ = _read(home, home.config)
+        wanted: Any = stored
+        for path, value in values.items():
+            wanted = _with(wanted, path, value)
+        check = partial(check_config, home)
+        return _write_config(home, stored, _meant(wanted, stored), check)
+
+
+def _write_config(
+    home: Home, stored: Values, wanted: Values, check: Callable[[Values], Settings]
 ) -> Change:
-    (stored,), etag = _read(home, home.config)
-    _check_match(if_match, etag, "/config/get_json")
+    changed = tuple(config_changes(stored, wanted))
+    apps = {path[1]: None for path in changed if len(path) > 1}
     errors = _Errors()
-    wanted = errors.unmasked(sent, stored)
-    changed = tuple(_config_changes(stored, wanted))
-    if not _remote_edit(stored):
-        _refuse_read_only([path for path in changed if _is_read_only(path)])
     _check_settings(wanted, stored, errors)
-    before = load_catalog(home, _apps(stored))
-    after = load_catalog(home, _apps(wanted))
-    errors.add_entries(before, after, {path[1] for path in changed if len(path) > 1}, "apps.")
-    for app in {path[1]: None for path in changed if len(path) > 1}:
-        if app in _apps(wanted) and app not in {*after.specs, *after.broken}:
-            errors.add(f"apps.{app}", "there is no such app")
+    before = load_catalog(home, apps_of(stored))
+    after = load_catalog(home, apps_of(wanted))
+    errors.add_entries(before, after, apps, "apps.")
+    for app in apps:
+        if app in apps_of(wanted) and app not in after.broken:
+            try:
+                after.spec(app)
+            except UnknownApp as error:
+                errors.add(f"apps.{app}", error.message)
     errors.raise_them()
     try:
         check(wanted)
@@ -107,38 +111,49 @@ def _replace_config(
     return Change(changed, _read(home, home.config)[1])
 
 
-def replace_services(
-    home: Home, sent: Values, if_match: str | None, overrides: Mapping[str, Values]
-) -> Change:
+def replace_services(home: Home, sent: Values, if_match: str | None) -> Change:
     """Make the entries be these, by what services.local.json says differently.
 
-    ``overrides`` are config.json's ``apps``. Raises as ``replace_config``.
+    Raises as ``replace_config``.
     """
-    with home.editing():
-        return _replace_services(home, sent, if_match, overrides)
-
-
-def _replace_services(
-    home: Home, sent: Values, if_match: str | None, overrides: Mapping[str, Values]
-) -> Change:
     paths = home.services, home.services_local
-    (shipped, local), etag = _read(home, *paths)
-    _check_match(if_match, etag, "/service/get_json")
-    errors = _Errors()
-    present = _merged(shipped, local)
-    wanted_local = _local_part(errors.unmasked(sent, present), shipped, errors)
-    wanted = _merged(shipped, wanted_local)
-    changed = tuple(_entry_changes(present, wanted))
-    (config,), _ = _read(home, home.config)
-    if not _remote_edit(config):
-        _refuse_read_only(_read_only_of_entries(changed, present, wanted))
-    contents = {home.services: shipped, home.services_local: wanted_local}
-    before = load_catalog(home, overrides)
-    after = load_catalog(home, overrides, contents.__getitem__)
-    errors.add_entries(before, after, {path[0] for path in changed}, "")
-    errors.raise_them()
-    _write(home, home.services_local, wanted_local, local)
-    return Change(changed, _read(home, *paths)[1])
+    with home.editing():
+        (shipped, local), etag = _read(home, *paths)
+        _check_match(if_match, etag, "/service/get_json")
+        errors = _Errors()
+        present = _merged(shipped, local)
+        wanted_local = _local_part(_meant(sent, present), shipped, errors)
+        wanted = _merged(shipped, wanted_local)
+        changed = tuple(entry_changes(present, wanted))
+        (config,), _ = _read(home, home.config)
+        check_entry_change(config, changed, present, wanted)
+        contents = {home.services: shipped, home.services_local: wanted_local}
+        before = load_catalog(home, apps_of(config))
+        after = load_catalog(home, apps_of(config), contents.__getitem__)
+        errors.add_entries(before, after, {path[0]: None for path in changed}, "")
+        errors.raise_them()
+        _write(home, home.services_local, wanted_local, local)
+        return Change(changed, _read(home, *paths)[1])
+
+
+def add_entry(home: Home, app: str, entry: Values) -> None:
+    """Add an entry to services.local.json, inside of ``home.editing``; it is checked already.
+
+    Raises UnreadableFile and NotWritten.
+    """
+    (local,), _ = _read(home, home.services_local)
+    _write(home, home.services_local, {**local, app: entry}, local)
+
+
+def forget_app(home: Home, app: str) -> None:
+    """Take an app out of services.local.json and of config.json, inside of ``home.editing``.
+
+    Its entry goes first, so that no server finds its keys without it. Raises as ``add_entry``.
+    """
+    (local, config), _ = _read(home, home.services_local, home.config)
+    _write(home, home.services_local, _without(local, app), local)
+    if app in apps_of(config):
+        _write(home, home.config, {**config, "apps": _without(config["apps"], app)}, config)
 
 
 # --- what is sent -----------------------------------------------------------------------------
@@ -153,27 +168,16 @@ class _Errors:
     def add(self, field: str, message: str) -> None:
         self._found.append({"field": field, "message": message})
 
-    def add_entries(self, before: Catalog, after: Catalog, changed: set[str], prefix: str) -> None:
+    def add_entries(
+        self, before: Catalog, after: Catalog, changed: Iterable[str], prefix: str
+    ) -> None:
         """Entries that this change breaks, or touches without mending; others may stay broken."""
-        for problem in after.problems:
-            app = problem.app
-            if app in after.broken and (app not in before.broken or app in changed):
-                path = ".".join(part for part in (app, problem.key) if part)
-                self.add(prefix + path, problem.reason)
-
-    def unmasked(self, sent: Values, stored: Values) -> dict[str, Any]:
-        """Raises BadRequest for what no JSON file can hold."""
-        try:
-            json.dumps(sent, allow_nan=False, ensure_ascii=False).encode()
-            return unmasked(sent, stored, self.add)
-        except UnicodeEncodeError:
-            self.add("", "it holds text that is no Unicode (a lone surrogate)")
-        except ValueError:
-            self.add("", "it holds a number that is no JSON (NaN or Infinity)")
-        except RecursionError:
-            self.add("", "it is nested too deeply")
-        self.raise_them()
-        raise AssertionError
+        for app in after.broken:
+            old, new = _wrong(before, app), _wrong(after, app)
+            if app in before.broken and (app not in changed or new < old):
+                continue
+            for key, reason in new:
+                self.add(prefix + ".".join(part for part in (app, key) if part), reason)
 
     def raise_them(self) -> None:
         """Raises BadRequest if there are any."""
@@ -186,6 +190,27 @@ class _Errors:
             )
 
 
+def _wrong(catalog: Catalog, app: str) -> Set[tuple[str, str]]:
+    """Of an entry: key and reason."""
+    return {(one.key, one.reason): None for one in catalog.problems_of(app)}.keys()
+
+
+def _meant(sent: Values, stored: Values) -> dict[str, Any]:
+    """With the secrets for which masks stand. Raises BadRequest, also for what is no JSON."""
+    errors = _Errors()
+    try:
+        json.dumps(sent, allow_nan=False, ensure_ascii=False).encode()
+        found = unmasked(sent, stored, errors.add)
+    except UnicodeEncodeError:
+        errors.add("", "it holds text that is no Unicode (a lone surrogate)")
+    except ValueError:
+        errors.add("", "it holds a number that is no JSON (NaN or Infinity)")
+    except RecursionError:
+        errors.add("", "it is nested too deeply")
+    errors.raise_them()
+    return found
+
+
 def _check_match(if_match: str | None, etag: str, path: str) -> None:
     """RFC 9110, 13.1.1; the comparison is strong, so a weak tag never matches."""
     if if_match is None:
@@ -193,35 +218,6 @@ def _check_match(if_match: str | None, etag: str, path: str) -> None:
     given = [tag.strip() for tag in if_match.split(",")]
     if etag not in given and given != ["*"]:
         raise LostUpdate(path=path)
-
-
-def _remote_edit(config: Values) -> bool:
-    """What the file says: an environment variable does not open it."""
-    try:
-        return TypeAdapter(bool).validate_python(config.get("remote_edit", False))
-    except ValidationError:
-        return False
-
-
-def _refuse_read_only(paths: Iterable[KeyPath]) -> None:
-    if keys := [".".join(path) for path in paths]:
-        raise RemoteEditOff(keys=", ".join(keys), detail={"keys": keys})
-
-
-def _is_read_only(path: KeyPath) -> bool:
-    if path[0] == "apps":
-        return path[-1] in READ_ONLY_OF_APP
-    return path[0] in READ_ONLY
-
-
-def _read_only_of_entries(paths: Iterable[KeyPath], before: Values, after: Values) -> list[KeyPath]:
-    """An app that came or went changes all of its keys."""
-    found: list[KeyPath] = []
-    for app, *key in paths:
-        entry = after.get(app, before.get(app))
-        keys = key or (entry if isinstance(entry, dict) else [])
-        found += [(app, name) for name in keys if name in READ_ONLY_OF_APP]
-    return found
 
 
 # --- config.json ------------------------------------------------------------------------------
@@ -241,26 +237,19 @@ def _check_settings(wanted: Values, stored: Values, errors: _Errors) -> None:
             errors.add(".".join(str(part) for part in item["loc"]), item["msg"])
 
 
-def _apps(config: Values) -> dict[str, dict[str, Any]]:
-    """The key ``apps``, without what is of no use in it."""
-    apps = config.get("apps")
-    if not isinstance(apps, dict):
-        return {}
-    return {app: keys for app, keys in apps.items() if isinstance(keys, dict)}
-
-
-def _config_changes(before: Values, after: Values) -> Iterable[KeyPath]:
-    for key in _changed_keys(before, after):
-        if key != "apps":
-            yield (key,)
-            continue
-        old, new = _apps(before), _apps(after)
-        for app in _changed_keys(old, new):
-            for name in _changed_keys(old.get(app, {}), new.get(app, {})):
-                yield "apps", app, name
-
-
 # --- the entries ------------------------------------------------------------------------------
+
+
+def _with(old: Any, path: Sequence[str], value: Any) -> Any:
+    """A copy of nested objects with one value set."""
+    if not path:
+        return value
+    inside = old if isinstance(old, dict) else {}
+    return {**inside, path[0]: _with(inside.get(path[0]), path[1:], value)}
+
+
+def _without(values: Values, key: str) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name != key}
 
 
 def _merged(shipped: Values, local: Values) -> dict[str, Any]:
@@ -303,26 +292,7 @@ def _leave_out(app: str, key: str, base: Any, part: dict[str, Any], errors: _Err
         part[key] = default
 
 
-def _entry_changes(before: Values, after: Values) -> Iterable[KeyPath]:
-    for app in _changed_keys(before, after):
-        old, new = before.get(app), after.get(app)
-        if isinstance(old, dict) and isinstance(new, dict):
-            yield from ((app, key) for key in _changed_keys(old, new))
-        else:
-            yield (app,)
-
-
 # --- files ------------------------------------------------------------------------------------
-
-
-def _changed_keys(before: Values, after: Values) -> list[str]:
-    """In the order of the later one; comments are no change."""
-    return [
-        key
-        for key in {**after, **before}
-        if not is_comment(key)
-        and (key not in before or key not in after or before[key] != after[key])
-    ]
 
 
 def _read(home: Home, *paths: Path) -> tuple[list[dict[str, Any]], str]:
@@ -342,6 +312,16 @@ def _write(home: Home, path: Path, value: Values, stored: Values) -> None:
     if json.dumps(value) == json.dumps(stored):
         return
     try:
-        jsonfile.write(path, value)
+        jsonfile.write(path, value, _mode(home, path))
     except OSError as error:
         raise NotWritten(file=home.relative(path), reason=error.strerror or str(error)) from None
+
+
+def _mode(home: Home, path: Path) -> int:
+    """config.json has secrets and is the owner's alone; the user may have opened the other."""
+    if path == home.config:
+        return 0o600
+    try:
+        return path.stat().st_mode & 0o777
+    except FileNotFoundError:
+        return 0o600

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from onegai.config.changes import Change, KeyPath
 from onegai.config.current import Current
-from onegai.config.editing import Change, KeyPath
 from onegai.config.settings import LATER, Settings
 from onegai.schema import Applied
 

@@ -265,21 +265,6 @@ def check_config(home: Home, values: Mapping[str, Any]) -> Settings:
     return _checked(jsonfile.content(values), {}, where)
 
 
-def remember(home: Home, key: str, value: Any) -> None:
-    """Set one key of config.json and leave the rest of the file as it is.
-
-    Raises ConfigError when the file does not parse; it is not touched then.
-    """
-    with home.editing():
-        change_key(home, stored_config(home), key, value)
-
-
-def change_key(home: Home, stored: Mapping[str, Any], key: str, value: Any) -> None:
-    """The same, with what ``stored_config`` has given inside ``home.editing``."""
-    if stored.get(key) != value:
-        jsonfile.write(home.config, {**stored, key: value})
-
-
 def _from_text(text: str) -> Any:
     """An environment variable's value: JSON lists as lists, everything else as text."""
     if text.startswith("["):

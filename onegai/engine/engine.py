@@ -149,9 +149,7 @@ class Engine:
     async def replace_services(self, content: Mapping[str, Any], if_match: str | None) -> Applied:
         """Make the entries be these, and heed them. Raises as ``editing.replace_services``."""
         async with self._editing:
-            change = await asyncio.to_thread(
-                editing.replace_services, self.home, content, if_match, self.current.settings.apps
-            )
+            change = await asyncio.to_thread(editing.replace_services, self.home, content, if_match)
             await self.current.refresh()
             return effects.of_services(change, self.current, self._supervisor.outdated())
 

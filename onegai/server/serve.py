@@ -25,11 +25,13 @@ import uvicorn
 import uvloop
 
 from onegai.config import curlrc, jsonfile, private
+from onegai.config.changes import KeyPath
 from onegai.config.current import Current
+from onegai.config.editing import change_config
 from onegai.config.home import Home
-from onegai.config.settings import Settings, make_config, read_settings, remember
+from onegai.config.settings import Settings, make_config, read_settings
 from onegai.engine.engine import Engine
-from onegai.errors import ConfigError
+from onegai.errors import ConfigError, OneGAIError
 from onegai.process import sockets, tree
 from onegai.process.escapes import clean
 from onegai.schema import Problem
@@ -56,10 +58,7 @@ def serve(home: Home, *, host: str | None, port: int | None) -> None:
         settings, problems, listener, made = _begin(home, arguments)
         tree.become_subreaper()
         with listener:
-            if host is not None:
-                remember(home, "host", host)
-            if port:
-                remember(home, "port", port)
+            _remember(home, host=host, port=port or None)
             url = curlrc.url_of(settings.host, listener.getsockname()[1])
             jsonfile.write(home.server_file, {"pid": os.getpid(), "url": url})
             curlrc.write(home, settings)
@@ -83,6 +82,18 @@ def _begin(
             made = first is not None and first["password"] == settings.password
             return settings, problems, listener, made
         listener.close()
+
+
+def _remember(home: Home, **given: str | int | None) -> None:
+    """Have config.json say so, too, where it is usable then without this start's environment."""
+    values: dict[KeyPath, str | int]
+    values = {(key,): value for key, value in given.items() if value is not None}
+    if values:
+        try:
+            change_config(home, values)
+        except OneGAIError as error:
+            keys = " and ".join(key for (key, *_) in values)
+            log.warning("%s cannot be remembered: %s", keys, error.message)
 
 
 def _allow_many_files() -> int:

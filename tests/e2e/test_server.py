@@ -168,6 +168,16 @@ def test_port_is_remembered_once_it_works(make_server: Make) -> None:
     assert json.loads((server.home / "config.json").read_text())["port"] == port
 
 
+def test_what_only_the_environment_makes_usable_is_not_remembered(make_server: Make) -> None:
+    server = make_server()
+    config = {"username": "onegai", "password": "short"}
+    server.write("config.json", config)
+    server.environment = {"ONEGAI_PASSWORD": PASSWORD}
+    server.start("--host", "0.0.0.0")
+    assert json.loads((server.home / "config.json").read_text()) == config
+    assert "host cannot be remembered: " in server.output.read_text()
+
+
 def test_host_that_cannot_be_listened_on_is_not_remembered(make_server: Make) -> None:
     server = make_server()
     for host in ("no.such.host.invalid", ""):

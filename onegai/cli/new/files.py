@@ -13,6 +13,7 @@ from onegai.cli.new.recipes import APP_FILE, Recipe, make
 from onegai.cli.new.repository import look
 from onegai.cli.new.wanted import Wanted, check, check_entry, wrong
 from onegai.config import jsonfile
+from onegai.config.editing import add_entry
 from onegai.config.home import Home
 from onegai.config.settings import Settings, load_settings
 from onegai.process.sockets import listening_ports
@@ -53,7 +54,10 @@ def free_port(others: Iterable[int], ports: Iterable[int] = PORTS) -> int:
 
 
 def place(home: Home, app: str, recipe: Recipe) -> None:
-    """Write all files and the entry, if it has one; all of it or nothing. Raises OSError."""
+    """Write all files and the entry, if it has one; all of it or nothing.
+
+    Raises OSError and NotWritten.
+    """
     made: list[Path] = []
     try:
         for name, text in recipe.files.items():
@@ -70,10 +74,7 @@ def place(home: Home, app: str, recipe: Recipe) -> None:
             if path.suffix == ".sh":
                 path.chmod(path.stat().st_mode | 0o111)
         if recipe.entry:
-            entries = _entries(home.services_local)
-            local = home.services_local
-            mode = local.stat().st_mode & 0o777 if local.exists() else 0o600
-            jsonfile.write(local, {**entries, app: recipe.entry}, mode)
+            add_entry(home, app, recipe.entry)
     except BaseException:
         for path in reversed(made):
             with suppress(OSError):

@@ -139,7 +139,7 @@ def test_secret_from_stdin(home: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "text", "said"),
     [
-        ("prot", "1", "no key 'prot'"),
+        ("prot", "1", "prot: unknown key; did you mean port?"),
         ("port", "many", "port: "),
         ("port", "70000", "port: "),
         ("host.x", "1", "no key"),
@@ -163,7 +163,7 @@ def test_refused_and_the_file_is_as_it_was(home: Path, key: str, text: str, said
 def test_open_host_wants_a_long_password(home: Path) -> None:
     run("password", "short")
     error = run("host", "0.0.0.0").exception
-    assert isinstance(error, OneGAIError)
+    assert isinstance(error, Failure)
     assert "shorter than 12" in error.message
     assert "host" not in stored(home)
 

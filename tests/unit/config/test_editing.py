@@ -10,11 +10,12 @@ import pytest
 
 from onegai.config import jsonfile
 from onegai.config.catalog import load_catalog
+from onegai.config.changes import READ_ONLY, READ_ONLY_OF_APP, Change
 from onegai.config.editing import (
-    READ_ONLY,
-    READ_ONLY_OF_APP,
-    Change,
+    add_entry,
+    change_config,
     config_document,
+    forget_app,
     replace_config,
     replace_services,
     services_document,
@@ -58,7 +59,7 @@ def set_config(home: Home, content: dict[str, Any], etag: str | None = "*") -> C
 
 
 def set_services(home: Home, content: dict[str, Any], etag: str | None = "*") -> Change:
-    return replace_services(home, content, etag, {})
+    return replace_services(home, content, etag)
 
 
 def allow(home: Home) -> None:
@@ -163,6 +164,82 @@ def test_config_secrets_can_be_replaced_and_removed(home: Home) -> None:
 def test_wrong_config_is_named_by_key(home: Home, change: dict[str, Any], field: str) -> None:
     content = {**config_document(home).content, **change}
     assert fields(refusal(BadRequest, lambda: set_config(home, content), home)) == [field]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "field"),
+    [
+        (("password",), "", "password"),
+        (("prot",), 1, "prot"),
+        (("max_json",), "lots", "max_json"),
+        (("apps", "web", "vram"), "lots", "apps.web.vram"),
+        (("apps", "wbe", "vram"), 1, "apps.wbe"),
+        (("username",), float("nan"), ""),
+        (("username",), "\ud800", ""),
+        (("host",), "0.0.0.0", ""),
+    ],
+)
+def test_who_sets_one_key_is_told_the_same(
+    home: Home, path: tuple[str, ...], value: Any, field: str
+) -> None:
+    jsonfile.write(home.config, {**CONFIG, "password": "short", "remote_edit": 1})
+    content = config_document(home).content
+    inside = content
+    for name in path[:-1]:
+        inside = inside.setdefault(name, {})
+    inside[path[-1]] = value
+    whole = refusal(BadRequest, lambda: set_config(home, content), home)
+    one = refusal(BadRequest, lambda: change_config(home, {path: value}), home)
+    assert fields(one) == [field]
+    assert one.detail == whole.detail
+
+
+def test_one_key_of_many_is_changed(home: Home) -> None:
+    before = home.config.stat().st_ino
+    assert change_config(home, {("username",): "onegai"}).keys == ()
+    assert home.config.stat().st_ino == before
+    change = change_config(home, {("host",): "0.0.0.0", ("apps", "web", "vram"): 2})
+    assert change.keys == (("apps", "web", "vram"), ("host",))
+    assert jsonfile.read(home.config) == {
+        **CONFIG,
+        "apps": {"web": {"hf_token": "hf", "vram": 2}},
+        "host": "0.0.0.0",
+    }
+
+
+def test_an_entry_is_mended_key_by_key(home: Home) -> None:
+    broken = {"vram": "lots", "ram": -1}
+    jsonfile.write(home.config, {**CONFIG, "apps": {"web": broken}})
+    for path, value in (("title", "Web"), ("ram", -2), ("keep", "x")):
+        attempt = {("apps", "web", path): value}
+        refusal(BadRequest, lambda attempt=attempt: change_config(home, attempt), home)
+    change_config(home, {("apps", "web", "ram"): 1})
+    change_config(home, {("apps", "web", "vram"): 1})
+    assert load_catalog(home, (jsonfile.read(home.config) or {})["apps"]).broken == {}
+
+
+def test_an_app_may_be_in_a_file_that_does_not_parse(home: Home) -> None:
+    home.services_local.write_text("{,}")
+    attempt = {("apps", "mine", "vram"): 1}
+    refusal(UnreadableFile, lambda: change_config(home, attempt), home)
+    content = {**config_document(home).content, "apps": {"mine": {"vram": 1}}}
+    refusal(UnreadableFile, lambda: set_config(home, content), home)
+    assert change_config(home, {("apps", "web", "vram"): 1}).keys
+
+
+def test_an_entry_comes_and_goes_and_its_file_stays_as_open_as_it_was(home: Home) -> None:
+    jsonfile.write(home.services_local, {"_": "mine", "other": {"type": "inline"}}, 0o644)
+    jsonfile.write(home.config, {**CONFIG, "apps": {"new": {"vram": 1}, "web": {"vram": 0}}}, 0o644)
+    with home.editing():
+        add_entry(home, "new", {"type": "inline"})
+    assert list(local(home) or {}) == ["_", "other", "new"]
+    with home.editing():
+        forget_app(home, "new")
+        forget_app(home, "nosuch")
+    assert list(local(home) or {}) == ["_", "other"]
+    assert config_document(home).content["apps"] == {"web": {"vram": 0}}
+    assert home.services_local.stat().st_mode & 0o777 == 0o644
+    assert home.config.stat().st_mode & 0o777 == 0o600
 
 
 def test_every_wrong_key_is_named_at_once(home: Home) -> None:

@@ -19,7 +19,7 @@ from onegai.config.editing import (
     services_document,
 )
 from onegai.config.home import Home
-from onegai.config.settings import check_config, load_settings, remember
+from onegai.config.settings import check_config, load_settings
 from onegai.errors import LostUpdate
 
 CONFIG = {"password": "long enough password"}
@@ -76,17 +76,16 @@ def test_replacing_entries(home: Home) -> None:
     made = {"b": {"type": "inline"}}
 
     def work() -> None:
-        replace_services(home, wanted, document.etag, {})
+        replace_services(home, wanted, document.etag)
 
     outcome = while_changing(home, home.services_local, made, work)
     assert isinstance(outcome.exception(), LostUpdate)
     assert jsonfile.read(home.services_local) == made
 
 
-@pytest.mark.parametrize("set_one", [set_key, remember])
-def test_setting_a_key(home: Home, set_one: Callable[[Home, str, str], Any]) -> None:
+def test_setting_a_key(home: Home) -> None:
     changed = {**CONFIG, "vram_headroom": 1}
-    outcome = while_changing(home, home.config, changed, lambda: set_one(home, "username", "me"))
+    outcome = while_changing(home, home.config, changed, lambda: set_key(home, "username", "me"))
     outcome.result()
     assert jsonfile.read(home.config) == {**changed, "username": "me"}
 

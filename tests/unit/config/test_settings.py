@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from onegai.config import jsonfile
 from onegai.config.home import Home
-from onegai.config.settings import Settings, is_loopback, load_settings, remember
+from onegai.config.settings import Settings, is_loopback, load_settings
 from onegai.errors import ConfigError
 
 LONG = "a-long-enough-password"
@@ -150,8 +150,6 @@ def test_file_that_does_not_parse_is_left_as_it_is(home: Home) -> None:
     home.config.write_text(text)
     with pytest.raises(ConfigError, match="line 3"):
         load_settings(home, {}, {})
-    with pytest.raises(ConfigError, match="line 3"):
-        remember(home, "host", "0.0.0.0")
     assert home.config.read_text() == text
 
 
@@ -189,20 +187,6 @@ def test_errors_do_not_show_the_password(home: Home) -> None:
     with pytest.raises(ConfigError) as caught:
         load_settings(home, {}, {})
     assert "hunter2" not in str(caught.value) + str(caught.value.detail)
-
-
-def test_remember_changes_one_key(home: Home) -> None:
-    write(home, _note="mine", apps={"a": {"vram": 1}})
-    before = home.config.stat().st_ino
-    remember(home, "password", LONG)
-    assert home.config.stat().st_ino == before
-    remember(home, "host", "0.0.0.0")
-    assert jsonfile.read(home.config) == {
-        "password": LONG,
-        "_note": "mine",
-        "apps": {"a": {"vram": 1}},
-        "host": "0.0.0.0",
-    }
 
 
 def test_settings_do_not_change() -> None:
