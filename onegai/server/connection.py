@@ -42,6 +42,7 @@ from onegai.errors import (
     as_http,
 )
 from onegai.server.guards import WELCOME
+from onegai.server.leaving import CUT
 
 log = logging.getLogger(__name__)
 
@@ -187,6 +188,7 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """The first byte of a request."""
         super().on_message_begin()
+        self.scope["state"][CUT] = self.cut
         if self._stranger:
             self.scope["state"][WELCOME] = self._welcome
 
@@ -271,11 +273,15 @@ class Connection(HttpToolsProtocol):
         """Answer with the error, unless another answer has begun, and close."""
         if self.transport.is_closing():
             return
+        if not (self._answering and self.cycle.response_started):
+            self.transport.write(self._encoded(error))
+        self.cut()
+
+    def cut(self) -> None:
+        """Close, though an answer is not complete; what has been sent of it still goes out."""
         if self._answering:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        if not (self._answering and self.cycle.response_started):
-            self.transport.write(self._encoded(error))
         self.transport.close()
 
     @property

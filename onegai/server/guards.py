@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 
-from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from onegai import auth
@@ -76,8 +75,6 @@ class Guard:
                 if decision.known:
                     _welcome(scope)
                 await self._app(scope, await limited(head, receive, self._limits), answer)
-        except ClientDisconnect:
-            pass  # nobody reads what could be said
         except (Exception, asyncio.CancelledError) as error:
             if answer.begun or scope["type"] != "http":
                 raise

@@ -12,6 +12,9 @@ from starlette.types import Receive
 WATCH_SECONDS = 0.1
 """Most work ends before it is worth watching; what is there this often is watched."""
 
+CUT = "onegai.cut"
+"""Key of a request's state: what ends the connection in the middle of the answer."""
+
 Outcome = TypeVar("Outcome")
 
 

@@ -116,13 +116,32 @@ def size(args: Sound):
 """
 
 
+ROUTES = """
+from fastapi import APIRouter
+
+
+def router(engine):
+    routes = APIRouter()
+
+    @routes.get("/extra")
+    async def extra():
+        return {}
+
+    return routes
+"""
+"""Where an app has routes of its own, calls of its functions are one of them."""
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     services = {"talk": {"type": "inline"}, "one": {"type": "inline", "concurrency": 1, "queue": 1}}
+    services["routed"] = {"type": "inline"}
     with new_server(tmp_path_factory.mktemp("streams"), services) as server:
-        server.write("func/talk.py", CODE)
-        server.write("func/one.py", CODE)
+        for app in services:
+            server.write(f"func/{app}.py", CODE)
+        server.write("api/routed.py", ROUTES)
         yield server.start()
+        assert "ASGI" not in server.log()
 
 
 class Reading:
@@ -368,8 +387,11 @@ def test_an_error_before_the_first_piece_is_an_ordinary_one(call: Call) -> None:
     assert json.loads(reading.rest())["detail"]["code"] == "function_failed"
 
 
-def test_an_error_after_the_first_piece_cuts_the_answer(call: Call, tmp_path: Path) -> None:
-    reading = call("breaks")
+@pytest.mark.parametrize("app", ["talk", "routed"])
+def test_an_error_after_the_first_piece_cuts_the_answer(
+    call: Call, tmp_path: Path, app: str
+) -> None:
+    reading = call("breaks", app=app)
     assert reading.head()[0] == 200
     assert reading.some() == b"begun"
     (tmp_path / "gate0").touch()
@@ -386,10 +408,11 @@ AS_EVENTS = {"query": "?files=base64", **EVENTS}
 
 @pytest.mark.parametrize("headers", [AS_EVENTS, {}], ids=["events", "plain"])
 @pytest.mark.parametrize("function", ["drips", "endless", "endless_async"])
+@pytest.mark.parametrize("app", ["talk", "routed"])
 def test_who_leaves_ends_the_function(
-    call: Call, tmp_path: Path, function: str, headers: dict[str, str]
+    call: Call, tmp_path: Path, app: str, function: str, headers: dict[str, str]
 ) -> None:
-    reading = call(function, **headers)
+    reading = call(function, app=app, **headers)
     assert reading.head()[0] == 200
     assert reading.some()
     left = time.time()

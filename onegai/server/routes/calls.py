@@ -24,7 +24,7 @@ from onegai.schema import Event, Problem
 from onegai.server.body import MULTIPART
 from onegai.server.envelope import content_type, envelope, send_body, send_part
 from onegai.server.guards import HEAD
-from onegai.server.leaving import Clients
+from onegai.server.leaving import CUT, Clients
 from onegai.server.routes.apps import accepted
 from onegai.server.routes.forms import as_arguments, decoded, read_parts
 from onegai.server.routes.jobs import with_links
@@ -67,7 +67,7 @@ def lists(engine: Engine) -> APIRouter:
 class Call:
     """The ASGI application behind POST /api/{app}/{function}; these are its path_params.
 
-    Raises OneGAIError, and ClientDisconnect.
+    Raises OneGAIError, before the answer begins.
     """
 
     def __init__(self, engine: Engine, clients: Clients, *, max_text: int) -> None:
@@ -104,6 +104,11 @@ class Call:
                 )
                 sending = _send_answer(send, answering)
             await self._clients.unless_left(receive, sending)
+        except ClientDisconnect:
+            pass  # nobody reads what could be said
+        except _CutOff:
+            if (cut := scope["state"].get(CUT)) is not None:
+                cut()
         finally:
             if workspace is not None:
                 workspace.close()
@@ -153,7 +158,7 @@ async def _send_answer(send: Send, answering: Awaitable[Outcome | Streamed]) -> 
 
 
 async def _send_parts(send: Send, answer: Streamed) -> None:
-    """What goes wrong on the way cuts the answer off, so that its reader sees it is not whole."""
+    """Raises _CutOff for what goes wrong on the way."""
     async with aclosing(answer):
         await _start(send, answer.media_type, answer.problem, _NOT_BUFFERED)
         try:
@@ -161,8 +166,12 @@ async def _send_parts(send: Send, answer: Streamed) -> None:
                 await send_part(send, part)
         except OneGAIError as error:
             log.warning("an answer was cut off: %s", error.message)
-            return
+            raise _CutOff from None
     await send({"type": "http.response.body", "body": b""})
+
+
+class _CutOff(Exception):
+    """The answer does not end as one that is whole; so its reader sees that."""
 
 
 async def _start(
