@@ -235,7 +235,7 @@ class Lines:
                 lines, rest = [*lines, rest], ""
             self.rest = rest
             return lines
-        line = _line_of(event, data)
+        line = line_of(event, data)
         if line is None:
             return []
         lines = [self.rest, line] if self.rest else [line]
@@ -243,7 +243,8 @@ class Lines:
         return lines
 
 
-def _line_of(event: str, data: Mapping[str, Any]) -> str | None:
+def line_of(event: str, data: Mapping[str, Any]) -> str | None:
+    """What an event that is no piece says to people; None: nothing."""
     match event:
         case "gap":
             return f"[{data['missed']} events of this job are left out here]"
@@ -255,10 +256,9 @@ def _line_of(event: str, data: Mapping[str, Any]) -> str | None:
             return f"{', '.join(data['apps'])}: to make room"
         case "starting":
             return f"waiting for {data['app']} to be ready"
-        case "progress" if "text" in data:
-            return str(data["text"])
-        case "progress" if "fraction" in data:
-            return f"{data['fraction']:.0%}"
+        case "progress":
+            share = f"{data['fraction']:.0%}" if "fraction" in data else ""
+            return f"{share} {data.get('text', '')}".strip() or None
     return None
 
 

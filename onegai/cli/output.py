@@ -144,8 +144,12 @@ class Progress:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._over.set()
-        if self._live:
+        self.end()
+
+    def end(self) -> None:
+        """Erase it; what is said now is not shown. Twice is harmless."""
+        if self._live and not self._over.is_set():
+            self._over.set()
             self._thread.join()
             self._write(ERASE_LINE + SHOW_CURSOR)
 

@@ -347,7 +347,7 @@ class Engine:
         """
         place = workspace or self.calls.workspace()
         with place:
-            given = await self._checks.with_files(arguments, place)
+            given = await self._checks.with_files(arguments)
             asked = await self._checks.asked(app, function, given)
             async with aclosing(self.calls.stream(*asked, files, place)) as events:
                 async for event in events:

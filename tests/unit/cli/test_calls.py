@@ -3,144 +3,41 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
 import os
-import sys
-import tempfile
-from contextlib import ExitStack
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 from click.testing import CliRunner
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
-from typing_extensions import TypedDict
+from pydantic import BaseModel, Field, TypeAdapter
 
 from onegai.cli import calls
 from onegai.cli import main as cli
 from onegai.cli.backend import Failure
 from onegai.cli.explain import explained
-from onegai.errors import UnknownFunction
+from onegai.errors import OneGAIError, UnknownFunction
 from onegai.files.file import File
 from onegai.protocol import Answer
-from onegai.schema import FileForm, FunctionInfo
+from onegai.schema import Event, FileForm, FunctionInfo
 
 WAV = b"RIFF\0\0\0\0WAVE\xff"
-
-
-def test_arguments() -> None:
-    words = ["text=a=b:=c@d", "n:=3", "list:=[1, 2]", "empty=", "none:=null"]
-    assert calls.parse(words, ExitStack()) == {
-        "text": "a=b:=c@d",
-        "n": 3,
-        "list": [1, 2],
-        "empty": "",
-        "none": None,
-    }
-
-
-@pytest.mark.parametrize("form", ["x@{}", "x=@{}"])
-@pytest.mark.parametrize(
-    ("content", "value"),
-    [
-        ("こんにちは\n".encode(), "こんにちは\n"),
-        (b"RIFF\xff\xfe", base64.b64encode(b"RIFF\xff\xfe").decode()),
-        (b"a\0b", base64.b64encode(b"a\0b").decode()),
-        (b"", ""),
-    ],
-)
-def test_file_arguments(tmp_path: Path, form: str, content: bytes, value: str) -> None:
-    path = tmp_path / "a file=@b"
-    path.write_bytes(content)
-    with ExitStack() as until_answered:
-        given = calls.parse([form.format(path)], until_answered)
-    assert calls.sent(given, ()) == {"x": value}
-    assert calls.sent(given, {"x"}) == {"x": path}
-    is_text = value == content.decode(errors="replace")
-    assert calls.sent(given, None) == {"x": value if is_text else path}
-
-
-def test_a_file_is_not_sought_in_a_home_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "~").write_text("x")
-    given = calls.parse(["x=@~"], ExitStack())
-    assert calls.sent(given, {"x"}) == {"x": tmp_path / "~"}
-
-
-@pytest.mark.parametrize(
-    ("content", "name"), [(WAV, "file.wav"), (b"from a pipe", "file"), (b"", "file")]
-)
-def test_stdin_argument(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, name: str
-) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
-    with ExitStack() as until_answered:
-        given = calls.parse(["x@-"], until_answered)
-        [path] = calls.sent(given, {"x"}).values()
-        assert (path.name, path.read_bytes()) == (name, content)
-        if content != WAV:
-            assert calls.sent(given, ()) == {"x": content.decode()}
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_pipe_with_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    reading, writing = os.pipe()
-    with os.fdopen(reading), os.fdopen(writing, "wb") as pipe, ExitStack() as until_answered:
-        pipe.write(WAV)
-        pipe.close()
-        given = calls.parse([f"x=@/dev/fd/{reading}"], until_answered)
-        assert calls.sent(given, {"x"})["x"].read_bytes() == WAV
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_no_temporary_file_is_left_by_bad_words(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    ended = CliRunner().invoke(cli.commands, ["call", "a", "x@-", "y:=[1,"], input=b"from a pipe")
-    assert isinstance(ended.exception, Failure)
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("word", "said"),
-    [
-        ("hello", "no argument"),
-        ("=hello", "no argument"),
-        ("", "no argument"),
-        ("x:=[1,", "not JSON"),
-        ("x:=hello", "not JSON"),
-        ("x@/nosuch/file", "cannot read"),
-        ("x=@", "no name of a file"),
-        ("x@a\0b", "cannot read"),
-        ("x=@/", "is a folder"),
-    ],
-)
-def test_bad_argument(word: str, said: str) -> None:
-    with pytest.raises(Failure, match=said) as caught:
-        calls.parse([word], ExitStack())
-    assert (caught.value.status, bool(caught.value.hint)) == (2, True)
-
-
-def test_argument_given_twice() -> None:
-    with pytest.raises(Failure, match="twice"):
-        calls.parse(["x=1", "x:=2"], ExitStack())
+LINK = b'{"at":{"name":"a.wav","media_type":"audio/wav","size":1,"url":"/file/x/a.wav"}}\n'
 
 
 class Recorder:
-    """A backend that notes the call."""
+    """A backend that notes the calls, and what has become of them."""
 
-    url = "http://here"
-
-    def __init__(self, answer: Answer | None = None) -> None:
+    def __init__(self) -> None:
+        self.url: str | None = "http://here"
         self.calls: list[tuple[str, str, dict[str, Any]]] = []
-        self.given = answer or Answer(b"{}", "application/json")
-        self.takes: dict[str, Any] | None = None
+        self.forms: list[FileForm] = []
+        self.events: list[tuple[str, dict[str, Any]]] = [done({})]
+        self.given = Answer(b"{}", "application/json")
+        self.takes: dict[str, Any] | None = {}
+        self.streams = False
+        self.closed = 0
         self.about = ""
 
     def __enter__(self) -> Recorder:
@@ -152,14 +49,51 @@ class Recorder:
     def function(self, app: str, name: str) -> FunctionInfo:
         if self.takes is None:
             raise UnknownFunction(app=app, function=name, do="")
-        return FunctionInfo(name=name, about=self.about, schema=self.takes)
+        return FunctionInfo(
+            name=name, about=self.about, schema=self.takes, streams=self.streams
+        )
 
     def answer(
         self, app: str, function: str, arguments: dict[str, Any], *, files: FileForm
     ) -> Answer:
-        assert files == "url"
         self.calls.append((app, function, arguments))
+        self.forms.append(files)
         return self.given
+
+    def stream(
+        self, app: str, function: str, arguments: dict[str, Any], *, files: FileForm
+    ) -> Generator[Event, None, None]:
+        self.calls.append((app, function, arguments))
+        self.forms.append(files)
+        try:
+            for number, (event, data) in enumerate(self.events, 1):
+                if event == "ctrl-c":
+                    raise KeyboardInterrupt
+                yield Event(id=number, event=event, data=data)
+        finally:
+            self.closed += 1
+
+
+def done(result: Any, **detail: Any) -> tuple[str, dict[str, Any]]:
+    return "done", {"result": result, "detail": detail}
+
+
+def pieces(*results: Any) -> list[tuple[str, dict[str, Any]]]:
+    return [("output", {"result": result}) for result in results]
+
+
+def file(content: bytes, media_type: str = "audio/wav") -> dict[str, Any]:
+    return {
+        "name": "a.wav",
+        "media_type": media_type,
+        "size": len(content),
+        "url": "/file/x/a.wav",
+        "base64": base64.b64encode(content).decode(),
+    }
+
+
+def names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
 
 
 @pytest.fixture
@@ -193,31 +127,6 @@ class Plain(BaseModel):
     speed: float = Field(default=1, alias="rate")
 
 
-class Open(BaseModel):
-    model_config = ConfigDict(extra="allow")
-    text: str
-
-
-class Typed(TypedDict, total=False):
-    seed: int
-
-
-@pytest.mark.parametrize(
-    ("kind", "names"),
-    [
-        (Plain, {"text", "rate"}),
-        (Typed, {"seed"}),
-        (Plain | Typed, {"text", "rate", "seed"}),
-        (Plain | Open, None),
-        (Open, None),
-        (dict[str, Any], None),
-        (create_model("Nothing"), set()),
-    ],
-)
-def test_names_of_arguments(kind: Any, names: set[str] | None) -> None:
-    assert calls.argument_names(TypeAdapter(kind).json_schema()) == names
-
-
 def test_unknown_key_is_refused_before_the_call(recorder: Recorder) -> None:
     recorder.takes = TypeAdapter(Plain).json_schema()
     ended = CliRunner().invoke(cli.commands, ["call", "a", "text=x", "tone=1", "pitch=2"])
@@ -236,46 +145,144 @@ def test_output_is_looked_at_before_the_call(recorder: Recorder, tmp_path: Path)
     assert recorder.calls == []
 
 
-def envelope(result: Any, **detail: Any) -> Answer:
-    whole = {"status": 0, "servertime": 1.0, "result": result, "detail": detail}
-    return Answer(json.dumps(whole).encode(), "application/json", whole)
+BASE64 = done(base64.b64encode(WAV).decode(), media_type="audio/wav", size=len(WAV))
+RESULTS: list[tuple[str, list[tuple[str, dict[str, Any]]], bytes, bytes]] = [
+    # function, events, what -o writes, what a program gets on stdout
+    ("raw", [BASE64], WAV, WAV),
+    ("main", [BASE64], WAV, WAV),
+    ("main", [done("ねこ")], "ねこ".encode(), "ねこ\n".encode()),
+    ("raw", [done("ねこ")], "ねこ".encode(), "ねこ".encode()),
+    ("main", [done([1])], b"[\n  1\n]", b"[\n  1\n]\n"),
+    ("raw", [done([1])], b"[1]", b"[1]"),
+    ("stream", [*pieces(file(b"RIFF"), file(b"more")), done(None)], b"RIFFmore", b"RIFFmore"),
+    ("stream", [*pieces("a", "b\n", "c"), done("abc")], b"ab\nc", b"ab\nc\n"),
+    ("raw", [*pieces("a", "b"), done(None)], b"ab", b"ab"),
+    ("main", [*pieces({"n": 1}, [2]), done(None)], b'{"n":1}\n[2]\n', b'{"n":1}\n[2]\n'),
+    ("main", [*pieces(1, "a", 2), done([3])], b"1\na2\n[\n  3\n]", b"1\na\n2\n[\n  3\n]\n"),
+    ("main", [*pieces({"at": file(b"x")}), done(None)], LINK, LINK),
+    ("stream", [done(None)], b"null", b"null\n"),
+]
 
 
-IN_BASE64 = envelope(base64.b64encode(WAV).decode(), media_type="audio/wav", size=len(WAV))
+@pytest.mark.parametrize(("function", "events", "written", "shown"), RESULTS)
+def test_results(
+    recorder: Recorder,
+    tmp_path: Path,
+    function: str,
+    events: list[tuple[str, dict[str, Any]]],
+    written: bytes,
+    shown: bytes,
+) -> None:
+    recorder.events = [("running", {}), *events]
+    path = tmp_path / "out"
+    ended = CliRunner().invoke(cli.commands, ["call", "a", function, "-o", str(path)])
+    assert (ended.exit_code, path.read_bytes()) == (0, written), ended.output
+    assert f"{len(written)} bytes in {path}" in ended.stderr
+    piped = CliRunner().invoke(cli.commands, ["call", "a", function, "-o", "-"])
+    assert piped.stdout_bytes == written
+    assert CliRunner().invoke(cli.commands, ["call", "a", function]).stdout_bytes == shown
+    assert names(tmp_path) == ["out"]
+
+
+def test_half_a_character(recorder: Recorder) -> None:
+    recorder.events = [done("\ud800")]
+    assert CliRunner().invoke(cli.commands, ["call", "a", "-o", "-"]).stdout_bytes == b"?"
+
+
+FAILED = ("error", {"message": "m", "status": 500, "code": "function_failed", "src": "a"})
+
+
+@pytest.mark.parametrize("end", [FAILED, ("ctrl-c", {})])
+def test_a_file_is_there_when_it_is_complete(
+    recorder: Recorder, tmp_path: Path, end: tuple[str, dict[str, Any]]
+) -> None:
+    path = tmp_path / "out"
+    words = ["call", "a", "-o", str(path)]
+    recorder.events = [*pieces("new"), end]
+    failed = CliRunner().invoke(cli.commands, words)
+    assert (failed.exit_code != 0, names(tmp_path), recorder.closed) == (True, [], 1)
+    path.write_text("old")
+    path.chmod(0o640)
+    assert CliRunner().invoke(cli.commands, words).exit_code != 0
+    assert (path.read_text(), names(tmp_path)) == ("old", ["out"])
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    recorder.events[-1] = done(None)
+    assert CliRunner().invoke(cli.commands, ["call", "a", "-o", str(link)]).exit_code == 0
+    assert (path.read_text(), path.stat().st_mode & 0o777) == ("new", 0o640)
+    assert link.is_symlink()
+
+
+def test_pieces_are_written_as_they_come(recorder: Recorder, tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    seen: list[tuple[str, bytes]] = []
+
+    class Looking(list[Any]):
+        def __iter__(self) -> Any:
+            for event in super().__iter__():
+                seen.extend((part.name, part.read_bytes()) for part in tmp_path.iterdir())
+                yield event
+
+    recorder.events = Looking([*pieces("a", "b"), done(None)])
+    CliRunner().invoke(cli.commands, ["call", "a", "-o", str(path)])
+    (part,) = {name for name, _content in seen}
+    assert ([content for _name, content in seen], part == "out") == ([b"a", b"ab"], False)
+
+
+def test_a_pipe_is_written_to_directly(recorder: Recorder, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    recorder.events = [*pieces("a", "b"), done(None)]
+    assert CliRunner().invoke(cli.commands, ["call", "a", "-o", str(pipe)]).exit_code == 0
+    assert (os.read(reading, 9), pipe.is_fifo()) == (b"ab", True)
+    os.close(reading)
 
 
 @pytest.mark.parametrize(
-    ("answer", "written"),
+    ("streams", "url", "known", "form"),
     [
-        (Answer(WAV, "audio/wav"), WAV),
-        (IN_BASE64, WAV),
-        (envelope("ねこ"), "ねこ".encode()),
-        (envelope([1]), b"[\n  1\n]"),
+        (False, "http://here", True, "url"),
+        (True, "http://here", True, "base64"),
+        (False, None, True, "base64"),
+        (False, "http://here", False, "base64"),
     ],
 )
-def test_output_file(recorder: Recorder, tmp_path: Path, answer: Answer, written: bytes) -> None:
-    recorder.given = answer
-    path = tmp_path / "out"
-    ended = CliRunner().invoke(cli.commands, ["call", "a", "-o", str(path)])
-    assert ended.exit_code == 0
-    assert path.read_bytes() == written
+def test_form_of_files(
+    recorder: Recorder, streams: bool, url: str | None, known: bool, form: str
+) -> None:
+    recorder.streams, recorder.url = streams, url
+    recorder.takes = {} if known else None
+    assert CliRunner().invoke(cli.commands, ["call", "a", "paint"]).exit_code == 0
+    assert recorder.forms == [form]
+
+
+def test_an_error_is_that_of_the_call(recorder: Recorder) -> None:
+    recorder.events = [("running", {}), FAILED]
+    ended = CliRunner().invoke(cli.commands, ["call", "a"])
+    assert isinstance(ended.exception, OneGAIError)
+    assert (ended.exception.code, ended.exception.status) == ("function_failed", 500)
+
+
+def test_why_a_function_is_not_what_its_file_says(recorder: Recorder) -> None:
+    problem = {"app": "a", "file": "func/a.py", "line": 3, "reason": "broken"}
+    recorder.events = [done("x", problem=problem)]
+    assert "func/a.py:3: a: broken" in CliRunner().invoke(cli.commands, ["call", "a"]).stderr
+    recorder.events = [done("x", problem="its own")]
+    assert CliRunner().invoke(cli.commands, ["call", "a"]).stderr == ""
 
 
 def test_whole_envelope_and_its_absence(recorder: Recorder) -> None:
-    recorder.given = envelope("x", size=1)
+    whole = {"status": 0, "servertime": 1.0, "result": "x", "detail": {"size": 1}}
+    recorder.given = Answer(json.dumps(whole).encode(), "application/json", whole)
     shown = CliRunner().invoke(cli.commands, ["call", "a", "--json"])
-    assert json.loads(shown.stdout) == recorder.given.envelope
+    assert json.loads(shown.stdout) == whole
     recorder.given = Answer(WAV, "audio/wav")
     refused = CliRunner().invoke(cli.commands, ["call", "a", "raw", "--json"])
     assert isinstance(refused.exception, Failure)
     assert refused.exception.status == 2
     both = CliRunner().invoke(cli.commands, ["call", "a", "--json", "-o", "x"])
     assert both.exit_code == 2
-
-
-def test_bytes_in_an_envelope_go_into_a_pipe_as_they_are(recorder: Recorder) -> None:
-    recorder.given = IN_BASE64
-    assert CliRunner().invoke(cli.commands, ["call", "a"]).stdout_bytes == WAV
 
 
 class Speech(BaseModel):
