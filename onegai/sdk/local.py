@@ -83,7 +83,12 @@ class LocalEngine:
         return run_on(self._loop, work)
 
     def call_context(self, app: str, *, held: bool) -> CallContext:
-        """The surroundings of one call; ``held``: with a lease of its app until it ends."""
+        """The surroundings of one call; ``held``: with a lease of its app until it ends.
+
+        Raises SdkMisuse when all has been stopped, at the end of the program.
+        """
+        if self._closed:
+            raise _at_the_end()
         if self._engine is not None:
             context = self._engine.call_context(app)
         else:
@@ -96,6 +101,8 @@ class LocalEngine:
 
     def process_context(self) -> CallContext:
         """The surroundings of requests outside of any call; ends with the process."""
+        if self._closed:
+            raise _at_the_end()
         if self._whole_process is None:
             self._whole_process = self._context("", A_YEAR)
         return self._whole_process
@@ -235,12 +242,26 @@ def local_engine(home: Home | None = None) -> LocalEngine:
     """This process's engine. Raises ConfigError, SdkMisuse."""
     with _making:
         if not _made:
-            engine = LocalEngine(home or Home.find())
-            _made.append(engine)
-            # While pools of threads still work, which to stop a service takes: they end before
-            # what atexit has registered is called. Python has no public name for it.
-            threading._register_atexit(engine.close)  # type: ignore[attr-defined]
+            try:
+                # While pools of threads still work, which to stop a service takes: they end before
+                # what atexit has registered is called. Python has no public name for it.
+                threading._register_atexit(_close_made)  # type: ignore[attr-defined]
+            except RuntimeError:
+                raise _at_the_end() from None
+            _made.append(LocalEngine(home or Home.find()))
         return _made[0]
+
+
+def _close_made() -> None:
+    for engine in _made:
+        engine.close()
+
+
+def _at_the_end() -> SdkMisuse:
+    return SdkMisuse(
+        reason="a function was called when the program was at its end",
+        do="call it earlier: not from atexit, __del__ or a thread that outlives the main thread",
+    )
 
 
 def call_context(app: str, *, held: bool) -> CallContext:

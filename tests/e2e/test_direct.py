@@ -385,6 +385,36 @@ def test_an_async_function_that_waits_for_another_program_blocks_no_loop(server:
     assert out.splitlines() == ["ok True True"], err
 
 
+AT_THE_END = """
+import asyncio, atexit
+from func import a
+from onegai.errors import SdkMisuse
+from onegai.sdk import service
+
+def late():
+    for work in (
+        lambda: a.main(text="x"),
+        lambda: asyncio.run(a.later(text="x")),
+        lambda: service("a").get("/"),
+    ):
+        try:
+            print(work())
+        except SdkMisuse as error:
+            print(error.code)
+
+atexit.register(late)
+"""
+
+
+@pytest.mark.parametrize("before", ["", "a.main(text='x')"])
+def test_calls_at_the_very_end_of_a_program(server: Server, before: str) -> None:
+    """Nothing can be started any more, and what had been is stopped."""
+    with spawn(server, AT_THE_END + before) as program:
+        out, err = program.communicate(timeout=60)
+    assert (program.returncode, out.split(), err) == (0, ["sdk_misuse"] * 3, "")
+    assert strays(server.home) == []
+
+
 def test_two_at_once_wait_politely(server: Server) -> None:
     first_code = "from func import a\nprint(a.pid(), flush=True)\ninput()"
     with spawn(server, first_code, stdin=subprocess.PIPE) as first:
