@@ -5,17 +5,17 @@ from __future__ import annotations
 import base64
 import json
 import os
-import pty
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import command, environment, on_terminal
 from harness import (
     PASSWORD,
     ROOT,
@@ -66,14 +66,6 @@ install_begin tool
 touch tool/new
 install_end
 """
-
-
-def environment(server: Server, **more: str) -> dict[str, str]:
-    return {**os.environ, "ONEGAI_HOME": str(server.home), **more}
-
-
-def command(words: Sequence[str]) -> list[str]:
-    return [sys.executable, "-m", "onegai", *words]
 
 
 def run(
@@ -251,28 +243,6 @@ def test_reader_that_has_enough(shared: Server) -> None:
     )
     assert (shell.returncode, shell.stderr) == (0, "")
     assert shell.stdout.count("\n") == 3
-
-
-def on_terminal(server: Server, *words: str, until_seen: str = "", **more: str) -> tuple[int, str]:
-    """Run a command on a terminal of its own; with ``until_seen`` press Ctrl-C once it is there."""
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.chdir(ROOT)
-        os.execvpe(sys.executable, command(words), environment(server, TERM="xterm", **more))
-    seen, pressed = b"", False
-    while True:
-        try:
-            piece = os.read(terminal, 1 << 16)
-        except OSError:  # how a terminal says that nobody is left
-            break
-        if not piece:
-            break
-        seen += piece
-        if until_seen and not pressed and until_seen.encode() in seen:
-            os.write(terminal, b"\x03")
-            pressed = True
-    os.close(terminal)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), seen.decode()
 
 
 def test_terminal_live_line_and_cursor(server: Server) -> None:

@@ -27,7 +27,7 @@ from onegai.config.home import Home
 from onegai.config.settings import Settings
 from onegai.engine.engine import Engine as InProcess
 from onegai.memory.probe import FakeProbe
-from onegai.protocol import Engine
+from onegai.protocol import Engine, failure
 from onegai.schema import Document, Event, Job, JobState, State
 from onegai.sdk.blocking import Blocking
 
@@ -426,6 +426,61 @@ class TestEngine:
                 error = await error_of(work)
                 assert (error.code, error.message) == ("bad_arguments", f"more: {reason}")
                 assert error.detail["errors"] == [{"field": "more", "message": reason}]
+
+    async def test_stream(self, onegai: Engine) -> None:
+        events = await lines(onegai.stream("voice", "count", {}))
+        assert [event.id for event in events] == list(range(1, len(events) + 1))
+        assert [(event.event, event.data) for event in events] == [
+            ("running", {}),
+            ("progress", {"fraction": 0.5, "text": "half", "step": 1}),
+            *(("output", {"result": number}) for number in range(3)),
+            ("done", {"result": "all", "detail": {"to": 3}}),
+        ]
+        words = await lines(onegai.stream("voice", "words", {}))
+        assert [event.data.get("result") for event in words] == [None, "ね", "こ", None]
+        whole = await lines(onegai.stream("voice", "main", {"text": "hi"}))
+        assert [(event.event, event.data) for event in whole] == [
+            ("running", {}),
+            ("done", {"result": "hi", "detail": {"speed": 1}}),
+        ]
+
+    async def test_stream_of_files(self, onegai: Engine, tmp_path: Path) -> None:
+        page = tmp_path / "a.txt"
+        page.write_text("one")
+        letter = await lines(onegai.stream("voice", "letter", {"page": page, "more": [page]}))
+        assert letter[-1].data["result"] == [["a.txt", "one"], [["a.txt", "one"]]]
+        for form in ("url", "base64"):
+            events = await lines(onegai.stream("voice", "sound", {}, files=form))
+            wav, more = (event.data["result"] for event in events if event.event == "output")
+            assert (wav["media_type"], wav["size"], more["size"]) == ("audio/wav", len(WAV), 4)
+            assert wav["url"].startswith("/file/")
+            assert ("base64" in wav) is (form == "base64")
+        assert base64.b64decode(wav["base64"] + more["base64"]) == WAV + b"more"
+        (*_rest, done) = await lines(onegai.stream("voice", "audio", {}))
+        assert base64.b64decode(done.data["result"]) == WAV
+        assert done.data["detail"] == {"media_type": "audio/wav", "size": len(WAV)}
+
+    async def test_stream_that_fails(self, onegai: Engine, tmp_path: Path) -> None:
+        for function, given, code in (
+            ("main", {}, "bad_arguments"),
+            ("sing", {}, "unknown_function"),
+            ("letter", {"page": tmp_path}, "bad_arguments"),
+        ):
+            assert (await error_of(lines(onegai.stream("voice", function, given)))).code == code
+        for given, pieces in (({"fail": True}, 3), ({"fail": True, "to": 0}, 0)):
+            events = await lines(onegai.stream("voice", "count", given))
+            assert [event.event for event in events].count("output") == pieces
+            error = failure(events[-1].data)
+            assert (error.code, error.status, error.src) == ("function_failed", 500, "voice")
+
+    async def test_closed_stream_cancels_the_call(self, onegai: Engine, server: Server) -> None:
+        async with asyncio.timeout(SECONDS):
+            async with aclosing(onegai.stream("voice", "endless", {})) as events:
+                async for event in events:
+                    if event.event == "output":
+                        break
+            while not (server.home / "func/closed").exists():
+                await asyncio.sleep(0.01)
 
     async def test_functions(self, onegai: Engine) -> None:
         main = await onegai.function("voice", "main")

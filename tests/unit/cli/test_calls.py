@@ -49,9 +49,7 @@ class Recorder:
     def function(self, app: str, name: str) -> FunctionInfo:
         if self.takes is None:
             raise UnknownFunction(app=app, function=name, do="")
-        return FunctionInfo(
-            name=name, about=self.about, schema=self.takes, streams=self.streams
-        )
+        return FunctionInfo(name=name, about=self.about, schema=self.takes, streams=self.streams)
 
     def answer(
         self, app: str, function: str, arguments: dict[str, Any], *, files: FileForm
