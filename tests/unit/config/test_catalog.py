@@ -8,7 +8,6 @@ import pytest
 
 from onegai.config import jsonfile
 from onegai.config.catalog import RESERVED, Catalog, load_catalog
-from onegai.config.entry import AppSpec
 from onegai.config.home import Home
 from onegai.errors import BrokenEntry, Inactive, UnknownApp, UnreadableFile
 
@@ -39,19 +38,6 @@ def only_problem(found: Catalog) -> tuple[str, str]:
 
 def test_no_files_no_apps(tmp_path: Path) -> None:
     assert load_catalog(Home(tmp_path), {}) == Catalog({})
-
-
-def test_defaults(tmp_path: Path) -> None:
-    spec = catalog(tmp_path, {"a": WEB}).specs["a"]
-    assert (spec.app, spec.active, spec.has_service) == ("a", True, True)
-    assert (spec.start_timeout, spec.stop_timeout, spec.call_timeout) == (600, 10, 3600)
-    assert (spec.ready.http, spec.queue, spec.restart) == ("/", 64, "on-failure")
-    assert (spec.vram_mib, spec.ram_mib) == (0, 0)
-
-
-def test_gigabytes_become_mebibytes(tmp_path: Path) -> None:
-    spec = catalog(tmp_path, {"a": {**WEB, "vram": 1.5, "ram": 2}}).specs["a"]
-    assert (spec.vram_mib, spec.ram_mib) == (1536, 2048)
 
 
 def test_comments_are_no_apps_and_no_keys(tmp_path: Path) -> None:
@@ -167,42 +153,6 @@ def test_bad_key_is_named_and_hides_no_other_app(
 
 
 @pytest.mark.parametrize(
-    "command",
-    [
-        "cd x && run",
-        "cd x&&run",
-        "run; rm x",
-        "run | tee log",
-        "run > log",
-        "run 2>&1",
-        "run &",
-        "run 'unclosed",
-        "",
-        "   ",
-    ],
-)
-def test_exec_is_not_for_a_shell(tmp_path: Path, command: str) -> None:
-    key, reason = only_problem(catalog(tmp_path, {"a": {**WEB, "exec": command}}))
-    assert key == "exec"
-    if "&&" in command:
-        assert "'&&'" in reason
-        assert "run/run_" in reason
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        "venv/bin/python {root}/run/a.py --port {port}",
-        'python -c "import a; a.run(1 > 0 and 2)"',
-        "run --name 'A & B'",
-        "run # no comment",
-    ],
-)
-def test_exec_may_quote(tmp_path: Path, command: str) -> None:
-    assert catalog(tmp_path, {"a": {**WEB, "exec": command}}).specs["a"].exec == command
-
-
-@pytest.mark.parametrize(
     "name", ["A", "1a", "a-b", "a b", "あ", "a/b", "", "a" * 65, "a\n", *sorted(RESERVED)]
 )
 def test_bad_names(tmp_path: Path, name: str) -> None:
@@ -238,18 +188,6 @@ def test_shared_port_is_a_remark_for_both(tmp_path: Path) -> None:
     ]
     assert "5001" in found.problems[0].reason
     assert "b" in found.problems[0].reason
-
-
-@pytest.mark.parametrize(
-    ("entry", "has_service"),
-    [
-        ({"type": "command"}, False),
-        ({"type": "inline"}, False),
-        ({"type": "gradio", "url": "https://x.hf.space"}, True),
-    ],
-)
-def test_what_needs_no_port(tmp_path: Path, entry: dict[str, Any], has_service: bool) -> None:
-    assert catalog(tmp_path, {"a": entry}).specs["a"].has_service is has_service
 
 
 def test_a_func_file_alone_is_an_app(tmp_path: Path) -> None:
@@ -318,12 +256,3 @@ def test_no_shipped_app_phones_home(root: Path) -> None:
     assert "hibari" in using
     for app in using:
         assert specs[app].env.get("ORT_DISABLE_TELEMETRY") == "1", app
-
-
-def test_every_key_of_the_contract_is_known() -> None:
-    keys = (
-        "active type port exec cwd env vram ram url ready start_timeout stop_timeout call_timeout "
-        "idle_timeout keep autostart concurrency queue queue_timeout restart release wake "
-        "public_port owner_check functions args repl disk data title about homepage license tags"
-    ).split()
-    assert set(AppSpec.model_fields) == {"app", *keys}
