@@ -146,7 +146,8 @@ async def test_the_command_calls_and_explains_it(served: Served, home: Home) -> 
         return process.returncode, out.decode(), err.decode()
 
     assert (await command("a_b", "shout", "text=hey"))[:2] == (0, "HEY\n")
-    assert "text" in (await command("a_b", "shout", "--help"))[1]
+    status, out, _err = await command("a_b", "shout", "--help")
+    assert (status, out.splitlines()[0], "text" in out) == (0, SUMMARY, True)
     status, _out, err = await command("a_b", "shout", "txt=hey")
     assert (status, "no argument 'txt'" in err) == (2, True)
 
@@ -154,7 +155,8 @@ async def test_the_command_calls_and_explains_it(served: Served, home: Home) -> 
 def test_plain_python_has_it(home: Home) -> None:
     local = LocalEngine(home, sources=[Shouts()])
     try:
-        check(local.run(local.engine.function("a_b", "shout")))
-        assert local.run(local.engine.answer("a_b", "shout", {"text": "hey"})).result == "HEY"
+        onegai = local.blocking
+        check(onegai.function("a_b", "shout"))
+        assert onegai.answer("a_b", "shout", {"text": "hey"}).result == "HEY"
     finally:
         local.close()

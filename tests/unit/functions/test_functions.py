@@ -15,6 +15,7 @@ from onegai.config.entry import AppSpec
 from onegai.config.home import Home
 from onegai.config.settings import Settings
 from onegai.errors import BrokenPlugin, UnknownFunction
+from onegai.functions import funcfiles
 from onegai.functions.function import Form, Function
 from onegai.functions.functions import Functions
 from onegai.functions.signature import Typed
@@ -148,6 +149,24 @@ async def test_a_call_looks_only_for_what_is_not_known(home: Home) -> None:
         with pytest.raises(UnknownFunction) as unknown:
             await functions.function("a", "jump")
         assert unknown.value.advice == "it has: sing, dance"
+
+
+async def test_a_call_of_what_is_known_looks_at_no_file(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home.func_file("b").write_text("def main(args): return 1")
+    home.func_file("a").write_text("from func import b\ndef main(args): return 1")
+    monkeypatch.setattr(funcfiles, "LOOK_SECONDS", 1000)
+    async with registry(home, "a", "b") as functions:
+        await functions.refresh("a")
+        looks: list[Path] = []
+        monkeypatch.setattr(funcfiles, "stamp", looks.append)
+        await functions.function("a", "main")
+        assert functions.problem("a") is None
+        assert looks == []
+        with pytest.raises(UnknownFunction):
+            await functions.function("a", "sing")
+        assert {path.name for path in looks} == {"a.py", "b.py"}
 
 
 async def test_problems_of_every_source_are_listed_once(home: Home) -> None:
