@@ -41,7 +41,7 @@ def main(args: dict) -> dict:
 """
 
 
-def until(look: Callable[[], T], timeout: float = 20.0, what: str = "") -> T:
+def until(look: Callable[[], T], timeout: float = 60.0, what: str = "") -> T:
     """Poll until ``look`` gives something true."""
     deadline = time.monotonic() + timeout
     while not (found := look()):
@@ -57,7 +57,7 @@ def fake(name: str, *options: str, **keys: Any) -> dict[str, Any]:
         "type": "webapi",
         "port": free_port(),
         "exec": shlex.join(command),
-        "start_timeout": 20,
+        "start_timeout": 60,
         "stop_timeout": 5,
     }
     return {**entry, **keys}
@@ -163,7 +163,7 @@ class Server:
     def stop(
         self,
         number: signal.Signals = signal.SIGTERM,
-        timeout: float = 30,
+        timeout: float = 60,
         but: subprocess.Popen[str] | None = None,
     ) -> int:
         """End the server and return its exit status; nothing of its home may be left.
@@ -290,7 +290,7 @@ def new_server(
         if server.process is not None:
             server.process.send_signal(signal.SIGTERM)
             try:
-                server.process.wait(30)
+                server.process.wait(60)
             except subprocess.TimeoutExpired:
                 server.process.kill()
                 server.process.wait()

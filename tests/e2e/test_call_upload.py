@@ -20,11 +20,12 @@ import pytest
 from harness import PASSWORD, ROOT, Server, new_server, until
 
 from onegai import AsyncClient, Client, OneGAIError
+from onegai.errors import ServerUnreachable
 
 MIB = 1 << 20
 LARGE = 200 * MIB
 LIMIT = 300 * MIB
-SECONDS = 30
+SECONDS = 60
 
 FUNC = """
 import time
@@ -311,7 +312,8 @@ def test_a_file_that_becomes_shorter_ends_the_call(ask: Ask, large: Path) -> Non
     with taker.serving(), pytest.raises(OneGAIError) as caught:
         ask(taker.url, {"audio": large})
     assert caught.value.code == "bad_arguments"
-    assert caught.value.message == f"audio: {large} has become shorter while it was sent"
+    assert [error["field"] for error in caught.value.detail["errors"]] == ["audio"]
+    assert str(large) in caught.value.message
     assert len(taker.taken) < taker.announced
 
 
@@ -334,7 +336,6 @@ def test_a_server_that_takes_no_more_is_given_up(ask: Ask, large: Path) -> None:
         finally:
             given_up.set()
     assert caught.value.code == "server_unreachable"
-    assert "does not answer in time" in caught.value.message
 
 
 def test_nothing_is_sent_to_a_server_that_never_asks_for_it(large: Path) -> None:
@@ -345,7 +346,7 @@ def test_nothing_is_sent_to_a_server_that_never_asks_for_it(large: Path) -> None
             await onegai.call("files", audio=large)
 
     taker = Taker(0, lambda: None, asks=False)
-    with taker.serving(), pytest.raises(OneGAIError, match="does not answer in time"):
+    with taker.serving(), pytest.raises(ServerUnreachable):
         asyncio.run(within(asking(taker.url)))
     assert taker.announced > LARGE
     assert taker.taken == b""

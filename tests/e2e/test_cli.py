@@ -201,7 +201,7 @@ def test_ctrl_c_on_followed_logs(server: Server) -> None:
             file.write("a new line\n")
         assert process.stdout.readline() == "a new line\n"
         process.send_signal(signal.SIGINT)
-        rest, err = process.communicate(timeout=20)
+        rest, err = process.communicate(timeout=60)
     assert (process.returncode, rest, err) == (130, "", "stopped\n")
 
 
@@ -212,7 +212,7 @@ def test_followed_logs_end_with_the_server(make_server: Make) -> None:
         assert process.stdout is not None
         process.stdout.readline()
         server.stop(but=process)
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=60)
     assert process.returncode == 3
     assert err.startswith("onegai: ")
     assert "Traceback" not in err
@@ -223,7 +223,7 @@ def test_ctrl_c_on_a_watched_list(shared: Server) -> None:
         assert process.stdout is not None
         seen = [process.stdout.readline() for _ in range(8)]
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (130, "stopped\n")
     assert sum(line.startswith("APP") for line in seen) >= 1
     assert "\x1b" not in "".join(seen)
@@ -432,7 +432,7 @@ def test_ctrl_c_leaves_an_install_that_can_be_cancelled(lend: Make) -> None:
         while "fetching" not in process.stderr.readline():
             pass
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     [job] = re.findall(r"bash run\.sh jobs --cancel (\S+)", err)
     assert re.search(r"install +tool +running", run(server, "jobs").stdout)

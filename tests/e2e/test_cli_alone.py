@@ -186,7 +186,7 @@ def test_a_function_that_never_returns_is_left(server: Server, number: signal.Si
     with spawn(server, "call", "a") as process:
         until(begun.exists)
         process.send_signal(number)
-        _out, err = process.communicate(timeout=30)
+        _out, err = process.communicate(timeout=60)
     assert (process.returncode, "Traceback" in err) == (128 + number, False)
     assert strays(server.home) == []
 

@@ -120,9 +120,9 @@ def test_a_change_that_waits_keeps_nobody_else_waiting(make_server: Make) -> Non
                 began = time.monotonic()
                 assert server.get("/health").status == 200
                 assert server.get("/config/get_json").status == 200
-                assert time.monotonic() - began < 1
+                assert time.monotonic() - began < 5
                 assert not changing.done()
-        changing.result(20)
+        changing.result(60)
     assert "username" not in json.loads((server.home / "config.json").read_text())
 
 

@@ -242,7 +242,7 @@ def test_that_services_live_on_counts_without_another_request(make_server: Make)
     server.write("config.json", config(stop_children=0))
     assert server.process is not None
     server.process.send_signal(signal.SIGTERM)
-    assert server.process.wait(30) == 0
+    assert server.process.wait(60) == 0
     assert alive(pid)
     server.start()
     until(lambda: server.service("a")["state"] == "ready")

@@ -34,7 +34,7 @@ from onegai.sdk.blocking import Blocking
 Make = Callable[..., Server]
 T = TypeVar("T")
 WAV = b"RIFF\x24\x00\x00\x00WAVEfmt \xff\xfe"
-SECONDS = 30
+SECONDS = 60
 
 SERVICES = {
     "a": fake("ready"),
@@ -195,40 +195,40 @@ async def working(onegai: Engine, job: Job) -> None:
 
 Ask = Callable[[Engine], Awaitable[Any]]
 NO_JOB = Job(id="gone", kind="install", app="tool", state=JobState.RUNNING, created=0)
-UNKNOWN = ("unknown_app", 404, "onegai", "there is no app 'nobody'", "the apps are: a, ")
+UNKNOWN = ("unknown_app", 404, "onegai", "'nobody'", "a, ")
 ERRORS: dict[str, tuple[Ask, str, int, str, str, str]] = {
     "arguments": (
         lambda onegai: onegai.answer("voice", "main", {}),
-        *("bad_arguments", 422, "onegai", "text: Field required", "takes text, speed"),
+        *("bad_arguments", 422, "onegai", "text: ", "text, speed"),
     ),
     "app": (lambda onegai: onegai.answer("nobody", "main", {}), *UNKNOWN),
     "function": (
         lambda onegai: onegai.answer("voice", "sing it?#%2F", {}),
-        *("unknown_function", 404, "onegai", "no function 'sing it?#%2F'", "it has: main"),
+        *("unknown_function", 404, "onegai", "'sing it?#%2F'", "main"),
     ),
     "failure": (
         lambda onegai: onegai.answer("voice", "fails", {}),
-        *("function_failed", 500, "voice", "on purpose", "traceback is in"),
+        *("function_failed", 500, "voice", "on purpose", "onegai.log"),
     ),
     "start of what is not there": (
         lambda onegai: onegai.start("absent"),
-        *("not_installed", 409, "onegai", "absent is not installed", "/app/install"),
+        *("not_installed", 409, "onegai", "absent", "/app/install"),
     ),
     "start of what has no process": (
         lambda onegai: onegai.start("voice"),
-        *("no_service", 409, "onegai", "no process", "directly"),
+        *("no_service", 409, "onegai", "voice", ""),
     ),
     "update without a script": (
         lambda onegai: onegai.update("voice"),
-        *("no_install_script", 409, "onegai", "install/voice.sh", "add the script"),
+        *("no_install_script", 409, "onegai", "install/voice.sh", ""),
     ),
     "job": (
         lambda onegai: onegai.job("a b"),
-        *("unknown_job", 404, "onegai", "no job 'a b'", "see GET /job"),
+        *("unknown_job", 404, "onegai", "'a b'", "GET /job"),
     ),
     "job to follow": (
         lambda onegai: lines(onegai.follow(NO_JOB)),
-        *("unknown_job", 404, "onegai", "no job 'gone'", "see GET /job"),
+        *("unknown_job", 404, "onegai", "'gone'", "GET /job"),
     ),
     "log": (lambda onegai: onegai.logs("nobody"), *UNKNOWN),
     "log to follow": (lambda onegai: first_of_log(onegai, "nobody"), *UNKNOWN),
@@ -268,7 +268,7 @@ class TestEngine:
         waited = await error_of(onegai.install("tool", wait=True))
         for error in (followed, waited):
             assert (error.code, error.status) == ("install_failed", 500)
-            assert error.message == "the install of tool failed: exit status 1"
+            assert "exit status 1" in error.message
             assert error.detail["src"] == "tool"
             assert "data/logs/install-tool.log" in error.advice
 
@@ -283,7 +283,7 @@ class TestEngine:
         assert cancelled.state is JobState.CANCELLED
         error = await error_of(following)
         assert (error.code, error.status) == ("stopped", 409)
-        assert error.message.startswith("the install of tool was stopped")
+        assert "tool" in error.message
 
     async def test_events_resume(self, onegai: Engine) -> None:
         job = await onegai.install("tool", wait=True)
@@ -414,18 +414,16 @@ class TestEngine:
                 await asyncio.sleep(0.01)
 
     async def test_files_that_cannot_be_read(self, onegai: Engine, tmp_path: Path) -> None:
-        for path, reason in (
-            (tmp_path / "none", f"cannot read {tmp_path / 'none'}: No such file or directory"),
-            (tmp_path, f"{tmp_path} is a folder"),
-        ):
+        for path in (tmp_path / "none", tmp_path):
             given = {"page": "data:,x", "more": [path]}
             for work in (
                 onegai.answer("voice", "letter", given),
                 onegai.submit("voice", "letter", given),
             ):
                 error = await error_of(work)
-                assert (error.code, error.message) == ("bad_arguments", f"more: {reason}")
-                assert error.detail["errors"] == [{"field": "more", "message": reason}]
+                assert error.code == "bad_arguments"
+                [told] = error.detail["errors"]
+                assert (told["field"], str(path) in told["message"]) == ("more", True)
 
     async def test_stream(self, onegai: Engine) -> None:
         events = await lines(onegai.stream("voice", "count", {}))
@@ -589,10 +587,7 @@ class TestClients:
             url = f"http://127.0.0.1:{taken.getsockname()[1]}"
             onegai = client(url)
             error = await error_of(onegai.call("voice", text="hi"))
-            assert (error.code, error.message) == (
-                "server_unreachable",
-                f"{url}: Connection refused",
-            )
+            assert (error.code, url in error.message) == ("server_unreachable", True)
             assert not await onegai.healthy()
             await onegai.close()
 
@@ -601,10 +596,7 @@ class TestClients:
             url = f"http://127.0.0.1:{silent.getsockname()[1]}"
             onegai = client(url, timeout=0.1)
             error = await error_of(onegai.status())
-            assert (error.code, error.message) == (
-                "server_unreachable",
-                f"{url}: it does not answer in time",
-            )
+            assert (error.code, url in error.message) == ("server_unreachable", True)
             await onegai.close()
 
     async def test_something_else(self, server: Server, client: Callable[..., Any]) -> None:
@@ -614,7 +606,7 @@ class TestClients:
         onegai = client(url)
         found, missing = await error_of(onegai.jobs()), await error_of(onegai.install("a"))
         assert (found.code, missing.code) == ("no_onegai", "no_onegai")
-        assert missing.message == f"{url}: what answers there is no OneGAI (HTTP 404)"
+        assert (url in missing.message, "404" in missing.message) == (True, True)
         await onegai.close()
 
     async def test_killed_server(self, make_server: Make, client: Callable[..., Any]) -> None:

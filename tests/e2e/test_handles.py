@@ -260,4 +260,4 @@ def test_what_nobody_waits_for_any_more_is_not_waited_for(
         headers = {"Authorization": f"Basic {token}"}
         connection.request("POST", f"/api/a/{function}", headers=headers)
         until(lambda: server.service(app)["leases"] == 1)
-    until(lambda: server.service(app)["leases"] == 0, timeout=5)
+    until(lambda: server.service(app)["leases"] == 0)

@@ -137,7 +137,7 @@ def test_what_cannot_be_installed(lend: Make) -> None:
     assert server.request("DELETE", "/job/none").detail["code"] == "unknown_job"
     answer = server.post("/app/install", {"wait": True})
     assert (answer.status, answer.detail["code"]) == (422, "bad_request")
-    assert "app: Field required" in answer.result
+    assert [error["field"] for error in answer.detail["errors"]] == ["app"]
     answer = server.post("/app/install", b"{", Content_Type="application/json")
     assert (answer.status, answer.detail["code"]) == (400, "bad_json")
 

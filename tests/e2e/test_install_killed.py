@@ -106,7 +106,7 @@ def test_killed_at_any_moment_an_update_leaves_one_whole_app(home: Home, kind: s
         with home.start("../install/lib.sh", "probe") as process:
             time.sleep(random.uniform(0, took))
             kill_all(process.pid)
-            process.communicate(timeout=30)
+            process.communicate(timeout=60)
         assert run(home, number)[0] == 0
         now = (home.app / "version").read_text()
         assert now in (number, str(int(number) - 1)), number

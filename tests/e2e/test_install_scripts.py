@@ -103,7 +103,7 @@ def test_an_update_that_is_ended_by_hand_is_undone(home: Home, number: int) -> N
         os.kill(process.pid, number)
         if number == signal.SIGKILL:
             os.killpg(os.getpgid(script), signal.SIGKILL)
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
     del home.env["ONEGAI_UPDATE"]
     if number == signal.SIGKILL:
         until(lambda: not home.lock_is_held(), "lock is free")
@@ -161,7 +161,7 @@ def test_an_interruption_takes_everything_down(
     assert home.state() == "installing"
     assert home.lock_is_held()
     os.kill(hanging.pid, number)  # to the script alone, as a supervisor does
-    output, _ = hanging.communicate(timeout=30)
+    output, _ = hanging.communicate(timeout=60)
     assert (hanging.returncode, home.state()) == (code, "broken")
     assert output.splitlines()[-1].startswith(f"install of probe failed (exit {code})")
     for pid in pids(home):
@@ -174,7 +174,7 @@ def test_what_ignores_the_signal_is_killed(home: Home) -> None:
     with home.start() as process:
         until((home.app / "pid.script").exists, "recipe is under way")
         process.terminate()
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
     assert (process.returncode, home.state()) == (143, "broken")
     for pid in pids(home):
         until(lambda pid=pid: gone(pid), f"process {pid} is gone")
@@ -442,7 +442,7 @@ def test_a_second_setup_waits_for_the_first(home: Home) -> None:
             assert process.stdout
             assert "waiting" in process.stdout.readline()
             fcntl.flock(lock, fcntl.LOCK_UN)
-            output, _ = process.communicate(timeout=30)
+            output, _ = process.communicate(timeout=60)
     assert process.returncode == 0
     assert output.endswith("==> OneGAI is set up\n")
 

@@ -61,7 +61,7 @@ def test_an_app_that_floods_its_log_holds_up_nobody(make_server: Make) -> None:
             before = read
             request = urllib.request.Request(f"{url}/flood?mb=200&sign={sign}", method="POST")
             done = pool.submit(lambda request=request: urllib.request.urlopen(request).status)
-            assert slowest_health(server, flooding) < 1
+            assert slowest_health(server, flooding) < 5
             assert done.result() == 200
             until(lambda before=before: read > before)
         assert server.stop() == 0
@@ -75,7 +75,7 @@ def test_a_ready_log_that_takes_for_ever_fails_its_start_and_nothing_else(
     server = make_server({"a": fake("flood", "--say", "x" * 5000, ready=ready)}).start()
     with ThreadPoolExecutor(1) as pool:
         start = pool.submit(lambda: server.post("/service/start", {"app": "a"}))
-        assert slowest_health(server, lambda: not start.done()) < 1
+        assert slowest_health(server, lambda: not start.done()) < 5
         answer = start.result()
     assert (answer.status, answer.detail["code"]) == (504, "never_ready")
     assert "ready.log" in answer.result

@@ -40,7 +40,7 @@ ORIGINAL_STYLE = (
 def end(server: Server, *arguments: str) -> tuple[int, str]:
     """Run a server that is expected to end by itself."""
     process = server.spawn(*arguments)
-    status = process.wait(30)
+    status = process.wait(60)
     return status, server.output.read_text()
 
 
@@ -192,7 +192,7 @@ def test_second_server_of_a_home_says_where_the_first_is(make_server: Make) -> N
     server = make_server().start()
     second = Server(server.home)
     process = second.spawn()
-    assert process.wait(30) == 2
+    assert process.wait(60) == 2
     assert server.process is not None
     assert f"{server.url} (pid {server.process.pid})" in second.output.read_text()
     assert server.get("/health").status == 200
@@ -253,9 +253,12 @@ def test_wrong_password_is_slow_and_a_right_one_is_not(make_server: Make) -> Non
     begun = time.monotonic()
     assert server.get("/app/list", X_Api_Key="wrong", Authorization="").status == 401
     assert time.monotonic() - begun >= 1
-    begun = time.monotonic()
-    assert server.get("/app/list").status == 200
-    assert time.monotonic() - begun < 0.9
+    quickest = 60.0
+    for _ in range(5):
+        begun = time.monotonic()
+        assert server.get("/app/list").status == 200
+        quickest = min(quickest, time.monotonic() - begun)
+    assert quickest < 0.9
 
 
 def test_home_that_cannot_be_written(make_server: Make, tmp_path: Path) -> None:
@@ -286,7 +289,7 @@ def test_signal_before_the_server_is_up(make_server: Make) -> None:
     process = server.spawn()
     until(lambda: (server.home / "data" / "server.json").exists())
     process.send_signal(signal.SIGINT)
-    assert process.wait(20) in (0, 130)
+    assert process.wait(60) in (0, 130)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -303,7 +306,7 @@ def test_signal_while_func_files_are_loaded(make_server: Make, number: signal.Si
     assert (server.home / "data" / "server.json").exists()
     process.send_signal(number)
     server.write("func/go", "")
-    assert process.wait(20) == 130
+    assert process.wait(60) == 130
     assert server.output.read_text() == "stopped\n"
     assert not (server.home / "data" / "server.json").exists()
 

@@ -107,7 +107,7 @@ class Stage:
         return {one.app: one.state for one in (await self.engine.status()).services}
 
     async def until(self, app: str, wish: Callable[[ServiceStatus], Any]) -> ServiceStatus:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not wish(status := await self.status(app)):
                 await asyncio.sleep(0.005)
         return status
@@ -593,7 +593,7 @@ async def test_a_stop_while_a_long_stream_runs(stage: Stage) -> None:
         await stopping
         with pytest.raises(OneGAIError):
             await call
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 40
 
 
 async def test_autostart_and_plan(stage: Stage) -> None:

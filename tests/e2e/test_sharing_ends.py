@@ -31,7 +31,7 @@ def stage(tmp_path: Path) -> Stage:
 async def test_a_start_that_fails_in_an_unexpected_way_is_that_apps_failure(stage: Stage) -> None:
     stage.app("voice", 2)
     stage.app("chat", 7)
-    async with stage.open(), asyncio.timeout(30):
+    async with stage.open(), asyncio.timeout(60):
         await stage.call("voice")
         stage.home.app_log("chat").mkdir(parents=True)
         with pytest.raises(OneGAIError):
@@ -47,7 +47,7 @@ async def test_what_is_parked_and_kept_some_memory_is_started_anew(
     monkeypatch.setattr("onegai.memory.readings.RETURN_SECONDS", 0.3)
     stage.app("image", 11.5, "--keeps", "1000", release=RELEASE)
     stage.app("voice", 1)
-    async with stage.open(), asyncio.timeout(30):
+    async with stage.open(), asyncio.timeout(60):
         await stage.call("image")
         await stage.call("voice")
         assert (await stage.status("image")).state is State.PARKED
@@ -78,7 +78,7 @@ async def test_an_unload_that_hangs_is_followed_by_a_stop(
     stage.app("image", 8, stop_timeout=0.5)
     stage.app("chat", 7)
     stage.func("image", UNLOAD_HANGS)
-    async with stage.open(), asyncio.timeout(30):
+    async with stage.open(), asyncio.timeout(60):
         await stage.call("image")
         await stage.call("chat")
         assert await stage.states() == {"image": State.STOPPED, "chat": State.READY}
@@ -93,7 +93,7 @@ async def test_a_restart_of_an_app_that_is_removed_meanwhile_ends(stage: Stage) 
         "def main(args: dict) -> dict:\n"
         "    return me.post('/sleep', params={'s': 1}).json()\n",
     )
-    async with stage.open(), asyncio.timeout(30):
+    async with stage.open(), asyncio.timeout(60):
         busy = asyncio.create_task(stage.call("chat"))
         await stage.until("chat", lambda status: status.leases == 1)
         restart = asyncio.create_task(stage.engine.start("chat", restart=True))

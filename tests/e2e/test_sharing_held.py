@@ -101,7 +101,7 @@ def stage(tmp_path: Path) -> Stage:
 async def test_who_holds_a_service_that_makes_way_may_use_it_on(
     stage: Stage, function: str, tmp_path: Path
 ) -> None:
-    async with stage.open(), asyncio.timeout(30):
+    async with stage.open(), asyncio.timeout(60):
         busy = asyncio.create_task(stage.call("chat", function, go=str(tmp_path / "go")))
         await stage.until("chat", lambda status: status.leases == 1)
         image = asyncio.create_task(stage.call("image"))
@@ -117,7 +117,7 @@ async def test_who_holds_a_service_that_makes_way_may_use_it_on(
 async def test_what_is_waited_for_may_use_others(
     stage: Stage, function: str, runs: bool, waits: str, tmp_path: Path
 ) -> None:
-    async with stage.open(), asyncio.timeout(30):
+    async with stage.open(), asyncio.timeout(60):
         if runs:
             await stage.call("voice")
         busy = asyncio.create_task(stage.call("chat", function, go=str(tmp_path / "go")))
@@ -132,7 +132,7 @@ async def test_what_is_waited_for_may_use_others(
 async def test_a_stop_waits_for_a_call_that_uses_the_service_on(
     stage: Stage, tmp_path: Path
 ) -> None:
-    async with stage.open(), asyncio.timeout(30):
+    async with stage.open(), asyncio.timeout(60):
         busy = asyncio.create_task(stage.call("chat", "itself_inside", go=str(tmp_path / "go")))
         await stage.until("chat", lambda status: status.leases == 1)
         stopping = asyncio.create_task(stage.engine.stop("chat"))
@@ -143,7 +143,7 @@ async def test_a_stop_waits_for_a_call_that_uses_the_service_on(
 
 
 async def test_a_stop_is_not_what_its_holder_can_wait_for(stage: Stage, tmp_path: Path) -> None:
-    async with stage.open(), asyncio.timeout(30):
+    async with stage.open(), asyncio.timeout(60):
         busy = asyncio.create_task(stage.call("chat", "image_inside", go=str(tmp_path / "go")))
         await stage.until("chat", lambda status: status.leases == 1)
         stopping = asyncio.create_task(stage.engine.stop("chat"))
@@ -158,7 +158,7 @@ async def test_calls_in_the_queue_do_not_hold_what_the_first_must_get_rid_of(
     stage: Stage, tmp_path: Path
 ) -> None:
     stage.apps["chat"]["concurrency"] = 1
-    async with stage.open(), asyncio.timeout(30):
+    async with stage.open(), asyncio.timeout(60):
         first = asyncio.create_task(stage.call("chat", "image_between", go=str(tmp_path / "go")))
         await stage.until("chat", lambda status: status.calls == 1)
         second = asyncio.create_task(stage.call("chat"))
@@ -174,7 +174,7 @@ async def test_a_call_that_is_given_up_waits_for_nothing_any_more(
     stage: Stage, function: str, tmp_path: Path
 ) -> None:
     stage.apps["image"] = fake("slow", "--delay", "60", vram=8)
-    async with stage.open(), asyncio.timeout(30):
+    async with stage.open(), asyncio.timeout(60):
         (tmp_path / "go").touch()
         app = "chat" if function == "image_between" else "image"
         call = asyncio.create_task(stage.call(app, function, go=str(tmp_path / "go")))
@@ -188,7 +188,7 @@ async def test_two_that_are_stopped_while_each_waits_for_the_other(
     stage: Stage, tmp_path: Path
 ) -> None:
     stage.func("voice", ASKS_CHAT)
-    async with stage.open(), asyncio.timeout(30):
+    async with stage.open(), asyncio.timeout(60):
         go = str(tmp_path / "go")
         calls = [
             asyncio.create_task(stage.call("chat", "voice_inside", go=go)),

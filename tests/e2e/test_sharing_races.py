@@ -99,7 +99,7 @@ class Race:
                 self._edge += STEP if won else -STEP
 
     async def _call(self, function: str, **arguments: float) -> Any:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return await self._stage.call(self._app, function, **arguments)
 
     def _answered(self, answer: list[int]) -> int:
@@ -170,7 +170,7 @@ async def test_idle_and_asked_to_release_in_the_same_turn_of_the_loop(
             tenancy.edit(tenancy.spec.model_copy(update={"idle_timeout": 0}))
         return closed
 
-    async with stage.open(), asyncio.timeout(30):
+    async with stage.open(), asyncio.timeout(60):
         await stage.call("image")
         with monkeypatch.context() as patched:
             patched.setattr(Gate, "close_if_idle", close_and_release)

@@ -155,7 +155,7 @@ async def test_a_storm(
         async with asyncio.TaskGroup() as group:
             for _ in range(8):
                 group.create_task(storm.client(until))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             # Nobody calls any more, so nothing is left in use, waiting, or closed to new calls …
             for app in APPS:
                 await stage.until(app, _rests)

@@ -87,7 +87,7 @@ async def test_a_busy_one_is_named_once_however_long_it_is_waited_for(stage: Sta
 
         held = await supervisor.lease("chat")
         waiting = asyncio.ensure_future(supervisor.lease("image", tell=tell))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await told.wait()
         assert heard == [evicting("chat")]
         joined = Heard()
@@ -105,7 +105,7 @@ async def test_who_joins_a_start_hears_that_it_starts(stage: Stage) -> None:
     async with supervisor_of(stage) as supervisor:
         waiting = asyncio.ensure_future(supervisor.lease("chat"))
         service = supervisor["chat"]
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while service.state is not State.STARTING:
                 await asyncio.sleep(0)
         heard = Heard()

@@ -21,7 +21,7 @@ async def waits(deadlines: Deadlines, seconds: float) -> float:
 
 
 async def test_each_ends_in_its_own_time(deadlines: Deadlines) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         took = await asyncio.gather(*(waits(deadlines, time) for time in (0.2, 0.05, 0.1)))
     assert took[1] < took[2] < took[0]
     assert [at >= time for at, time in zip(took, (0.2, 0.05, 0.1), strict=True)] == [True] * 3
@@ -53,7 +53,7 @@ async def test_the_time_counts_from_its_own_beginning(deadlines: Deadlines) -> N
     with deadlines.within(30):
         await asyncio.sleep(0.2)
     assert asyncio.get_running_loop().time() - begun >= 0.2
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await waits(deadlines, 0.05)
 
 

@@ -16,7 +16,7 @@ from onegai.schema import Job, JobState
 
 @pytest.fixture
 async def jobs() -> AsyncIterator[Jobs]:
-    async with asyncio.timeout(20), Jobs() as jobs:
+    async with asyncio.timeout(60), Jobs() as jobs:
         yield jobs
 
 
@@ -117,7 +117,7 @@ async def test_failed_with_an_error_of_the_tree(jobs: Jobs) -> None:
     job = await jobs.wait(jobs.submit("install", "a", work).id)
     assert job.state is JobState.FAILED
     assert job.error is not None
-    assert job.error["message"] == "the install of a failed: exit status 1"
+    assert "exit status 1" in job.error["message"]
     assert (job.error["code"], job.error["src"], job.error["log"]) == (
         "install_failed",
         "a",
@@ -172,7 +172,7 @@ async def test_cancel(jobs: Jobs) -> None:
 
 async def test_cancel_before_it_began(jobs: Jobs) -> None:
     job = jobs.submit("install", "a", for_ever)
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(60):
         job = await jobs.cancel(job.id)
     assert job.state is JobState.CANCELLED
 
@@ -183,7 +183,7 @@ async def test_leaving_ends_what_runs_and_what_has_not_begun() -> None:
         await running(jobs, begun)
         waiting = asyncio.create_task(jobs.wait(begun.id))
         new = jobs.submit("install", "b", for_ever)
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(60):
         assert (await waiting).state is JobState.CANCELLED
     assert jobs.get(new.id).state is JobState.CANCELLED
 
@@ -201,8 +201,9 @@ async def test_second_of_a_kind_joins_the_first(jobs: Jobs) -> None:
 async def test_excluded_kinds_and_other_variants_are_busy(jobs: Jobs) -> None:
     first = jobs.submit("update", "a", for_ever, variant=1)
     for kind, variant in (("uninstall", 1), ("update", 2)):
-        with pytest.raises(Busy, match="the update of a is under way") as busy:
+        with pytest.raises(Busy) as busy:
             jobs.submit(kind, "a", for_ever, excluding=("install", "update"), variant=variant)
+        assert (busy.value.params["kind"], busy.value.params["app"]) == ("update", "a")
         assert busy.value.detail["job"] == first.id
     assert jobs.submit("update", "a", for_ever, variant=1).id == first.id
     assert jobs.running("update", "a", variant=1) is not None

@@ -41,7 +41,7 @@ async def test_pieces_wait_for_room_and_none_is_lost() -> None:
             added += 1
         unread.end()
 
-    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
         group.create_task(add())
         read = []
         while await unread.wait():

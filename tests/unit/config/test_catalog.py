@@ -236,8 +236,8 @@ def test_looking_up_a_broken_entry_says_what_is_wrong(
     found = catalog(tmp_path, {"a": entry, "b": WEB})
     with pytest.raises(BrokenEntry) as raised:
         found.active("a")
-    assert raised.value.message == f"the entry of a is not usable: {reason}"
-    assert raised.value.advice == "correct it in services.json"
+    assert (raised.value.params["app"], raised.value.params["reason"]) == ("a", reason)
+    assert raised.value.params["file"] == "services.json"
     assert found.active("b").app == "b"
 
 

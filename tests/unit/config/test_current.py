@@ -176,7 +176,7 @@ class SlowDisk:
     def _stamp(self, path: Path) -> Stamp | None:
         found = stamp(path)
         self.asked.set()
-        assert self.goes_on.wait(20)
+        assert self.goes_on.wait(60)
         return found
 
 
@@ -191,7 +191,7 @@ async def test_a_slow_disk_holds_up_the_look_only(
         for _ in range(100):
             await asyncio.sleep(0)
             assert list(found.catalog.specs) == ["a"]
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 30
         disk.goes_on.set()
 
 

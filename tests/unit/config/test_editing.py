@@ -302,7 +302,7 @@ def test_a_failing_disk_leaves_the_old_file(home: Home, monkeypatch: pytest.Monk
     monkeypatch.setattr(jsonfile.os, "fsync", full)
     content = {**config_document(home).content, "username": "me"}
     error = refusal(NotWritten, lambda: set_config(home, content), home)
-    assert error.message == "config.json could not be written: No space left on device"
+    assert error.params == {"file": "config.json", "reason": "No space left on device"}
     assert not list(home.root.glob(".config*"))
 
 

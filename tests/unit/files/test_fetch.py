@@ -108,7 +108,7 @@ class Elsewhere(BaseHTTPRequestHandler):
             self.begun = True
         kind, _, rest = self.path[1:].partition("/")
         if kind == "together":
-            self.server.together.wait(10)
+            self.server.together.wait(60)
         if kind == "to":
             status, headers, body = 302, {"Location": rest}, b""
         elif kind == "times":
@@ -123,7 +123,7 @@ class Elsewhere(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
         if kind == "endless":
-            self.server.until.wait(20)
+            self.server.until.wait(60)
         while kind == "drip" and not self.server.until.wait(0.05):
             self.wfile.write(b"x")
 
@@ -328,7 +328,7 @@ async def test_what_drips_is_given_up(
     begun = time.monotonic()
     with pytest.raises(Unfetchable):
         await fetch(f"{local.url}/{path}", target, field="f", limit=1000, refused=rule)
-    assert 0.25 < time.monotonic() - begun < 10
+    assert 0.25 < time.monotonic() - begun < 30
 
 
 async def test_what_is_quick_enough_may_take_long(

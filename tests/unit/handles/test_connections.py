@@ -347,7 +347,7 @@ def test_redirects_that_lead_nowhere(peer: Peer, send: Send, location: str, reas
 
 def test_one_that_was_closed_meanwhile_is_not_used(peer: Peer, send: Send) -> None:
     send(peer((OK, CLOSE), OK), "POST")
-    assert peer.closed.wait(10)
+    assert peer.closed.wait(60)
     assert send(peer.url, "POST")[1] == b"ok"
     assert (peer.connections, len(peer.requests)) == (2, 2)
 
@@ -384,7 +384,7 @@ def test_what_was_not_sent_at_all_is_sent_again(
 ) -> None:
     """The peer closes after the look whether it has."""
     send(peer((OK, CLOSE), OK), "POST")
-    assert peer.closed.wait(10)
+    assert peer.closed.wait(60)
 
     def shut(kept: connections._Connection) -> bool:
         kept._socket.shutdown(socket.SHUT_WR)
@@ -501,7 +501,7 @@ def test_none_is_kept_after_the_end(peer: Peer, client: Connections) -> None:
     answer = client.send(peer(OK), build("GET", "/"), time.monotonic() + 20)
     client.close()
     assert b"".join(answer.pieces()) == b"ok"
-    assert peer.closed.wait(10)
+    assert peer.closed.wait(60)
 
 
 @pytest.mark.parametrize("pieces", [(), (OK[:-1],)])
@@ -509,7 +509,7 @@ def test_deadlines(peer: Peer, send: Send, pieces: tuple[bytes, ...]) -> None:
     begun = time.monotonic()
     with pytest.raises(TimeoutError):
         send(peer(pieces), seconds=0.2)
-    assert 0.19 < time.monotonic() - begun < 5
+    assert 0.19 < time.monotonic() - begun < 30
 
 
 def test_no_time_left(peer: Peer, send: Send) -> None:
@@ -539,10 +539,10 @@ def test_who_waits_is_cut_off_from_another_thread(
 
     with ThreadPoolExecutor(1) as pool:
         asking = pool.submit(ask)
-        peer.silent.wait(20)
+        peer.silent.wait(60)
         cutoff.now()
         with pytest.raises(ConnectionError):
-            asking.result(20)
+            asking.result(60)
     assert peer.connections == 1
 
 
@@ -592,4 +592,4 @@ def test_certificates_are_checked(
                 answer = client.send(url, build("GET", "/"), time.monotonic() + 20)
                 assert b"".join(answer.pieces()) == b"ok"
         client.close()
-        served.result(10)
+        served.result(60)

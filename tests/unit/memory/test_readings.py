@@ -58,7 +58,7 @@ async def test_the_memory_of_ended_processes_is_waited_for_where_the_driver_tell
     card = Card({10: 4096})
     readings = Readings(card)
     await readings.now()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         waiting = asyncio.ensure_future(readings.returned([10]))
         while card.reads < 4:
             await asyncio.sleep(0.001)
@@ -75,7 +75,7 @@ async def test_and_not_for_ever(
     card = Card(by_pid)
     readings = Readings(card)
     await readings.now()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await readings.returned([10])
     assert card.reads >= reads
     assert (card.reads == 1) == (by_pid is None)

@@ -92,7 +92,7 @@ class Stage:
         self.sampler.end(SPEC, used=True)
 
     async def until(self, wish: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not wish():
                 await asyncio.sleep(0.001)
 

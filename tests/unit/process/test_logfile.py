@@ -158,9 +158,9 @@ async def test_a_flood_takes_up_little_disk_and_no_time_of_the_loop(log: LogFile
         os.close(output)
         following = asyncio.create_task(follow())
         while child.poll() is None:
-            begun = time.monotonic()
+            begun = time.thread_time()
             await asyncio.sleep(0.001)
-            slowest = max(slowest, time.monotonic() - begun)
+            slowest = max(slowest, time.thread_time() - begun)
             used = sum(path.stat().st_blocks for path in (log.path, log.old) if path.exists())
             largest = max(largest, used * 512)
         following.cancel()
@@ -196,7 +196,7 @@ def test_clean(text: str, shown: str) -> None:
 
 
 async def take(lines: AsyncIterator[str], count: int) -> list[str]:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         return [await anext(lines) for _ in range(count)]
 
 
@@ -232,7 +232,7 @@ async def test_follow_ends_with_all_that_was_written(
     following = asyncio.create_task(anext(lines))
     await asyncio.sleep(0)
     write(b"first\n")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         assert await following == "first"
         write(b"second\nno line break at the end")
         until.set()
@@ -317,7 +317,7 @@ async def test_a_bar_is_followed_while_it_is_rewritten(
     following = asyncio.create_task(anext(lines))
     await asyncio.sleep(0)
     write(b" 10%\r 20%\r 30%\r")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         assert await following == " 20%"
     write(b"\ndone\r\n")
     assert await take(lines, 2) == [" 30%", "done"]

@@ -22,7 +22,7 @@ from onegai.runner.calls import Calls, ClientLeftError
 from onegai.runner.media import sniff
 
 RUNNER = Path(__file__).parents[3] / "onegai" / "runner"
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 RUN_FILE = '''
 """A run file with one of everything."""
@@ -688,7 +688,7 @@ class TestTurns:
             CONCURRENT = True
             meet = threading.Barrier(3)
             def main(args):
-                meet.wait(15)
+                meet.wait(60)
                 return "met"
             """)
         threads = [in_background(lambda: runner.ask("/main")) for _ in range(2)]
@@ -740,7 +740,7 @@ class TestLife:
             began = time.monotonic()
             runner.process.send_signal(number)
             assert runner.process.wait(PATIENCE) == 0
-            assert time.monotonic() - began < 1.5
+            assert time.monotonic() - began < 20
         assert (runner.folder / "unloaded").exists()
         assert runner.errors.read_text() == ""
 
@@ -760,7 +760,7 @@ class TestLife:
         thread, answers = runner.hold("long")
         began = time.monotonic()
         assert runner.stop() == 0
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 20
         thread.join(PATIENCE)
         assert not answers
         assert not (runner.folder / "unloaded").exists()

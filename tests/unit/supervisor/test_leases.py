@@ -47,7 +47,7 @@ def test_released_by_an_exception() -> None:
 async def test_drained_at_once_when_nobody_is_inside() -> None:
     gate = Gate(URL)
     gate.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await gate.drained()
 
 
@@ -61,7 +61,7 @@ async def test_drained_waits_for_the_last_one_in_any_thread() -> None:
         assert not draining.done()
         assert lease is not None
         await asyncio.to_thread(lease.release)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await draining
 
 
@@ -77,7 +77,7 @@ async def test_given_up_waiting_can_be_taken_up_again() -> None:
     await asyncio.sleep(0)
     assert lease is not None
     lease.release()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await again
 
 
@@ -106,7 +106,7 @@ async def test_many_threads_and_a_close_in_the_middle() -> None:
             thread.start()
         await asyncio.to_thread(begin.wait)
         gate.close()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await gate.drained()
         drained.set()
         assert gate.inside == 0

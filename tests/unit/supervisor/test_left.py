@@ -43,7 +43,7 @@ async def test_what_lives_has_a_note(home: Home, child: Child) -> None:
 
 async def test_what_has_just_ended_needs_no_note(home: Home, child: Child) -> None:
     child.kill()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await child.ended.wait()
     left.write(home, SPEC, child, None, {})
     assert not home.process_note("a").exists()

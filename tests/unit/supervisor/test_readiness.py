@@ -139,7 +139,7 @@ async def test_port_that_a_clients_connection_has_is_waited_for(
         client = connection_to(server)
         accepted, _address = server.accept()
         waiting = asyncio.ensure_future(wait_for_port(on(client.getsockname()[1])))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while "waits until no connection has port" not in caplog.text:
                 await asyncio.sleep(0.005)
         assert not waiting.done()
