@@ -31,7 +31,7 @@ class Sent:
         return b"".join(message.get("body", b"") for message in self.messages)
 
     async def has(self, look: Callable[[bytes], bool]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not look(self.body):
                 self.changed.clear()
                 await self.changed.wait()
