@@ -30,7 +30,11 @@ class Unread(Generic[T]):
         return bool(self._items)
 
     def add_news(self, item: T, *, instead: bool) -> None:
-        """It needs no room. ``instead``: of the newest, which nobody has read."""
+        """It needs no room, and is left out after the end. ``instead``: of the newest, which nobody
+        has read.
+        """
+        if self._ended:
+            return
         if instead:
             self._items.pop()
         self._items.append((item, False))

@@ -48,8 +48,7 @@ async def send_events(send: Send, events: AsyncGenerator[bytes, None]) -> None:
     try:
         async with aclosing(events):
             async for one in events:
-                heart.rest()
-                await send_part(send, one)
+                await heart.send(one)
     finally:
         beating.cancel()
         await asyncio.wait([beating])
@@ -57,16 +56,19 @@ async def send_events(send: Send, events: AsyncGenerator[bytes, None]) -> None:
 
 
 class _Heart:
-    """Beats when nothing else has been sent for a while."""
+    """Beats when nothing else has been sent for a while, and never inside of an event."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
+        self._one_at_a_time = asyncio.Lock()
         self._loop = asyncio.get_running_loop()
         self._quiet_since = self._loop.time()
 
-    def rest(self) -> None:
-        """Something is sent."""
-        self._quiet_since = self._loop.time()
+    async def send(self, part: bytes) -> None:
+        """Send one event, which may take long."""
+        async with self._one_at_a_time:
+            await send_part(self._send, part)
+            self._quiet_since = self._loop.time()
 
     async def beat(self) -> None:
         while True:
@@ -74,8 +76,7 @@ class _Heart:
             if left > 0:
                 await asyncio.sleep(left)
             else:
-                self.rest()
-                await send_part(self._send, b": alive\n\n")
+                await self.send(b": alive\n\n")
 
 
 class EventStream(Response):

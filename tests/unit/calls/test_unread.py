@@ -30,6 +30,16 @@ async def test_news_may_replace_the_newest() -> None:
     assert not unread
 
 
+async def test_news_after_the_end_are_left_out() -> None:
+    unread: Unread[str] = Unread()
+    unread.add_news("a", instead=False)
+    unread.end()
+    unread.add_news("late", instead=False)
+    assert await unread.wait()
+    assert unread.pop() == "a"
+    assert not await unread.wait()
+
+
 async def test_pieces_wait_for_room_and_none_is_lost() -> None:
     unread: Unread[int] = Unread()
     added = 0

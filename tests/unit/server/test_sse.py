@@ -89,6 +89,19 @@ async def test_no_comment_where_events_come(monkeypatch: pytest.MonkeyPatch) -> 
     assert b"alive" not in sent.body
 
 
+async def test_no_comment_inside_of_an_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sse, "HEARTBEAT_SECONDS", 0.01)
+    sent = Sent()
+
+    async def slowly(message: Message) -> None:
+        await asyncio.sleep(0.05)
+        await sent(message)
+
+    large = Event(id=1, event="output", data={"result": "x" * (4 << 20)})
+    await send_events(slowly, encoded(told(large)))
+    assert list(EventParser().feed(sent.body)) == [large]
+
+
 @pytest.mark.parametrize("begun", [False, True])
 async def test_a_client_that_leaves_closes_the_events(begun: bool) -> None:
     closed = asyncio.Event()
