@@ -21,6 +21,7 @@ from onegai.config import jsonfile, private
 from onegai.config.home import CHECKOUT, Home
 from onegai.config.settings import load_settings
 from onegai.errors import ConfigError, OneGAIError, Relayed, ServerUnreachable
+from onegai.protocol import failure
 
 QUESTION = "Tell me something nice about the sea."
 JAPANESE = "こんにちは。お願いの準備ができました。"
@@ -78,8 +79,7 @@ def _show(home: Home, client: Client, steps: Steps, question: str, japanese: boo
         with steps.step(f"starting {app}"):
             client.start(app)
     with steps.step("asking smollm"):
-        answer = str(client.call("smollm", text=question, seed=1))
-    click.echo(f"\n    You:    {question}\n    smollm: {answer}\n")
+        answer = _shown_answer(client, question)
     folder = home.root / "data" / "demo"
     private.make_folder(folder)
     with steps.step("letting hibari say it"):
@@ -87,6 +87,20 @@ def _show(home: Home, client: Client, steps: Steps, question: str, japanese: boo
     if japanese:
         with steps.step("letting openjtalk speak Japanese"):
             _save(folder / "japanese.wav", client.raw("openjtalk", text=JAPANESE))
+
+
+def _shown_answer(client: Client, question: str) -> str:
+    """What smollm answers, shown word by word as it comes."""
+    click.echo(f"\n    You:    {question}\n    smollm: ", nl=False)
+    words: list[str] = []
+    for event in client.stream("smollm", "stream", {"text": question, "seed": 1}):
+        if event.event == "output":
+            words.append(str(event.data["result"]))
+            click.echo(words[-1], nl=False)
+        elif event.event == "error":
+            raise failure(event.data)
+    click.echo("\n")
+    return "".join(words)
 
 
 def _install(client: Client, steps: Steps, apps: list[str]) -> None:
@@ -122,7 +136,11 @@ def _print_curl(home: Home, url: str | None, question: str, japanese: bool) -> N
     """The same with curl, which has the password from a file that the server has written."""
     settings, _problems, _made = load_settings(home, {})
     shown = home.relative(home.curlrc)
-    calls = [("smollm/main", question, ""), ("hibari/raw", "Hello there.", " -o hello.wav")]
+    calls = [
+        ("smollm/main", question, ""),
+        ("smollm/stream", question, " -N"),
+        ("hibari/raw", "Hello there.", " -o hello.wav"),
+    ]
     if japanese:
         calls.append(("openjtalk/raw", JAPANESE, " -o konnichiwa.wav"))
     first = "" if url else ", once a server runs (bash run.sh)"

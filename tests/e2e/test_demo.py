@@ -56,7 +56,7 @@ def test_demo_twice_and_a_failure_in_between(tmp_path: Path) -> None:
         assert heard.level > 0.01
         if name == "answer":
             assert len(answer) / 30 < heard.seconds < len(answer) / 5
-    assert first.stdout.count("curl -K data/curlrc") == 3
+    assert first.stdout.count("curl -K data/curlrc") == 4
     assert (folder / "data" / "curlrc").stat().st_mode & 0o777 == 0o600
     assert strays(folder) == []
 
