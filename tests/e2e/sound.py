@@ -33,6 +33,18 @@ def read(content: bytes) -> Sound:
     return Sound(rate, len(samples) / rate, _rms(samples) / 32768, voiced)
 
 
+def joined(contents: list[bytes]) -> bytes:
+    """One WAV of the same with all their sound, and a length in its head."""
+    whole = io.BytesIO()
+    with wave.open(whole, "wb") as out:
+        for number, content in enumerate(contents):
+            with wave.open(io.BytesIO(content)) as part:
+                if number == 0:
+                    out.setparams(part.getparams()._replace(nframes=0))
+                out.writeframes(part.readframes(part.getnframes()))
+    return whole.getvalue()
+
+
 def silence(seconds: float) -> str:
     """A silent mono 16-bit WAV of 16 kHz, as base64."""
     content = io.BytesIO()

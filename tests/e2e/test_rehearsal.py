@@ -1,6 +1,7 @@
 """The rehearsal: the show in small. Viewer lines → a real chat → a real voice → audio in order.
 
-It grows with the project and is never red. Part 1: over the Web API, nothing goes wrong. Part 2:
+It grows with the project and is never red. Part 1: over the Web API, nothing goes wrong; whole
+answers, then streams: each sentence of the chat is spoken when it is there. Part 2, with streams:
 the chat (7 GB) and the voice (2 GB, never evicted) share a GPU of 12 GB with a third app (8 GB),
 which is called during the show. Part 3: the server is killed with SIGKILL in the middle and
 started again; chat and voice go on as they are, and no line is lost.
@@ -9,13 +10,17 @@ started again; chat and voice go on as they are, and no line is lost.
 from __future__ import annotations
 
 import base64
+import codecs
+import itertools
 import json
 import queue
+import re
+import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from itertools import pairwise
@@ -24,7 +29,7 @@ from typing import Any
 
 import pytest
 import sound
-from harness import Answer, Server, until
+from harness import Server, until
 
 pytestmark = pytest.mark.alone
 
@@ -47,57 +52,164 @@ class Report:
     speech: float = 0.0
     total: float = 0.0
 
-    def lines(self) -> list[str]:
-        return [
-            f"time to first audio: {self.first_audio:.2f} s (apps cold: both were started by it)",
-            f"gaps between audio:  longest {max(self.gaps):.2f} s of {len(self.gaps)}",
-            f"speech:              {self.speech:.1f} s made in {self.total:.1f} s",
-        ]
+
+Chat = Callable[[str], Iterator[str]]
+"""What is to be said to a viewer's line, as soon as it is known."""
+Voice = Callable[[str], Iterator[bytes]]
+"""The WAV of a text, as it comes."""
 
 
-Post = Callable[[str, dict[str, Any]], Answer]
-
-
-def perform(post: Post, folder: Path) -> Report:
+def perform(chat: Chat, voice: Voice, folder: Path) -> Report:
     """Chat and voice work side by side; the audio is numbered in the order of the lines."""
-    answers: queue.Queue[str | None] = queue.Queue()
+    texts: queue.Queue[tuple[int, str] | None] = queue.Queue()
 
-    def chat() -> None:
+    def chatting() -> None:
         try:
-            for line in VIEWER_LINES:
-                answer = post("/api/smollm/main", {"text": line, "seed": 1, "max_tokens": 40})
-                assert answer.status == 200, answer.body
-                answers.put(answer.result)
+            for number, line in enumerate(VIEWER_LINES, 1):
+                for text in chat(line):
+                    texts.put((number, text))
         finally:
-            answers.put(None)
+            texts.put(None)
 
     report = Report()
     begun = time.monotonic()
     arrived: list[float] = []
     with ThreadPoolExecutor(1) as pool:
-        chatting = pool.submit(chat)
-        while (text := answers.get(timeout=60)) is not None:
-            spoken = post("/api/hibari/raw", {"text": text})
-            assert spoken.status == 200, spoken.body
+        answering = pool.submit(chatting)
+        spoken: dict[int, list[tuple[str, bytes]]] = {}
+        while (next_text := texts.get(timeout=60)) is not None:
+            number, text = next_text
+            pieces = voice(text)
+            content = next(pieces)
             arrived.append(time.monotonic() - begun)
-            (folder / f"{len(arrived):02}.wav").write_bytes(spoken.body)
-            (folder / f"{len(arrived):02}.txt").write_text(text)
-            report.speech += sound.read(spoken.body).seconds
-        chatting.result()
-    report.first_audio, report.total = arrived[0], arrived[-1]
+            content += b"".join(pieces)
+            spoken.setdefault(number, []).append((text, content))
+            (folder / f"{number:02}.wav").write_bytes(
+                sound.joined([content for _text, content in spoken[number]])
+            )
+            (folder / f"{number:02}.txt").write_text(" ".join(text for text, _ in spoken[number]))
+            report.speech += sound.read(content).seconds
+        answering.result()
+    report.first_audio, report.total = arrived[0], time.monotonic() - begun
     report.gaps = [later - earlier for earlier, later in pairwise(arrived)]
     return report
 
 
+def first_sounds(ways: Sequence[Whole]) -> list[float]:
+    """Seconds from a viewer's line to the first sound of its answer; of each, the median."""
+    seconds: list[list[float]] = [[] for _ in ways]
+    for line in VIEWER_LINES:
+        for way, measured in zip(ways, seconds, strict=True):
+            begun = time.monotonic()
+            with closing(way.chat(line)) as texts, closing(way.voice(next(texts))) as pieces:
+                next(pieces)
+                measured.append(time.monotonic() - begun)
+    return [statistics.median(some) for some in seconds]
+
+
+def asked(line: str) -> dict[str, Any]:
+    return {"text": line, "seed": 1, "max_tokens": 40}
+
+
+class Whole:
+    """One answer after the other: the whole text is spoken when it is there."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    def chat(self, line: str) -> Iterator[str]:
+        answer = self._server.post("/api/smollm/main", asked(line))
+        assert answer.status == 200, answer.body
+        yield answer.result
+
+    def voice(self, text: str) -> Iterator[bytes]:
+        answer = self._server.post("/api/hibari/raw", {"text": text})
+        assert answer.status == 200, answer.body
+        yield answer.body
+
+
+class Streamed(Whole):
+    """The chat's words as they come; each sentence is spoken, in pieces, when it is complete."""
+
+    def chat(self, line: str) -> Iterator[str]:
+        return sentences(self._words(line))
+
+    def voice(self, text: str) -> Iterator[bytes]:
+        with self._server.reading("/api/hibari/stream", {"text": text}) as answer:
+            assert (answer.status, answer.headers["Content-Type"]) == (200, "audio/wav")
+            while piece := answer.read1():
+                yield piece
+
+    def _words(self, line: str) -> Iterator[str]:
+        decode = codecs.getincrementaldecoder("utf-8")().decode
+        with self._server.reading("/api/smollm/stream", asked(line)) as answer:
+            assert answer.status == 200, answer.read()
+            while piece := answer.read1():
+                yield decode(piece)
+
+
+class Insisting(Streamed):
+    """As a viewer's program does it: what was cut off is asked again."""
+
+    def chat(self, line: str) -> Iterator[str]:
+        given = 0
+        for _ in self._tries():
+            with suppress(OSError, HTTPException):
+                for text in itertools.islice(super().chat(line), given, None):
+                    given += 1
+                    yield text
+                return
+
+    def voice(self, text: str) -> Iterator[bytes]:
+        for _ in self._tries():
+            with suppress(OSError, HTTPException):
+                yield b"".join(super().voice(text))
+                return
+
+    @staticmethod
+    def _tries() -> Iterator[None]:
+        deadline = time.monotonic() + 60
+        while True:
+            yield
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+def sentences(words: Iterator[str]) -> Iterator[str]:
+    """Each as soon as what follows it has begun."""
+    text = ""
+    for word in words:
+        *ended, text = re.split(r"(?<=[.!?])\s+", text + word)
+        yield from filter(None, ended)
+    if text.strip():
+        yield text
+
+
 def test_rehearsal(shipped: Server, tmp_path: Path, rehearsal_report: list[str]) -> None:
-    with shipped.client() as client:
-        client.stop("*")
-    report = perform(shipped.post, tmp_path)
-    rehearsal_report.extend(report.lines())
-    check_audio(tmp_path)
-    # Made faster than it is listened to, or the stream would fall behind.
-    assert report.total < report.speech
-    assert report.first_audio < 30
+    reports, ways = [], (Whole(shipped), Streamed(shipped))
+    for way in ways:
+        folder = tmp_path / type(way).__name__
+        folder.mkdir()
+        with shipped.client() as client:
+            client.stop("*")
+        report = perform(way.chat, way.voice, folder)
+        check_audio(folder)
+        # Made faster than it is listened to, or the stream would fall behind.
+        assert report.total < report.speech
+        assert report.first_audio < 30
+        reports.append(report)
+    whole, streamed = reports
+    slow, quick = first_sounds(ways)
+    assert quick < slow
+    rehearsal_report += [
+        f"time to first audio: {streamed.first_audio:.2f} s, without streaming "
+        f"{whole.first_audio:.2f} s (apps cold: both were started by it)",
+        f"  of a line later on: {quick:.3f} s, without streaming {slow:.3f} s (medians)",
+        f"gaps between audio:  longest {max(streamed.gaps):.2f} s of {len(streamed.gaps)}, without "
+        f"streaming {max(whole.gaps):.2f} s of {len(whole.gaps)}",
+        f"speech:              {streamed.speech:.1f} s made in {streamed.total:.1f} s, without "
+        f"streaming {whole.speech:.1f} s in {whole.total:.1f} s",
+    ]
 
 
 CARD_GB = 12
@@ -162,6 +274,7 @@ class Watcher:
 def test_rehearsal_with_a_gpu_to_share(
     shipped: Server, tmp_path: Path, rehearsal_report: list[str]
 ) -> None:
+    show = Streamed(shipped)
     with sharing_a_gpu(shipped):
         sample = shipped.post("/api/hibari/raw", {"text": "A picture of the sea, please."}).body
         heard = {"audio": base64.b64encode(sample).decode()}
@@ -178,7 +291,7 @@ def test_rehearsal_with_a_gpu_to_share(
         with Watcher(shipped) as watcher, ThreadPoolExecutor(1) as pool:
             third = pool.submit(ask_the_third)
             try:
-                report = perform(shipped.post, tmp_path)
+                report = perform(show.chat, show.voice, tmp_path)
             finally:
                 over.set()
             third.result()
@@ -207,15 +320,7 @@ def test_rehearsal_with_a_gpu_to_share(
 def test_rehearsal_with_a_killed_server(
     shipped: Server, tmp_path: Path, rehearsal_report: list[str]
 ) -> None:
-    def post(path: str, body: dict[str, Any]) -> Answer:
-        """As a viewer's program does it: what got no answer is asked again."""
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                return shipped.post(path, body)
-            except (OSError, HTTPException):
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
+    show = Insisting(shipped)
 
     def show_goes_on() -> tuple[float, float]:
         """Kill it once the second line has been spoken. When, and for how long it was away."""
@@ -232,7 +337,7 @@ def test_rehearsal_with_a_killed_server(
             assert shipped.post("/service/start", {"app": app}).status == 200
         before = {app: shipped.service(app)["pid"] for app in ("smollm", "hibari")}
         killing = pool.submit(show_goes_on)
-        report = perform(post, tmp_path)
+        report = perform(show.chat, show.voice, tmp_path)
         killed, back = killing.result()
     check_audio(tmp_path)
     assert {app: shipped.service(app)["pid"] for app in before} == before
