@@ -24,6 +24,7 @@ from onegai.errors import (
 )
 from onegai.files.links import Links
 from onegai.server.body import Limits, limited
+from onegai.server.leaving import CUT
 
 WRONG_PASSWORD_SECONDS = 1.0
 WRONG_PASSWORDS = 4
@@ -77,7 +78,11 @@ class Guard:
                 await self._app(scope, await limited(head, receive, self._limits), answer)
         except (Exception, asyncio.CancelledError) as error:
             if answer.begun or scope["type"] != "http":
-                raise
+                cut = scope.get("state", {}).get(CUT)
+                if cut is None or not isinstance(error, asyncio.CancelledError):
+                    raise
+                cut()
+                return
             await self._instead(answer, error)
 
     async def _instead(self, answer: _Answer, error: BaseException) -> None:

@@ -452,3 +452,27 @@ def test_who_does_not_read_costs_little_and_holds_the_function_up(
     reading.leave()
     ended_within(tmp_path, left, 1)
     assert server.get("/health").status == 200
+
+
+def test_the_end_of_the_server_is_told(tmp_path: Path) -> None:
+    with new_server(tmp_path / "home", {"talk": {"type": "inline"}}) as server:
+        server.write("func/talk.py", CODE)
+        server.start()
+        body = json.dumps({"home": str(tmp_path), "n": 1}).encode()
+        events, plain = (
+            Reading(server, "/api/talk/gated", body, "application/json", **headers)
+            for headers in (EVENTS, {})
+        )
+        for reading in (events, plain):
+            assert reading.head()[0] == 200
+        assert events.event()["event"] == "running"
+        assert plain.some() == b"word0 "
+        server.stop()
+        name, data = events.events()[-1]
+        assert (name, data["code"]) == ("error", "shutting_down")
+        assert events.rest() == b""
+        with pytest.raises(http.client.IncompleteRead):
+            plain.rest()
+        assert "Traceback" not in server.log()
+        for reading in (events, plain):
+            reading.leave()

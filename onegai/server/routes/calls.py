@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from onegai.calls.calls import Streamed
 from onegai.client.wire import PROBLEM
 from onegai.engine.engine import Engine
-from onegai.errors import BadArguments, BadJson, OneGAIError
+from onegai.errors import BadArguments, BadJson, OneGAIError, ShuttingDown
 from onegai.files.workspace import Workspace
 from onegai.functions.results import Outcome, envelope_parts
 from onegai.schema import Event, Problem
@@ -134,13 +134,18 @@ async def _send_call(send: Send, events: AsyncGenerator[Event, None]) -> None:
     """Its events. Raises what is wrong with it before the first of them."""
     async with aclosing(events):
         first = await anext(events)
-        await send_events(send, encoded(_with(first, events)))
+        await send_events(send, encoded(_to_the_end(first, events)))
 
 
-async def _with(first: Event, others: AsyncIterator[Event]) -> AsyncIterator[Event]:
-    yield first
-    async for one in others:
-        yield one
+async def _to_the_end(first: Event, others: AsyncIterator[Event]) -> AsyncIterator[Event]:
+    """All of them. Where the server ends before the call, that is the last one."""
+    last = first
+    yield last
+    try:
+        async for last in others:
+            yield last
+    except asyncio.CancelledError:
+        yield Event(id=last.id + 1, event="error", data=ShuttingDown().data)
 
 
 async def _send_answer(send: Send, answering: Awaitable[Outcome | Streamed]) -> None:

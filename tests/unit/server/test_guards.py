@@ -21,6 +21,7 @@ from onegai.server import guards as guard
 from onegai.server.body import Limits
 from onegai.server.envelope import error_answer
 from onegai.server.guards import Guard
+from onegai.server.leaving import CUT
 
 SETTINGS = Settings(password="correct", cors_origins=("http://obs:1",))
 LINKS = Links()
@@ -352,3 +353,15 @@ async def test_a_password_that_was_written_just_now_is_right(tmp_path: Path) -> 
     assert status(await send_to(app, method="GET", x_api_key="another")) == 200
     assert status(await send_to(app, method="GET", **KEY)) == 401
     assert status(await send_to(app, method="GET")) == 401
+
+
+async def test_the_end_of_the_server_cuts_an_answer_that_has_begun() -> None:
+    async def begun(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise asyncio.CancelledError
+
+    cut: list[str] = []
+    state = {CUT: lambda: cut.append("cut")}
+    sent = await send_to(guarded(begun), state=state, **KEY)
+    assert [message["type"] for message in sent] == ["http.response.start"]
+    assert cut == ["cut"]
