@@ -70,11 +70,18 @@ def du(server: str | None) -> None:
 
 
 @click.command()
+@click.option("--follow", metavar="ID", help="show what this one tells until it ends")
 @click.option("--cancel", metavar="ID", help="cancel this one")
 @server_option
-def jobs(cancel: str | None, server: str | None) -> None:
-    """List the jobs of this server's run, or cancel one."""
+def jobs(follow: str | None, cancel: str | None, server: str | None) -> None:
+    """List the jobs of this server's run; follow or cancel one."""
+    if follow is not None and cancel is not None:
+        raise click.UsageError("--follow and --cancel exclude each other")
     with backend(Home.find(), server) as onegai:
+        if follow is not None:
+            for line in onegai.follow(onegai.job(follow)):
+                click.echo(line)
+            return
         if cancel is not None:
             job = onegai.cancel(cancel)
             click.echo(f"{job.kind} {job.app}: {job.state}")

@@ -436,7 +436,12 @@ def test_ctrl_c_leaves_an_install_that_can_be_cancelled(lend: Make) -> None:
     assert process.returncode == 130
     [job] = re.findall(r"bash run\.sh jobs --cancel (\S+)", err)
     assert re.search(r"install +tool +running", run(server, "jobs").stdout)
-    assert run(server, "jobs", "--cancel", job).stdout == "install tool: cancelled\n"
+    with running(server, "jobs", "--follow", job) as process:
+        assert process.stdout is not None
+        while "fetching" not in process.stdout.readline():
+            pass
+        assert run(server, "jobs", "--cancel", job).stdout == "install tool: cancelled\n"
+        assert process.wait(20) == 1
 
 
 def test_update_and_uninstall(lend: Make) -> None:

@@ -166,3 +166,26 @@ def test_how_far_it_is_on_a_terminal(server: Server) -> None:
     assert seen.count("\x1b[?25l") == seen.count("\x1b[?25h") == 1
     if server.process is None:
         assert strays(server.home) == []
+
+
+def test_a_job_tells_the_same(make_server: Make) -> None:
+    server = make_server({"voice": {"type": "inline"}})
+    server.write("func/voice.py", FUNC)
+    server.start()
+    for function, first, rest in (
+        ("words", ["one"], ["two"]),
+        ("values", ['{"n": 1}'], ['["ねこ"]']),
+        ("steps", ["50% half way"], []),
+    ):
+        begun = server.post(f"/api/voice/{function}", {}, Prefer="respond-async")
+        words = command(["jobs", "--follow", begun.result["id"]])
+        process = subprocess.Popen(
+            words, cwd=ROOT, env=environment(server), stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        told = [process.stdout.readline() for _ in first]
+        server.write("func/go", "")
+        out, _err = process.communicate(timeout=60)
+        assert ("".join(told).splitlines(), out.splitlines()) == (first, rest)
+        assert process.returncode == 0
+        (server.home / "func/go").unlink()

@@ -42,6 +42,8 @@ def test_functions(make_server: Make) -> None:
     server = home_of(page, make_server()).start()
     assert [p["file"] for p in server.get("/service/status").result["problems"]] == []
     follow(page, server)
+    client = page.files["read_story.py"].replace("http://127.0.0.1:58080", server.url)
+    assert run_script(server, client.replace("PASSWORD", PASSWORD)) == ["so it ends "]
     [script] = page.scripts
     assert len(promised_output(script)) == script.count("print(")
     assert run_script(server, script) == promised_output(script)  # beside the server
