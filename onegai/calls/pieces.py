@@ -90,7 +90,11 @@ def output(piece: Any, keep: Keep, most: float) -> Output:
         return Output({"result": piece}, len(piece))
     if _kind(piece) is bytes:
         given = piece[1] if isinstance(piece, tuple) else ""
-        piece = File(content_of(piece), media_type=given)
+        entry = keep(File(content_of(piece), media_type=given))
+        size = sum(len(value) for value in entry.values() if isinstance(value, str))
+        if size > most:
+            raise TooLong
+        return Output({"result": entry}, size)
     encoded = json_bytes(piece, keep)
     if len(encoded) > most:
         raise TooLong

@@ -99,6 +99,7 @@ class Running:
         reader: Reader,
     ) -> Outcome:
         """Run it. What is ``held`` stays so until a thread that cannot be stopped has ended."""
+        task = asyncio.current_task()
         try:
             if function.where == "thread":
                 return await self._in_thread(function, arguments, context, held, reader)
@@ -112,11 +113,13 @@ class Running:
         except OneGAIError:
             raise
         except asyncio.CancelledError as error:
-            if (task := asyncio.current_task()) is None or task.cancelling():
+            if task is None or task.cancelling():
                 raise
             raise self._failed(function, error) from None
-        except GeneratorExit:
-            raise
+        except GeneratorExit as error:
+            if asyncio.current_task(self._loop) is not task:  # Python closes this coroutine
+                raise
+            raise self._failed(function, error) from None
         except BaseException as error:  # noqa: BLE001 - what Rust panics with is no Exception
             raise self._failed(function, error) from None
 

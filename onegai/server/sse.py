@@ -11,6 +11,7 @@ from fastapi import Response
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
+from onegai.files.pieces import PIECE
 from onegai.functions.results import json_bytes
 from onegai.schema import Event
 from onegai.server.envelope import send_part
@@ -28,13 +29,31 @@ _HEADERS = [
 def event(name: str, data: Any, event_id: int | None = None) -> bytes:
     """One event; JSON has no raw line breaks, so one ``data`` line is enough."""
     head = f"id: {event_id}\n" if event_id is not None else ""
-    return f"{head}event: {name}\ndata: ".encode() + json_bytes(data) + b"\n\n"
+    return b"".join((f"{head}event: {name}\ndata: ".encode(), _json(data), b"\n\n"))
 
 
 async def encoded(events: AsyncIterator[Event]) -> AsyncGenerator[bytes, None]:
-    """Each with its id."""
+    """Each with its id; in a thread, if that takes a while."""
     async for one in events:
-        yield event(one.event, one.data, one.id)
+        if _has_large(one.data):
+            yield await asyncio.to_thread(event, one.event, one.data, one.id)
+        else:
+            yield event(one.event, one.data, one.id)
+
+
+def _json(data: Any) -> bytes:
+    """As ``json_bytes``, whose pieces large texts inside of it are, too."""
+    if isinstance(data, dict) and _has_large(data):
+        items = (json_bytes(key) + b":" + _json(value) for key, value in data.items())
+        return b"".join((b"{", b",".join(items), b"}"))
+    return json_bytes(data)
+
+
+def _has_large(data: Any) -> bool:
+    """Is there a large text in it, as a file has that is base64?"""
+    if isinstance(data, str):
+        return len(data) > PIECE
+    return isinstance(data, dict) and any(map(_has_large, data.values()))
 
 
 async def send_events(send: Send, events: AsyncGenerator[bytes, None]) -> None:

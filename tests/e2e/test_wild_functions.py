@@ -81,11 +81,14 @@ def test_whatever_a_function_raises_is_its_own_failure(server: Server, what: str
     assert server.get("/health").status == 200
 
 
-def test_an_async_function_that_panics_fails_alone(server: Server) -> None:
-    answer = server.post("/api/wild/later", {"what": "panic"})
+@pytest.mark.parametrize(
+    ("what", "told"), [("panic", "Panic: index out of bounds"), ("generator", "GeneratorExit")]
+)
+def test_an_async_function_that_panics_fails_alone(server: Server, what: str, told: str) -> None:
+    answer = server.post("/api/wild/later", {"what": what})
     assert (answer.status, answer.detail["code"]) == (500, "function_failed")
-    assert "Panic: index out of bounds" in answer.result
-    job = server.post("/api/wild/later", {"what": "panic"}, Prefer="respond-async").result
+    assert told in answer.result
+    job = server.post("/api/wild/later", {"what": what}, Prefer="respond-async").result
     assert ended(server, job)["error"]["code"] == "function_failed"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 
 import pytest
 from starlette.types import Message
@@ -55,6 +56,26 @@ async def test_events_are_read_back_as_they_were() -> None:
     assert [message["type"] for message in sent.messages[:1]] == ["http.response.start"]
     assert max(len(message.get("body", b"")) for message in sent.messages) <= 1 << 20
     assert [bool(message.get("more_body")) for message in sent.messages[1:]][-2:] == [True, False]
+
+
+async def test_others_are_let_in_while_a_large_event_is_encoded() -> None:
+    file = {"name": "あ.bin", "size": 1, "base64": "QUFB" * (1 << 20)}
+    large = Event(id=1, event="output", data={"result": file})
+    steps = 0
+
+    async def others() -> None:
+        nonlocal steps
+        while True:
+            await asyncio.sleep(0)
+            steps += 1
+
+    going = asyncio.create_task(others())
+    await asyncio.sleep(0)
+    async with aclosing(encoded(told(large))) as events:
+        sent = await anext(events)
+    going.cancel()
+    assert steps > 1
+    assert list(EventParser().feed(sent)) == [large]
 
 
 async def test_silence_is_filled_with_comments(monkeypatch: pytest.MonkeyPatch) -> None:
