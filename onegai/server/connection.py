@@ -24,12 +24,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from typing import Any
 
 import httptools
 from uvicorn import Config
-from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
@@ -41,6 +39,7 @@ from onegai.errors import (
     TooManyConnections,
     as_http,
 )
+from onegai.server.flow import Flow, Writer
 from onegai.server.guards import WELCOME
 from onegai.server.leaving import CUT
 
@@ -117,7 +116,7 @@ class Connection(HttpToolsProtocol):
     """One connection, from accept to close."""
 
     server_state: Connections
-    flow: _Flow
+    flow: Flow
 
     def __init__(
         self,
@@ -141,6 +140,8 @@ class Connection(HttpToolsProtocol):
         """The last bytes of what may end in CRLF CRLF."""
         self._left = 0
         """Bytes that are still to come of a body that has one."""
+        self._writer: Writer
+        """The answer's, of the request that came last."""
         self._wanted = False
         """Somebody reads the request's body."""
         self._upgrade = False
@@ -152,7 +153,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Count it in."""
         super().connection_made(transport)
-        self.flow = _Flow(transport, self._body_wanted)
+        self.flow = Flow(transport, self._body_wanted)
         self.address = self.client[0] if self.client else ""
         self.server_state.admit(self)
 
@@ -203,6 +204,7 @@ class Connection(HttpToolsProtocol):
         if self._upgrade and b"transfer-encoding" in headers:
             raise NotHttp(reason="an Upgrade with a body in chunks")
         super().on_headers_complete()
+        self._writer = self.cycle.transport = Writer(self.transport, self.loop)
         self.headers = []  # Trailers would go where the headers are.
 
     def on_body(self, body: bytes) -> None:
@@ -282,6 +284,7 @@ class Connection(HttpToolsProtocol):
         if self._answering:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
+            self._writer.flush()
         self.transport.close()
 
     @property
@@ -339,29 +342,3 @@ class Connection(HttpToolsProtocol):
         every = [*self.server_state.default_headers, *headers]
         lines = b"".join(b"%s: %s\r\n" % header for header in every if header[0] != b"connection")
         return STATUS_LINE[status] + lines + b"connection: close\r\n\r\n" + body
-
-
-class _Flow(FlowControl):
-    """Reading stands still while something waits unparsed, whoever wants to read more.
-
-    Everybody does that watches for the client to leave.
-    """
-
-    def __init__(self, transport: asyncio.Transport, wanted: Callable[[], None]) -> None:
-        super().__init__(transport)
-        self._held = False
-        self._wanted = wanted
-
-    def hold(self) -> None:
-        self._held = True
-        self.pause_reading()
-
-    def go_on(self) -> None:
-        self._held = False
-        super().resume_reading()
-
-    def resume_reading(self) -> None:
-        """Called by who reads a body."""
-        self._wanted()
-        if not self._held:
-            super().resume_reading()

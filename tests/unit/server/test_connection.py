@@ -27,6 +27,7 @@ from onegai.server.connection import (
     Connections,
 )
 from onegai.server.guards import WELCOME
+from onegai.server.leaving import CUT
 
 READ = 256 << 10
 """The most that a loop reads at once."""
@@ -39,11 +40,13 @@ class Transport(asyncio.Transport):
     def __init__(self, address: str = "192.0.2.1") -> None:
         super().__init__({"peername": (address, 1000), "sockname": ("127.0.0.1", 1)})
         self.written = bytearray()
+        self.writes = 0
         self.paused = self.closed = False
         self.unsent = 0
 
     def write(self, data: Any) -> None:
         assert not self.closed
+        self.writes += 1
         self.written += data
 
     def close(self) -> None:
@@ -565,3 +568,57 @@ async def test_where_all_are_known_the_new_one_is_refused() -> None:
     late = made.connect()
     assert late.error()["code"] == "too_many_connections"
     assert not any(one.transport.closed for one in friends)
+
+
+# --- answers --------------------------------------------------------------------------------------
+
+
+async def test_an_answer_that_is_there_is_written_at_once() -> None:
+    """That is one system call, and its client is woken once."""
+    client = Made().connect()
+    await client.send(GET)
+    assert client.statuses == [200]
+    assert client.transport.written.endswith(b"\r\n\r\n1")
+    assert client.transport.writes == 1
+    await client.send(GET + GET)
+    assert client.statuses == [200] * 3
+    assert client.transport.writes == 3
+
+
+async def test_a_head_goes_out_before_a_body_that_takes_its_time() -> None:
+    go = asyncio.Event()
+
+    async def slowly(scope: Scope, _receive: Receive, send: Send) -> None:
+        await welcoming(scope, _receive)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await go.wait()
+        await send({"type": "http.response.body", "body": b"one", "more_body": True})
+        await send({"type": "http.response.body", "body": b"two"})
+
+    made = Made()
+    made.config = Config(slowly, lifespan="off", ws="none", log_config=None)
+    client = made.connect()
+    await client.send(GET)
+    assert client.transport.written.endswith(b"transfer-encoding: chunked\r\n\r\n")
+    go.set()
+    await client.settle()
+    assert client.transport.written.endswith(b"3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n")
+
+
+@pytest.mark.parametrize("ending", ["connection: close", "cut"])
+async def test_what_has_been_said_goes_out_before_the_end(ending: str) -> None:
+    async def answer(scope: Scope, _receive: Receive, send: Send) -> None:
+        headers = [(b"connection", b"close")] if ending != "cut" else []
+        start = {"type": "http.response.start", "status": 204, "headers": headers}
+        await send(start)
+        if ending == "cut":
+            scope["state"][CUT]()
+        else:
+            await send({"type": "http.response.body", "body": b""})
+
+    made = Made()
+    made.config = Config(answer, lifespan="off", ws="none", log_config=None)
+    client = made.connect()
+    await client.send(GET)
+    assert client.statuses == [204]
+    assert client.transport.closed
