@@ -70,6 +70,22 @@ def write_soon(work: Callable[[], object]) -> None:
         _WRITERS.submit(work)
 
 
+async def leave_stuck_tasks() -> None:
+    """Cancel all other tasks of this loop, and have its end wait for none that goes on.
+
+    A function of the user's does that takes a cancel for an error of its own.
+    """
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    if not others:
+        return
+    _, stuck = await asyncio.wait(others, timeout=END_SECONDS)
+    for task in stuck:
+        log.warning("a function is still running; leaving it")
+        asyncio._unregister_task(task)
+
+
 def leave_stuck_threads(status: int = 0) -> None:
     """End the program where threads that hang would keep it from ending; else return.
 

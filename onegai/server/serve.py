@@ -38,7 +38,7 @@ from onegai.schema import Problem
 from onegai.server.app import App
 from onegai.server.banner import banner
 from onegai.server.connection import Connection, Connections
-from onegai.threads import leave_stuck_threads
+from onegai.threads import leave_stuck_tasks, leave_stuck_threads
 
 log = logging.getLogger(__name__)
 
@@ -149,6 +149,7 @@ async def _run(
         log.info("stopping the services")
     if engine.current.settings.stop_children and (pids := tree.end_children()):
         log.info("ended what the services had left: pid %s", ", ".join(map(str, pids)))
+    await leave_stuck_tasks()
     log.info("stopped")
 
 

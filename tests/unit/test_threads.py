@@ -7,7 +7,7 @@ import pytest
 
 PROGRAM = """
 import asyncio, threading, time
-from onegai.threads import Pool, in_writer, leave_stuck_threads
+from onegai.threads import Pool, in_writer, leave_stuck_tasks, leave_stuck_threads
 
 asyncio.run(in_writer(len, "x"))
 {more}
@@ -22,6 +22,19 @@ begun = threading.Event()
 threading.Thread(target=have_it_run, daemon=True).start()
 begun.wait()
 """
+STUBBORN = """
+async def stubborn():
+    while True:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            pass
+async def main():
+    task = asyncio.create_task(stubborn())
+    await asyncio.sleep(0)
+    await leave_stuck_tasks()
+asyncio.run(main())
+"""
 
 
 @pytest.mark.parametrize(
@@ -33,6 +46,7 @@ begun.wait()
         ("Pool('call', may_hang=True).submit(time.sleep, 60)", 7, ""),
         # Python would wait for it, though it is a daemon as the thread that has made it.
         (DAEMON, 7, ""),
+        (STUBBORN, 0, "here\n"),
         ("Pool('call', may_hang=True).submit(time.sleep, 0.1)", 0, "here\n"),
         ("Pool('write').submit(lambda: (time.sleep(2), print('written')))", 0, "here\nwritten\n"),
     ],
