@@ -244,13 +244,12 @@ class Lines:
 
 
 def line_of(event: str, data: Mapping[str, Any]) -> str | None:
-    """What an event says to people; None: nothing."""
+    """What an event that is no piece says to people; None: nothing."""
     match event:
         case "gap":
             return f"[{data['missed']} events of this job are left out here]"
         case "output":
-            piece = data.get("result")
-            return str(data["line"]) if "line" in data else json.dumps(piece, ensure_ascii=False)
+            return str(data["line"]) if "line" in data else None
         case "queued":
             return f"number {data['place']} in line"
         case "evicting":

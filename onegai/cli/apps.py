@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import click
@@ -15,6 +17,7 @@ from onegai.errors import OneGAIError
 
 if TYPE_CHECKING:
     from onegai.cli.backend import OneGAI
+    from onegai.client.client import Client
     from onegai.schema import Job
 
 
@@ -79,8 +82,7 @@ def jobs(follow: str | None, cancel: str | None, server: str | None) -> None:
         raise click.UsageError("--follow and --cancel exclude each other")
     with backend(Home.find(), server) as onegai:
         if follow is not None:
-            for line in onegai.follow(onegai.job(follow)):
-                click.echo(line)
+            _follow(onegai, follow)
             return
         if cancel is not None:
             job = onegai.cancel(cancel)
@@ -89,6 +91,23 @@ def jobs(follow: str | None, cancel: str | None, server: str | None) -> None:
         found = onegai.jobs()
     rows = [(job.id, job.kind, job.app, str(job.state), _took(job)) for job in found]
     click.echo(table(("ID", "KIND", "APP", "STATE", "TIME"), rows))
+
+
+def _follow(onegai: Client, job_id: str) -> None:
+    """A job to its end. Raises its failure."""
+    from onegai.protocol import Lines, raise_failure
+
+    lines = Lines()
+    with closing(onegai.events(job_id)) as events:
+        for event in events:
+            for line in lines.feed(event.event, event.data):
+                click.echo(line)
+            piece = event.data.get("result") if event.event == "output" else None
+            if piece is not None and not isinstance(piece, str):
+                click.echo(json.dumps(piece, ensure_ascii=False, separators=(",", ":")))
+    if lines.rest:
+        click.echo(lines.rest)
+    raise_failure(onegai.job(job_id))
 
 
 def _took(job: Job) -> str:

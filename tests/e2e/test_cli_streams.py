@@ -174,7 +174,7 @@ def test_a_job_tells_the_same(make_server: Make) -> None:
     server.start()
     for function, first, rest in (
         ("words", ["one"], ["two"]),
-        ("values", ['{"n": 1}'], ['["ねこ"]']),
+        ("values", ['{"n":1}'], ['["ねこ"]']),
         ("steps", ["50% half way"], []),
     ):
         begun = server.post(f"/api/voice/{function}", {}, Prefer="respond-async")

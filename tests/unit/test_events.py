@@ -158,7 +158,7 @@ async def test_nothing_follows_the_end() -> None:
         ([("starting", {"app": "a"})], ["waiting for a to be ready"]),
         ([("running", {})], []),
         ([("progress", {"fraction": 0.5})], ["50%"]),
-        ([("progress", {"fraction": 0.5, "text": "half"})], ["half"]),
+        ([("progress", {"fraction": 0.5, "text": "half"})], ["50% half"]),
         ([("progress", {"step": 1})], []),
         ([("output", {"line": "of an install"})], ["of an install"]),
         ([("output", {"result": {"a": 1}})], []),
