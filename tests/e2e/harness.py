@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -275,6 +275,12 @@ def strays(home: Path) -> list[str]:
     return found
 
 
+def end_strays(home: Path) -> None:
+    for stray in strays(home):
+        with suppress(ProcessLookupError):  # it has ended meanwhile
+            os.kill(int(stray.split()[0]), signal.SIGKILL)
+
+
 @contextmanager
 def new_server(
     home: Path, services: dict[str, Any] | None = None, kind: type[S] = Server
@@ -294,8 +300,7 @@ def new_server(
             except subprocess.TimeoutExpired:
                 server.process.kill()
                 server.process.wait()
-        for stray in strays(home):
-            os.kill(int(stray.split()[0]), signal.SIGKILL)
+        end_strays(home)
 
 
 def with_handles(server: Server, *apps: str) -> None:

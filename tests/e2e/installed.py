@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import os
 import shutil
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from harness import ROOT, strays
+from harness import ROOT, end_strays
 
 HOMES = ROOT / "data" / "shipped"
 RECIPES = ("install", "setup", "requirements/uv.lock", "services.json", "onegai/apps/folder.py")
@@ -34,8 +32,7 @@ def home(temporary: pytest.TempPathFactory) -> Iterator[Path]:
             return
         made = HOMES / _digest()
         made.mkdir(exist_ok=True)
-        for stray in strays(made):  # of a run that was killed
-            os.kill(int(stray.split()[0]), signal.SIGKILL)
+        end_strays(made)  # of a run that was killed
         _clear(HOMES, but={made.name, ".lock"})
         _clear(made, but={"apps"})
         yield made

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness import PASSWORD, Server, strays, until
+from harness import PASSWORD, Server, end_strays, strays, until
 
 CONFIG = {"username": "onegai", "password": PASSWORD}
 
@@ -67,8 +65,7 @@ class Lent(Server):
             self.process.kill()
             self.process.wait()
             self.process = None
-            for stray in strays(self.home):
-                os.kill(int(stray.split()[0]), signal.SIGKILL)
+            end_strays(self.home)
             raise
 
     def _empty(self) -> None:
