@@ -181,14 +181,17 @@ class TestManual:
         manual = (ROOT / "docs" / "functions.md").read_text()
         (function,) = re.findall(r"^# func/story.py\n(.*?)^```$", manual, re.M | re.S)
         (script,) = re.findall(r"^```js\n(.*?)^```$", manual, re.M | re.S)
-        served.write("func/story.py", function)
-        await page.go(address(served, "/"))
-        await page.until("!document.querySelector('[aria-busy=true]')")
-        told = await page.run(
-            "(async () => { const told = []; "
-            "const console = { log: (...all) => told.push(all) };"
-            f"{script} return told; }})()"
-        )
+        served.edit("func/story.py", function)
+        try:
+            await page.go(address(served, "/"))
+            await page.until("!document.querySelector('[aria-busy=true]')")
+            told = await page.run(
+                "(async () => { const told = []; "
+                "const console = { log: (...all) => told.push(all) };"
+                f"{script} return told; }})()"
+            )
+        finally:
+            served.edit("func/story.py", None)
         outputs = [data["result"] for name, data in told if name == "output"]
         assert outputs == ["so ", "it ", "ends "]
         assert (told[0][0], told[-1][0]) == ("running", "done")
