@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import threading
+from collections.abc import Coroutine, Mapping
+from typing import Any
 
 import pytest
 
@@ -18,9 +20,13 @@ class Card:
     def __init__(self, by_pid: Mapping[int, int] | None = None) -> None:
         self.by_pid = by_pid
         self.reads = 0
+        self.goes_on = threading.Event()
+        """A reading that is begun takes until then."""
+        self.goes_on.set()
 
     def read(self, _declared: Mapping[int, int]) -> Memory:
         free, self.reads = self.reads, self.reads + 1
+        assert self.goes_on.wait(60)
         return Memory((Gpu(0, "card", 12000, free, self.by_pid),), 64_000, 32_000)
 
 
@@ -29,21 +35,33 @@ def free(memory: Memory) -> int:
     return memory.gpus[0].free
 
 
+async def begun(work: Coroutine[Any, Any, Memory], card: Card) -> asyncio.Task[Memory]:
+    """Its first reading is under way, and stays so until ``goes_on``."""
+    card.goes_on.clear()
+    task = asyncio.create_task(work)
+    async with asyncio.timeout(60):
+        while not card.reads:
+            await asyncio.sleep(0.001)
+    return task
+
+
 async def test_who_comes_during_a_reading_gets_the_next_one_which_all_share() -> None:
     card = Card()
     readings = Readings(card)
-    first = asyncio.ensure_future(readings.now())
+    first = await begun(readings.now(), card)
+    others = [asyncio.ensure_future(readings.now()) for _ in range(5)]
     await asyncio.sleep(0)
-    others = await asyncio.gather(*(readings.now() for _ in range(5)))
-    assert (free(await first), [free(one) for one in others], card.reads) == (0, [1] * 5, 2)
+    card.goes_on.set()
+    assert (free(await first), [free(await one) for one in others]) == (0, [1] * 5)
+    assert card.reads == 2
 
 
 async def test_memory_that_is_freed_during_a_reading_makes_it_old() -> None:
     card = Card()
     readings = Readings(card)
-    settling = asyncio.ensure_future(readings.settled())
-    await asyncio.sleep(0)
+    settling = await begun(readings.settled(), card)
     readings.freed()
+    card.goes_on.set()
     assert free(await settling) == 1
     assert readings.may_grow
 
