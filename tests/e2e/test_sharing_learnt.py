@@ -135,6 +135,7 @@ async def test_nobody_waits_in_vain_for_a_guess(stage: Stage) -> None:
     async with stage.open():
         await run_once(stage, "lazy")
         stage.func("lazy", SLEEPS.replace("chat", "lazy"))
+        await stage.engine.functions_of("lazy")  # the edit counts from now on
         busy = asyncio.create_task(stage.call("lazy", s=6))
         await stage.until("lazy", lambda status: status.leases == 1)
         assert (await stage.engine.plan("image")).wait_for == ["lazy"]

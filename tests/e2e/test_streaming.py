@@ -394,7 +394,7 @@ async def test_a_job_has_the_answer(engine: Engine) -> None:
 
 async def test_the_log_of_a_job_is_for_people(engine: Engine) -> None:
     job = await engine.submit("talk", "main", {})
-    assert [line async for line in engine.follow(job)] == ["half way"]
+    assert [line async for line in engine.follow(job)] == ["50% half way"]
     job = await engine.submit("talk", "words", {})
     async for _ in engine.follow(job):
         pass
