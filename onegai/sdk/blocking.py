@@ -16,11 +16,15 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+LOOP_SECONDS = 0.1
+"""Between two looks whether the loop still runs that is to end what was cancelled."""
+
+
 def run_on(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> T:
     """The outcome of ``work`` on a loop that runs in another thread.
 
-    What interrupts the wait (Ctrl-C) cancels the work, and is raised when that has ended. On the
-    loop itself, which would wait for ever, it raises SdkMisuse.
+    What interrupts the wait (Ctrl-C) cancels the work, and is raised when that, or the loop, has
+    ended. On the loop itself, which would wait for ever, it raises SdkMisuse.
     """
     with suppress(RuntimeError):
         if asyncio.get_running_loop() is loop:
@@ -49,9 +53,10 @@ def run_on(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> T:
         loop.call_soon_threadsafe(begin)
         return outcome.result()
     except BaseException:
-        if not outcome.done():
+        with suppress(RuntimeError):  # the loop has been closed
             loop.call_soon_threadsafe(lambda: tasks[0].cancel())
-            wait([outcome])
+        while not outcome.done() and loop.is_running():  # it may be stopped meanwhile
+            wait([outcome], LOOP_SECONDS)
         raise
 
 

@@ -145,3 +145,26 @@ async def test_on_the_loop_itself(working: Working) -> None:
     onegai = Blocking(cast("Engine", working), asyncio.get_running_loop())
     with pytest.raises(SdkMisuse):
         onegai.logs("a")
+
+
+def test_an_interrupt_does_not_wait_for_a_loop_that_has_ended() -> None:
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+
+    async def stops_the_loop_when_cancelled() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            await asyncio.sleep(3600)
+        finally:
+            loop.stop()
+            await asyncio.sleep(3600)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_on(loop, stops_the_loop_when_cancelled())
+    thread.join(INTERRUPTED_SECONDS)
+    left = asyncio.all_tasks(loop)
+    for task in left:
+        task.cancel()
+    loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+    loop.close()
