@@ -1,4 +1,5 @@
 """What can be typed?
 
-One file per group of commands. They talk to one object, a ``Backend``, and to the terminal.
+One file per group of commands. They talk to a ``Client`` or a ``Blocking`` engine, and to the
+terminal.
 """

@@ -239,8 +239,11 @@ class FuncFileSource:
         loop = asyncio.get_running_loop()
         while True:
             apps = list(self._current.catalog.specs)
-            for app in await loop.run_in_executor(self._thread, self._changed, apps):
-                await self._load(app)
+            try:
+                for app in await loop.run_in_executor(self._thread, self._changed, apps):
+                    await self._load(app)
+            except Exception:
+                log.exception("the look for edits of func files failed")
             self._seen.set()
             await asyncio.sleep(LOOK_SECONDS)
 

@@ -75,7 +75,7 @@ async def test_a_cancel_that_comes_with_the_end_is_not_lost(deadlines: Deadlines
             try:
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
-                asyncio.current_task().cancel()  # type: ignore[union-attr]
+                task.cancel()
                 raise
 
     task = asyncio.create_task(work())
