@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
-from concurrent.futures import Future, wait
+from concurrent.futures import CancelledError, Future, wait
 from contextlib import suppress
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from onegai.errors import SdkMisuse
 from onegai.protocol import Engine
@@ -17,14 +17,15 @@ T = TypeVar("T")
 
 
 LOOP_SECONDS = 0.1
-"""Between two looks whether the loop still runs that is to end what was cancelled."""
+"""Between two looks whether the loop still runs."""
 
 
 def run_on(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> T:
     """The outcome of ``work`` on a loop that runs in another thread.
 
-    What interrupts the wait (Ctrl-C) cancels the work, and is raised when that, or the loop, has
-    ended. On the loop itself, which would wait for ever, it raises SdkMisuse.
+    What interrupts the wait (Ctrl-C) cancels the work, and is raised when that has ended. Where the
+    loop ends first, CancelledError is raised. On the loop itself, which would wait for ever, it
+    raises SdkMisuse.
     """
     with suppress(RuntimeError):
         if asyncio.get_running_loop() is loop:
@@ -33,31 +34,58 @@ def run_on(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> T:
                 reason="a blocking method was called on the event loop that does its work",
                 do="await the method of the same name of the engine, or call it in a thread",
             )
-    outcome: Future[T] = Future()
-    tasks: list[asyncio.Task[T]] = []
-
-    def begin() -> None:
-        tasks.append(loop.create_task(work))
-        tasks[0].add_done_callback(settle)
-
-    def settle(task: asyncio.Task[T]) -> None:
-        if task.cancelled():
-            outcome.cancel()
-            outcome.set_running_or_notify_cancel()
-        elif (error := task.exception()) is not None:
-            outcome.set_exception(error)
-        else:
-            outcome.set_result(task.result())
-
+    waiting = _Waiting(loop, work)
     try:
-        loop.call_soon_threadsafe(begin)
-        return outcome.result()
+        with suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(waiting.begin)
+        waiting.until_done()
     except BaseException:
-        with suppress(RuntimeError):  # the loop has been closed
-            loop.call_soon_threadsafe(lambda: tasks[0].cancel())
-        while not outcome.done() and loop.is_running():  # it may be stopped meanwhile
-            wait([outcome], LOOP_SECONDS)
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(waiting.cancel)
+        waiting.until_done()
         raise
+    finally:
+        if waiting.task is None:
+            work.close()
+    if not waiting.outcome.done():
+        raise CancelledError
+    return waiting.outcome.result()
+
+
+class _Waiting(Generic[T]):
+    """Work of a loop that another thread waits for. All but ``until_done`` is the loop's."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> None:
+        self._loop = loop
+        self._work = work
+        self.task: asyncio.Task[T] | None = None
+        self.outcome: Future[T] = Future()
+
+    def begin(self) -> None:
+        self.task = self._loop.create_task(self._work)
+        self.task.add_done_callback(self._settle)
+
+    def cancel(self) -> None:
+        assert self.task is not None
+        self.task.cancel()
+
+    def until_done(self) -> None:
+        """Come back when there is an outcome, or there will be none."""
+        while not self.outcome.done():
+            # A loop that has not begun the work may be about to run, until it is closed.
+            begun = self.task is not None
+            if self._loop.is_closed() or (begun and not self._loop.is_running()):
+                return
+            wait([self.outcome], LOOP_SECONDS)
+
+    def _settle(self, task: asyncio.Task[T]) -> None:
+        if task.cancelled():
+            self.outcome.cancel()
+            self.outcome.set_running_or_notify_cancel()
+        elif (error := task.exception()) is not None:
+            self.outcome.set_exception(error)
+        else:
+            self.outcome.set_result(task.result())
 
 
 def _method(
@@ -92,7 +120,8 @@ def _iterator(
                     return
                 yield item
         finally:
-            run_on(self._loop, items.aclose())
+            with suppress(CancelledError):  # the loop has ended, and this with it
+                run_on(self._loop, items.aclose())
 
     return blocking
 

@@ -34,6 +34,8 @@ class Lent(Server):
         assert not arguments, "it runs already"
         self.write("services.json", self.services)
         until(lambda: self.services.keys() <= self._names(), what="the entries")
+        for path in (self.home / "func").glob("*.py"):
+            self.get(f"/api/{path.stem}")  # what the file is now, counts
         return self
 
     def stop(self, *_arguments: Any, **_named: Any) -> int:

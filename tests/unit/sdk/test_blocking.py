@@ -168,3 +168,50 @@ def test_an_interrupt_does_not_wait_for_a_loop_that_has_ended() -> None:
         task.cancel()
     loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
     loop.close()
+
+
+def test_a_loop_that_ends_cancels_what_is_waited_for() -> None:
+    loop = asyncio.new_event_loop()
+    begun = threading.Event()
+
+    def run_for_a_while() -> None:
+        loop.run_forever()
+        left = asyncio.all_tasks(loop)
+        assert len(left) == 1  # the one that is waited for
+        begun.wait()
+        loop.close()
+
+    async def never() -> None:
+        loop.stop()
+        await asyncio.Event().wait()
+
+    thread = threading.Thread(target=run_for_a_while)
+    thread.start()
+    waiting = never()
+    with pytest.raises(CancelledError):
+        run_on(loop, waiting)
+    begun.set()
+    thread.join(INTERRUPTED_SECONDS)
+
+
+def test_a_loop_that_has_ended_does_no_work() -> None:
+    loop = asyncio.new_event_loop()
+    loop.close()
+
+    async def work() -> None:
+        raise AssertionError
+
+    with pytest.raises(CancelledError):
+        run_on(loop, work())
+
+
+@pytest.mark.timeout(30)
+def test_work_that_a_loop_does_not_begin_before_its_end() -> None:
+    loop = asyncio.new_event_loop()
+    threading.Timer(0.2, loop.close).start()
+
+    async def work() -> None:
+        raise AssertionError
+
+    with pytest.raises(CancelledError):
+        run_on(loop, work())
