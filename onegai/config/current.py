@@ -31,7 +31,7 @@ from onegai.threads import Pool
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 0.25
+LOOK_SECONDS = 0.5
 """Between two looks for edits."""
 _KEPT = "(its last good version stays in use)"
 
@@ -55,6 +55,7 @@ class Current:
         self._files = _Files(home, dict(arguments or {}))
         self._now = self._files.begin(settings, tuple(problems))
         self._listeners: list[Callable[[], None]] = []
+        self._others: list[tuple[Callable[[], bool], Callable[[], None]]] = []
         # What a disk takes to answer is nobody else's time, and the common threads may be busy.
         self._thread = Pool("edits", may_hang=True)
         self._looking = asyncio.Lock()
@@ -107,17 +108,32 @@ class Current:
         """Have it called on the event loop after each change, in the order of these calls."""
         self._listeners.append(listener)
 
+    def look_also(self, look: Callable[[], bool], changed: Callable[[], None]) -> None:
+        """Have ``look`` called at each look, in its thread; ``changed`` on the loop if it says so.
+
+        For other files that are edited: one look costs less than two.
+        """
+        self._others.append((look, changed))
+
     async def refresh(self) -> None:
         """Look now: what was written before this is in effect when it returns."""
         async with self._looking:
             loop = asyncio.get_running_loop()
-            look = self._files.look
-            self._now, changed = await loop.run_in_executor(self._thread, look, self._now)
+            self._now, changed, others = await loop.run_in_executor(
+                self._thread, self._look, self._now
+            )
+            for other in others:
+                other()
             if not changed:
                 return
             log.info("read again: %s", ", ".join(changed))
             for listener in self._listeners:
                 listener()
+
+    def _look(self, last: _State) -> tuple[_State, list[str], list[Callable[[], None]]]:
+        """For a thread."""
+        others = [changed for look, changed in self._others if look()]
+        return *self._files.look(last), others
 
     async def _look_again_and_again(self) -> None:
         while True:

@@ -40,8 +40,6 @@ SLOW_SECONDS = 1.0
 """How long an import may take before it is told."""
 IMPORT_SECONDS = 60.0
 """How long a call waits for imports."""
-LOOK_SECONDS = 0.25
-"""Between two looks for edits."""
 MOST_IMPORTS = 3
 """In a row, of a file that is not what it was, or imports one that is not, when its import ends."""
 
@@ -180,8 +178,8 @@ class FuncFileSource:
     """The func files of a home's apps, as everybody on the event loop asks for them: a ``Source``.
 
     They import each other into one ``sys.modules``, so one thread imports all of them, one by one.
-    Edits are looked for in the background; only ``refresh`` looks at once. An async context
-    manager.
+    ``Current`` looks for edits of them in the background; only ``refresh`` looks at once. An async
+    context manager.
     """
 
     def __init__(self, current: Current) -> None:
@@ -190,10 +188,12 @@ class FuncFileSource:
         self._files = FuncFiles(current.home)
         self._thread = Pool("import", may_hang=True)
         self._seen = asyncio.Event()
+        self._edited = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         """Files that take over a second to import are waited for by their own calls only."""
-        self._looking = asyncio.create_task(self._look())
+        self._loading = asyncio.create_task(self._load_edited())
+        self._current.look_also(self._is_edited, self._edited.set)
         try:
             with suppress(TimeoutError):
                 async with asyncio.timeout(START_SECONDS):
@@ -205,9 +205,9 @@ class FuncFileSource:
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        self._looking.cancel()
+        self._loading.cancel()
         with suppress(asyncio.CancelledError):
-            await self._looking
+            await self._loading
         # What a file does at its import cannot be ended.
         self._thread.shutdown(wait=False, cancel_futures=True)
 
@@ -234,18 +234,22 @@ class FuncFileSource:
         while not self._files.is_current(app):
             await asyncio.get_running_loop().run_in_executor(self._thread, self._files.load, app)
 
-    async def _look(self) -> None:
+    async def _load_edited(self) -> None:
         """One file at a time, so that a call waits for one import besides its own at most."""
         loop = asyncio.get_running_loop()
         while True:
-            apps = list(self._current.catalog.specs)
+            self._edited.clear()
             try:
-                for app in await loop.run_in_executor(self._thread, self._changed, apps):
+                for app in await loop.run_in_executor(self._thread, self._changed):
                     await self._load(app)
             except Exception:
                 log.exception("the look for edits of func files failed")
             self._seen.set()
-            await asyncio.sleep(LOOK_SECONDS)
+            await self._edited.wait()
 
-    def _changed(self, apps: Iterable[str]) -> list[str]:
-        return [app for app in apps if not self._files.is_current(app)]
+    def _is_edited(self) -> bool:
+        return bool(self._changed())
+
+    def _changed(self) -> list[str]:
+        """From any thread."""
+        return [app for app in self._current.catalog.specs if not self._files.is_current(app)]

@@ -8,8 +8,8 @@ import shutil
 import sys
 import textwrap
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -58,12 +58,15 @@ def loaded(home: Home, *apps: str) -> FuncFiles:
     return files
 
 
-def registry(home: Home, apps: Iterable[str]) -> Functions:
+@asynccontextmanager
+async def registry(home: Home, apps: Iterable[str]) -> AsyncIterator[Functions]:
     """As an engine has it; nothing here asks an app."""
     home.services.write_text(json.dumps({app: {"type": "inline"} for app in apps}))
-    functions = Functions(Current(home, Settings(password="x")))
+    current = Current(home, Settings(password="x"))
+    functions = Functions(current)
     functions.open(None)
-    return functions
+    async with current, functions:
+        yield functions
 
 
 @contextmanager

@@ -156,7 +156,6 @@ async def test_a_call_of_what_is_known_looks_at_no_file(
 ) -> None:
     home.func_file("b").write_text("def main(args): return 1")
     home.func_file("a").write_text("from func import b\ndef main(args): return 1")
-    monkeypatch.setattr(funcfiles, "LOOK_SECONDS", 1000)
     async with registry(home, "a", "b") as functions:
         await functions.refresh("a")
         looks: list[Path] = []
