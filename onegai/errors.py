@@ -29,7 +29,7 @@ they can be translated without touching the places that raise.
     │   └── QueueFull 429 · QueueTimeout 503
     ├── AppError                the app's fault: ``src`` is its name
     │   ├── FunctionFailed 500 · InstallFailed 500 · UpdateFailed 500 · UninstallFailed 500
-    │   ├── ResultTooLarge 500 · RouteRefused 500 · ExecNotFound 500
+    │   ├── ResultTooLarge 500 · RouteRefused 500 · ExecNotFound 500 · AppChanged 409
     │   ├── ReleaseFailed 502 · ExitedEarly 502 · Died 502 · Unreachable 502 · ErrorAnswer 502
     │   └── NeverReady 504 · CallTimeout 504
     ├── ConfigError             config.json or a start argument; ends the start of the server
@@ -675,6 +675,15 @@ class ResultTooLarge(AppError):
     status = 500
     text = "{what} is larger than {limit_mib} MiB"
     hint = "{do}; or raise max_result in config.json"
+
+
+class AppChanged(AppError):
+    """An app answers a call of a function that it has told of as if it did not know it."""
+
+    code = "app_changed"
+    status = 409
+    text = "{app} is not what it was: {reason}"
+    hint = "what it can do now: bash run.sh functions {app}"
 
 
 class RouteRefused(AppError):

@@ -159,6 +159,11 @@ def _can_run(folder: Path, spec: AppSpec) -> bool:
     return any(path.is_relative_to(folder) and path.is_file() for path in inside)
 
 
+def is_installed(home: Home, spec: AppSpec) -> bool:
+    """Can it be started, as far as its installation is concerned?"""
+    return install_state(home, spec) not in _ERRORS
+
+
 def check_installed(home: Home, spec: AppSpec) -> None:
     """Raises NotInstalled, Installing or InstallBroken."""
     error = _ERRORS.get(install_state(home, spec))

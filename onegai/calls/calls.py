@@ -151,7 +151,7 @@ class Calls:
 
         What goes wrong after the first event is the last one.
         """
-        reader = Events(self.limits(files))
+        reader = Events(function, self.limits(files))
         placed = self._place(spec, workspace, reader.tell)
         work = self._run(placed, function, arguments, reader)
         async with _in_background(work, placed.held, reader.unread) as call:

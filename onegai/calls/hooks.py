@@ -20,8 +20,12 @@ class FunctionHooks:
         self._functions = functions
 
     async def load(self, spec: AppSpec, url: str) -> None:
-        """The app's ``load``, if it has one, before its service counts as ready."""
+        """The app's ``load``, if it has one, before its service counts as ready.
+
+        Then it is asked what it can do, so that a call finds what is there in this life.
+        """
         await self._run("load", spec, url)
+        await self._functions.refresh(spec.app, url=url)
 
     async def unload(self, spec: AppSpec, url: str) -> None:
         """The app's ``unload``, if it has one."""

@@ -41,6 +41,9 @@ class Whole:
 
     def taken(self, piece: Any) -> None:
         """See Reader."""
+        if self._function.replaces:
+            self._pieces = [piece]
+            return
         self._joined.takes(piece)
         self._size += len(piece) if isinstance(piece, str | bytes) else sys.getsizeof(piece)
         if self._size > self._limits.most:
@@ -59,6 +62,9 @@ class Whole:
 
     def _together(self, form: Form, returned: Any) -> tuple[Form, Any]:
         """The result of a generator, and how it leaves."""
+        if self._function.replaces:
+            last = self._pieces[-1] if self._pieces else None
+            return form, last if returned is None else returned
         if self._joined.media_type:
             return "raw", self._joined.result(self._pieces)
         if returned is not None:
@@ -71,8 +77,10 @@ class Whole:
 class Events:
     """The events as they come. Of those that say where the call stands, the newest is read."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, function: Function, limits: Limits) -> None:
+        self._replaces = function.replaces
         self._limits = limits
+        self._last: Any = None
         self.unread: Unread[tuple[str, dict[str, Any]]] = Unread()
 
     def tell(self, event: str, data: dict[str, Any]) -> None:
@@ -82,6 +90,8 @@ class Events:
 
     def taken(self, piece: Any) -> Output:
         """See Reader."""
+        if self._replaces:
+            self._last = piece
         return output(piece, self._limits.keep, self._limits.most)
 
     async def put(self, taken: Output) -> None:
@@ -90,6 +100,8 @@ class Events:
 
     def outcome(self, result: Any) -> Outcome:
         """See Reader: its data for ``done``."""
+        if result is None:
+            result = self._last
         return as_main(result, self._limits.keep, self._limits.most)
 
 
@@ -98,6 +110,7 @@ class Parts:
 
     def __init__(self, function: Function, limits: Limits) -> None:
         self._most = limits.most
+        self._replaces = function.replaces
         self._whole = Whole(function, limits)
         self._joined = Joined(function.form)
         self.unread: Unread[bytes] = Unread()
@@ -112,7 +125,7 @@ class Parts:
 
     def taken(self, piece: Any) -> bytes | None:
         """See Reader."""
-        if not self._joined.takes(piece):
+        if self._replaces or not self._joined.takes(piece):
             self._whole.taken(piece)
             return None
         content = content_of(piece)
@@ -133,7 +146,7 @@ class Recorded:
     """A job: its events, and in the end the answer. Nobody need read it while it runs."""
 
     def __init__(self, function: Function, limits: Limits) -> None:
-        self._streams = function.streams
+        self._pieces_are_result = function.streams and not function.replaces
         self._whole = Whole(function, limits)
         self._limits = limits
         self.record: Record
@@ -156,6 +169,6 @@ class Recorded:
 
     def outcome(self, result: Any) -> Outcome:
         """See Reader."""
-        if self._streams:
+        if self._pieces_are_result:
             self.done = done(as_main(result, self._limits.keep, self._limits.most))
         return self._whole.outcome(result)

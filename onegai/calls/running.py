@@ -16,7 +16,7 @@ from onegai.config.current import Current
 from onegai.config.settings import MIB
 from onegai.errors import AppError, FunctionFailed, OneGAIError, ResultTooLarge, in_words
 from onegai.files.pieces import PIECE
-from onegai.functions.function import Function
+from onegai.functions.function import Function, Result
 from onegai.functions.results import Outcome, TooLong
 from onegai.handles.context import CallContext
 from onegai.threads import Pool
@@ -105,8 +105,7 @@ class Running:
                 return await self._in_thread(function, arguments, context, held, reader)
             with context.active():
                 if function.streams:
-                    result: Any = None
-                    await _iterate(function.run(arguments), reader)
+                    result = await _iterate(function.run(arguments), reader)
                 else:
                     result = await function.run(arguments)
             return await _encoded(reader.outcome, result)
@@ -204,13 +203,16 @@ async def _encoded(work: Callable[[Any], T], value: Any) -> T:
     return await asyncio.to_thread(work, value)
 
 
-async def _iterate(pieces: Any, reader: Reader) -> None:
-    """Give the reader the pieces of an asynchronous generator."""
+async def _iterate(pieces: Any, reader: Reader) -> Any:
+    """Give the reader the pieces of an asynchronous generator; its Result, if it ends with one."""
     async with aclosing(pieces):
         async for piece in pieces:
+            if isinstance(piece, Result):
+                return piece.value
             taken = await _encoded(reader.taken, piece)
             if taken is not None:
                 await reader.put(taken)
+    return None
 
 
 def _call(

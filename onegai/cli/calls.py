@@ -13,7 +13,7 @@ from onegai.cli.arguments import check_names, parse, sent
 from onegai.cli.backend import COMMAND, WRONG, Failure, server_option, worker
 from onegai.cli.output import Progress, marked
 from onegai.config.home import Home
-from onegai.errors import OneGAIError
+from onegai.errors import NoService, OneGAIError
 
 if TYPE_CHECKING:
     from onegai.cli.backend import OneGAI
@@ -73,6 +73,8 @@ def call(
             target = until_done.enter_context(Written(output, bare=bare, links=links))
         until_done.enter_context(progress)
         known = _known(onegai, app, function)
+        if known is None and not onegai.functions_of(app):
+            known = _told(onegai, app, function)
         given = _given(f"{app}/{function}", arguments, known)
         files = _file_form(onegai, known)
         if whole:
@@ -162,6 +164,17 @@ def _explained(app: str, function: str, server: str | None) -> str:
         names = ", ".join(item.name for item in apps[app].functions)
         hint = f"it has: {names}" if names else f"see {COMMAND} doctor"
         raise Failure(f"{app} has no function {function!r}", hint, status=WRONG)
+
+
+def _told(onegai: OneGAI, app: str, function: str) -> FunctionInfo | None:
+    """What it is once its app runs, which may then tell of it."""
+    try:
+        onegai.start(app)
+    except OneGAIError as error:
+        if error.code == NoService.code:
+            return None
+        raise
+    return _known(onegai, app, function)
 
 
 def _known(onegai: OneGAI, app: str, function: str) -> FunctionInfo | None:

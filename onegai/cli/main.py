@@ -10,7 +10,7 @@ from typing import NoReturn
 import click
 
 from onegai import __version__
-from onegai.cli import add, apps, calls, config, doctor, remove, services
+from onegai.cli import add, apps, calls, config, doctor, functions, remove, services
 from onegai.cli.backend import FAILED, WRONG, Failure, shown
 from onegai.cli.new import new
 from onegai.cli.output import protect_terminals
@@ -71,7 +71,7 @@ for command in (
     *(new.new, remove.remove, add.add),
     *(apps.install, apps.update, apps.uninstall),
     *(services.start, services.stop, services.restart, services.ps, services.plan, services.logs),
-    calls.call,
+    *(calls.call, functions.functions),
     *(apps.jobs, apps.du),
     *(config.config, doctor.doctor, version),
 ):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -79,6 +79,11 @@ class Current:
     def catalog(self) -> Catalog:
         """The entries."""
         return self._now.catalog
+
+    @property
+    def func_apps(self) -> Sequence[str]:
+        """The apps that have a func file."""
+        return self._now.func_apps
 
     @property
     def problems(self) -> list[Problem]:

@@ -123,6 +123,10 @@ class Home:
         """func/{app}.py."""
         return _below(self.root, "func", f"{app}.py")
 
+    def discovered(self, app: str) -> Path:
+        """data/functions/{app}.json: what the app has told that it can do."""
+        return _below(self.root / "data", "functions", f"{app}.json")
+
     def install_script(self, app: str) -> Path:
         """install/{app}.sh."""
         return _below(self.root, "install", f"{app}.sh")

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from onegai.apps.installed import check_installed
+from onegai.apps.installed import check_installed, is_installed
 from onegai.config.current import Current
 from onegai.config.entry import AppSpec
 from onegai.files.local import as_files, has_paths
@@ -36,9 +36,12 @@ class Checks:
 
     async def asked(self, app: str, name: str, given: Any) -> Asked:
         """Raises what is wrong with the app, that there is no such function, and BadArguments."""
-        self._current.catalog.active(app)
-        function = await self._functions.function(app, name)
         spec = self._current.catalog.active(app)
+        function = self._functions.last(app).functions.get(name)
+        if function is None:
+            start = is_installed(self._current.home, spec)
+            function = await self._functions.function(app, name, start=start)
+            spec = self._current.catalog.active(app)
         # What runs is installed.
         if not (spec.has_service and self._supervisor[app].state is State.READY):
             check_installed(self._current.home, spec)

@@ -89,7 +89,7 @@ class Engine:
         self._supervisor = Supervisor(
             current, probe or machine_probe(), FunctionHooks(self.calls, self._functions)
         )
-        self._functions.open(self._supervisor)
+        self._functions.open(self.calls.context)
         self._checks = Checks(current, self._functions, self._supervisor)
         self._apps = Apps(current, self._jobs, self._supervisor, self._functions)
         self.transport: Transport

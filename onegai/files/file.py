@@ -187,7 +187,7 @@ class File:
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(
-            _from_argument,
+            from_argument,
             serialization=core_schema.plain_serializer_function_ser_schema(
                 as_argument, when_used="json"
             ),
@@ -238,8 +238,8 @@ def as_argument(file: File) -> dict[str, str]:
     return {"base64": pieces.to_base64(file.read()).decode(), "name": file.name}
 
 
-def _from_argument(value: Any) -> File:
-    """Raises ValueError, for pydantic to name the field."""
+def from_argument(value: Any) -> File:
+    """What a caller has sent, as a File. Raises ValueError, for who knows the field to name it."""
     if isinstance(value, File):
         return value
     if isinstance(value, bytes | bytearray):

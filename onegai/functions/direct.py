@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Coroutine, Generator
 from contextlib import aclosing
 from typing import Any, TypeVar
 
-from onegai.functions.function import Function
+from onegai.functions.function import Function, Result
 from onegai.functions.results import Binary, outcome_of
 from onegai.handles.context import CallContext, call_context, call_context_later, running_call
 
@@ -125,6 +125,8 @@ class DirectFunction:
         await self._fetch_files(context, arguments)
         async with aclosing(self._function.run(arguments)) as pieces:
             async for piece in pieces:
+                if isinstance(piece, Result):
+                    return
                 yield piece
 
     async def _fetch_files(self, context: CallContext, arguments: Any) -> None:

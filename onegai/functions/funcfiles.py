@@ -27,8 +27,7 @@ from onegai.functions.imports import (
     is_missing,
     mount,
 )
-from onegai.functions.source import NOTHING, Found
-from onegai.handles.context import Services
+from onegai.functions.source import NOTHING, Found, Look
 from onegai.schema import Problem
 from onegai.threads import Pool
 
@@ -215,9 +214,8 @@ class FuncFileSource:
         """The app's file as it was when it was looked at last."""
         return self._files.found(spec.app)
 
-    async def refresh(self, spec: AppSpec, leases: Services) -> Found:
+    async def refresh(self, spec: AppSpec, look: Look | None = None) -> Found:  # noqa: ARG002
         """The app's file as it is now. Raises BrokenPlugin while an import does not end."""
-        del leases
         app = spec.app
         if not self._files.is_current(app):
             try:

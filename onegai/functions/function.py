@@ -46,12 +46,19 @@ class Accepts(Protocol):
 
 
 @dataclass(frozen=True)
+class Result:
+    """Yielded last by an asynchronous generator: what it returns, as others do by ``return``."""
+
+    value: Any
+
+
+@dataclass(frozen=True)
 class Function:
     """One function of an app.
 
     ``run``, with what ``accepts`` has checked, gives the result, or one to await (``where`` is
     ``loop``). If it ``streams``, it gives a generator of pieces of the result, or an asynchronous
-    one (``where`` is ``loop``).
+    one (``where`` is ``loop``), which may end with a ``Result``.
     """
 
     app: str
@@ -65,6 +72,8 @@ class Function:
     streams: bool = False
     yields: type[str] | type[bytes] | None = None
     """What its pieces are, where it says so; it may yield none, and there is a text or a file."""
+    replaces: bool = False
+    """Does each piece stand for the whole result so far? Then the last one is the result."""
     derived: bool = False
     """Is it main made from raw, or raw from main?"""
 

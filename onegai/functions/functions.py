@@ -7,12 +7,17 @@ from types import TracebackType
 from typing import Self
 
 from onegai.config.current import Current
+from onegai.config.entry import AppSpec
 from onegai.errors import BrokenPlugin, UnknownFunction
+from onegai.functions.discovered import Discovered, Kind
 from onegai.functions.funcfiles import FuncFileSource
 from onegai.functions.function import Function, with_derived
-from onegai.functions.source import NOTHING, Found, Source
-from onegai.handles.context import Services
+from onegai.functions.source import NOTHING, Found, Look, Source, Surroundings
+from onegai.handles.context import CallContext
 from onegai.schema import Problem
+
+KINDS: tuple[Kind, ...] = ()
+"""Of apps that tell what they can do."""
 
 
 class Functions:
@@ -24,15 +29,19 @@ class Functions:
 
     def __init__(self, current: Current, others: Sequence[Source] = ()) -> None:
         self._current = current
+        self._surroundings: Surroundings
         self._files = FuncFileSource(current)
-        self._sources: tuple[Source, ...] = (self._files, *others)
+        self._discovered = [Discovered(current, kind, self._around) for kind in KINDS]
+        self._sources: tuple[Source, ...] = (self._files, *self._discovered, *others)
         self._merged: dict[str, tuple[list[Found], Found]] = {}
-        self._leases: Services
         current.listen(self._forget)
 
-    def open(self, leases: Services) -> None:
+    def open(self, surroundings: Surroundings) -> None:
         """Let sources ask the apps from now on."""
-        self._leases = leases
+        self._surroundings = surroundings
+
+    def _around(self, spec: AppSpec, seconds: float) -> CallContext:
+        return self._surroundings(spec, seconds)
 
     async def __aenter__(self) -> Self:
         await self._files.__aenter__()
@@ -45,6 +54,11 @@ class Functions:
         trace: TracebackType | None,
     ) -> None:
         await self._files.__aexit__(kind, error, trace)
+
+    def forget(self, app: str) -> None:
+        """The app is gone from the disk, and so is what it has told. Blocks."""
+        for source in self._discovered:
+            source.forget(app)
 
     def _forget(self) -> None:
         """What is known of apps that are gone."""
@@ -82,23 +96,26 @@ class Functions:
             found += [problem for problem in self.problems(app) if problem not in found]
         return found
 
-    async def refresh(self, app: str) -> Found:
-        """What there is now. Raises BrokenPlugin while the import of a func file does not end."""
+    async def refresh(self, app: str, *, start: bool = False, url: str = "") -> Found:
+        """What there is now. Raises BrokenPlugin while the import of a func file does not end.
+
+        ``start`` and ``url``: as of a ``Look``. Raises why the app cannot be started.
+        """
         spec = self._current.catalog.specs.get(app)
         if spec is None:
             return NOTHING
-        return self._merge(
-            app, [await source.refresh(spec, self._leases) for source in self._sources]
-        )
+        look = Look(self._around, start, url)
+        return self._merge(app, [await source.refresh(spec, look) for source in self._sources])
 
-    async def function(self, app: str, name: str) -> Function:
+    async def function(self, app: str, name: str, *, start: bool = False) -> Function:
         """One function, as it is known; only where it is not, sources look for it.
 
-        Raises UnknownFunction, BrokenPlugin.
+        ``start``: for a call, which would start the app anyway. Raises UnknownFunction,
+        BrokenPlugin, and why the app cannot be started.
         """
         function = self.last(app).functions.get(name)
         if function is None:
-            found = await self.refresh(app)
+            found = await self.refresh(app, start=start)
             function = found.functions.get(name)
             if function is None:
                 raise self._none(app, name, found)
@@ -119,7 +136,7 @@ class Functions:
         spec = self._current.catalog.specs.get(app)
         if spec is None:
             return None
-        return (await self._files.refresh(spec, self._leases)).functions.get(name)
+        return (await self._files.refresh(spec)).functions.get(name)
 
     def has_hook(self, app: str, name: str) -> bool:
         """Had its func file this hook when it was looked at last?"""
@@ -137,7 +154,8 @@ class Functions:
                     declared.setdefault(name, function)
         problems = (found.problem for found in founds)
         problem = next((problem for problem in problems if problem is not None), None)
-        merged = Found(with_derived(declared), problem)
+        unknown = next((found.unknown for found in founds if found.unknown), "")
+        merged = Found(with_derived(declared), problem, unknown)
         self._merged[app] = (founds, merged)
         return merged
 
@@ -145,7 +163,9 @@ class Functions:
         if found.problem is not None and not found.problem.remark:
             return _broken(found.problem)
         names = ", ".join(found.functions)
-        do = f"it has: {names}" if names else f"write it in func/{app}.py"
+        do = f"it has: {names}" if names else found.unknown or f"write it in func/{app}.py"
+        if found.problem is not None:
+            do += f". {found.problem.reason}"
         return UnknownFunction(app=app, function=name, do=do)
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from onegai.config.entry import AppSpec
 from onegai.functions.function import Function
-from onegai.handles.context import Services
+from onegai.handles.context import CallContext
+from onegai.handles.handle import AsyncHandle
 from onegai.schema import Problem
+
+Surroundings = Callable[[AppSpec, float], CallContext]
+"""Makes what surrounds requests to this app, which may take so many seconds in all."""
 
 
 @dataclass(frozen=True)
@@ -18,9 +23,44 @@ class Found:
 
     functions: Mapping[str, Function] = field(default_factory=dict)
     problem: Problem | None = None
+    unknown: str = ""
+    """Why there may be more of them, which is nobody's fault, and what to do."""
 
 
 NOTHING = Found()
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a source asks the app itself what it can do.
+
+    It is asked where it runs. ``start``: one of which nothing is known is started for it.
+    ``url``: it is just starting, is there, and waits for the end of this look to be ready.
+    """
+
+    surroundings: Surroundings
+    start: bool = False
+    url: str = ""
+
+    @asynccontextmanager
+    async def at(self, spec: AppSpec, *, known: bool) -> AsyncIterator[AsyncHandle | None]:
+        """The app, which stays there as long as the block; None: it does not run.
+
+        ``known``: something is known of it. Raises why it cannot be started.
+        """
+        context = self.surroundings(spec, spec.call_timeout)
+        with context.whole_call():
+            app = spec.app
+            if self.url:
+                context.granted[app] = self.url
+            elif (hold := context.take(app)) is not None:
+                context.pinned[app] = hold
+            elif self.start and not known:
+                context.pinned[app] = await context.lease(app)
+            else:
+                yield None
+                return
+            yield AsyncHandle(app)
 
 
 class Source(Protocol):
@@ -34,9 +74,9 @@ class Source(Protocol):
         """What is known of the app, at once. The same object until something changes."""
         ...
 
-    async def refresh(self, spec: AppSpec, leases: Services) -> Found:
-        """What there is now, by looking; ``leases`` are there to ask the app itself.
+    async def refresh(self, spec: AppSpec, look: Look) -> Found:
+        """What there is now, by looking.
 
-        Raises BrokenPlugin where that takes too long.
+        Raises BrokenPlugin where that takes too long, and why the app cannot be started.
         """
         ...

@@ -26,8 +26,7 @@ from onegai.config.settings import Settings
 from onegai.engine.engine import Engine
 from onegai.functions.function import Function
 from onegai.functions.signature import Typed
-from onegai.functions.source import NOTHING, Found
-from onegai.handles.context import Services
+from onegai.functions.source import NOTHING, Found, Look
 from onegai.memory.probe import FakeProbe
 from onegai.schema import FunctionInfo, Job
 from onegai.sdk.local import LocalEngine
@@ -58,7 +57,7 @@ class Shouts:
     def last(self, spec: AppSpec) -> Found:
         return self.found if spec.app == "a_b" else NOTHING
 
-    async def refresh(self, spec: AppSpec, leases: Services) -> Found:
+    async def refresh(self, spec: AppSpec, look: Look) -> Found:
         return self.last(spec)
 
 

@@ -36,6 +36,8 @@ class Recorder:
         self.events: list[tuple[str, dict[str, Any]]] = [done({})]
         self.given = Answer(b"{}", "application/json")
         self.takes: dict[str, Any] | None = {}
+        self.told: dict[str, Any] | None = None
+        self.started: list[str] = []
         self.streams = False
         self.closed = 0
         self.about = ""
@@ -50,6 +52,13 @@ class Recorder:
         if self.takes is None:
             raise UnknownFunction(app=app, function=name, do="")
         return FunctionInfo(name=name, about=self.about, schema=self.takes, streams=self.streams)
+
+    def functions_of(self, app: str) -> list[FunctionInfo]:
+        return [] if self.takes is None else [self.function(app, "main")]
+
+    def start(self, app: str) -> None:
+        self.started.append(app)
+        self.takes = self.told
 
     def answer(
         self, app: str, function: str, arguments: dict[str, Any], *, files: FileForm
@@ -253,6 +262,15 @@ def test_form_of_files(
     recorder.takes = {} if known else None
     assert CliRunner().invoke(cli.commands, ["call", "a", "paint"]).exit_code == 0
     assert recorder.forms == [form]
+
+
+def test_an_app_of_which_nothing_is_known_is_started_to_tell(recorder: Recorder) -> None:
+    recorder.takes, recorder.told = None, {"properties": {"size": {"type": "integer"}}}
+    assert CliRunner().invoke(cli.commands, ["call", "a", "paint", "size=3"]).exit_code == 0
+    assert (recorder.started, recorder.calls) == (["a"], [("a", "paint", {"size": "3"})])
+    refused = CliRunner().invoke(cli.commands, ["call", "a", "paint", "colour=red"])
+    assert refused.exit_code != 0
+    assert recorder.started == ["a"]
 
 
 def test_an_error_is_that_of_the_call(recorder: Recorder) -> None:

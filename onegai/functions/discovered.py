@@ -1,0 +1,204 @@
+"""Functions that an app itself tells of: asked when it starts, kept while it sleeps."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from onegai.config import jsonfile
+from onegai.config.current import Current
+from onegai.config.entry import AppSpec
+from onegai.errors import AppError, CallTimeout, in_words
+from onegai.functions.function import Function
+from onegai.functions.source import NOTHING, Found, Look, Surroundings
+from onegai.handles.handle import AsyncHandle
+from onegai.schema import Problem
+from onegai.threads import in_writer
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 15.0
+"""How long an app may take to tell what it can do. Its start waits for it."""
+
+Again = Callable[[], Awaitable[bool]]
+"""For a function whose app says that it is not what it was: looks again, and says whether that has
+brought anything new. Called while the app is leased.
+"""
+
+
+class Untold(Exception):
+    """An app does not tell what it can do, or cannot be understood."""
+
+    def __init__(self, reason: str, do: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.do = do
+
+
+class Kind(Protocol):
+    """One kind of apps that tell what they can do."""
+
+    type: str
+    """That of their entries."""
+
+    def wants(self, spec: AppSpec, *, func_file: bool) -> bool:
+        """Is the app to be asked? ``func_file``: it has functions of its own already."""
+        ...
+
+    async def ask(self, spec: AppSpec, app: AsyncHandle) -> dict[str, Any]:
+        """What it tells, as JSON, to be kept. Raises Untold, and AppError of a request."""
+        ...
+
+    def functions(
+        self, spec: AppSpec, document: Mapping[str, Any], again: Again
+    ) -> dict[str, Function]:
+        """What that means. Raises Untold. From any thread."""
+        ...
+
+
+@dataclass
+class _Known:
+    """What is known of one app. ``spec`` is the entry that ``found`` was made with."""
+
+    spec: AppSpec
+    document: dict[str, Any] | None
+    found: Found
+    wanted: bool
+    looks: int = 0
+    """How often it has been asked."""
+
+
+class Discovered:
+    """The functions of one kind of apps: a ``Source``.
+
+    What an app tells is kept in data/functions, and asked for anew at each start of it.
+    """
+
+    def __init__(self, current: Current, kind: Kind, surroundings: Surroundings) -> None:
+        self._current = current
+        self._home = current.home
+        self._kind = kind
+        self._surroundings = surroundings
+        self._known: dict[str, _Known] = {}
+        self._looking: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    def last(self, spec: AppSpec) -> Found:
+        """What it told when it was asked last."""
+        return self._of(spec).found if spec.type == self._kind.type else NOTHING
+
+    async def refresh(self, spec: AppSpec, look: Look) -> Found:
+        """What it tells now, if it runs."""
+        if spec.type != self._kind.type:
+            return NOTHING
+        known = self._of(spec)
+        if not known.wanted:
+            return known.found
+        looks = known.looks
+        async with look.at(spec, known=known.document is not None) as app:
+            if app is None:
+                return self._of(spec).found
+            async with self._looking[spec.app]:
+                if self._of(spec).looks == looks:  # else its start has just looked, or another call
+                    await self._ask(spec, app)
+        return self._of(spec).found
+
+    def forget(self, app: str) -> None:
+        """It is gone from the disk. Blocks."""
+        self._known.pop(app, None)
+        self._home.discovered(app).unlink(missing_ok=True)
+
+    def _of(self, spec: AppSpec) -> _Known:
+        known = self._known.get(spec.app)
+        if known is not None and known.spec is spec:
+            return known
+        func_file = spec.app in self._current.func_apps
+        wanted = spec.has_service and self._kind.wants(spec, func_file=func_file)
+        if known is None:
+            document = self._kept(spec.app) if wanted else None
+            known = _Known(spec, document, NOTHING, wanted)
+        elif known.spec == spec and known.wanted == wanted:
+            known.spec = spec
+            return known
+        fresh = _Known(spec, known.document, NOTHING, wanted, known.looks)
+        fresh.found = self._found(fresh)
+        self._known[spec.app] = fresh
+        return fresh
+
+    def _kept(self, app: str) -> dict[str, Any] | None:
+        try:
+            kept = jsonfile.read(self._home.discovered(app))
+        except jsonfile.Unreadable as error:
+            log.warning("what %s told is lost: %s", app, error.reason)
+            return None
+        if kept is None or kept.get("type") != self._kind.type:
+            return None
+        document = kept.get("document")
+        return document if isinstance(document, dict) else None
+
+    def _found(self, known: _Known) -> Found:
+        spec = known.spec
+        if not known.wanted:
+            return NOTHING
+        if known.document is None:
+            start = f"bash run.sh start {spec.app}"
+            return Found(unknown=f"what {spec.app} can do is known once it has run: {start}")
+        try:
+            return Found(self._kind.functions(spec, known.document, lambda: self._again(spec)))
+        except Untold as error:
+            return self._untold(spec, error.reason, error.do)
+        except Exception as error:
+            log.exception("what %s tells is not understood", spec.app)
+            return self._untold(spec, f"what it tells is not understood: {in_words(error)}", "")
+
+    async def _ask(self, spec: AppSpec, app: AsyncHandle) -> None:
+        known = self._of(spec)
+        problem: Found | None = None
+        document = known.document
+        try:
+            async with asyncio.timeout(LOOK_SECONDS):
+                document = await self._kind.ask(spec, app)
+        except Untold as error:
+            problem = self._untold(spec, error.reason, error.do)
+        except (TimeoutError, CallTimeout):
+            reason = f"it has not told what it can do within {LOOK_SECONDS:g} s"
+            problem = self._untold(spec, reason, "")
+        except AppError as error:
+            problem = self._untold(spec, error.message, "")
+        except Exception as error:
+            log.exception("%s cannot be asked what it can do", spec.app)
+            problem = self._untold(spec, f"it cannot be asked: {in_words(error)}", "")
+        known.looks += 1
+        if problem is not None:
+            known.found = Found(known.found.functions, problem.problem)
+            return
+        if document == known.document and known.found.functions:
+            if known.found.problem is not None:
+                known.found = Found(known.found.functions)
+            return
+        fresh = _Known(spec, document, NOTHING, known.wanted, known.looks)
+        fresh.found = await asyncio.to_thread(self._found, fresh)
+        if not fresh.found.functions and known.found.functions:
+            known.found = Found(known.found.functions, fresh.found.problem)
+            return
+        self._known[spec.app] = fresh
+        count = len(fresh.found.functions)
+        log.info("%s: it tells of %d function%s", spec.app, count, "" if count == 1 else "s")
+        kept = {"app": spec.app, "type": self._kind.type, "document": document}
+        try:
+            await in_writer(jsonfile.write, self._home.discovered(spec.app), kept)
+        except OSError as error:
+            log.warning("what %s tells cannot be kept: %s", spec.app, error)
+
+    async def _again(self, spec: AppSpec) -> bool:
+        before = self._of(spec).found
+        now = await self.refresh(spec, Look(self._surroundings))
+        return now.functions is not before.functions
+
+    def _untold(self, spec: AppSpec, reason: str, do: str) -> Found:
+        file = self._home.relative(self._home.discovered(spec.app))
+        text = f"{reason} ({do})" if do else reason
+        return Found(problem=Problem(app=spec.app, file=file, reason=text, remark=True))
