@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,8 +86,7 @@ def find(home: Home, app: str) -> Removable:
 
 def keep_copy(home: Home, app: str, found: Removable) -> Path:
     """Write all of it below data/removed; the folder. Raises OSError."""
-    folder = home.root / "data" / "removed" / f"{app}-{time.strftime('%Y%m%d-%H%M%S')}"
-    folder.mkdir(parents=True, mode=0o700)
+    folder = _new_folder(home.root / "data" / "removed", f"{app}-{time.strftime('%Y%m%d-%H%M%S')}")
     for path in found.files:
         target = folder / path.relative_to(home.root)
         target.parent.mkdir(exist_ok=True)
@@ -110,6 +111,16 @@ def forget(home: Home, app: str, found: Removable) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+
+
+def _new_folder(parent: Path, name: str) -> Path:
+    """With a number behind its name where there is one already, of the same second."""
+    for number in itertools.count(1):
+        folder = parent / (name if number == 1 else f"{name}-{number}")
+        with suppress(FileExistsError):
+            folder.mkdir(parents=True, mode=0o700)
+            break
+    return folder
 
 
 def _is_folder(path: Path) -> bool:
