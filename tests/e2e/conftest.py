@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import forked
 import installed
 import pytest
 from harness import SHIPPED, Server, copy_recipes, free_port, new_server
@@ -78,6 +79,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "shipped" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.timeout(900))
+
+
+def pytest_unconfigure() -> None:
+    forked.end()
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import forked
 from ports import free_port
 
 from onegai.client.client import Client
@@ -130,7 +131,7 @@ class Server:
         environment = {**os.environ, **self.environment, "ONEGAI_HOME": str(self.home)}
         self.output.parent.mkdir(parents=True, exist_ok=True)
         with self.output.open("wb") as output:
-            return subprocess.Popen(
+            return forked.Popen(
                 [*self.wrapper, sys.executable, "-m", "onegai", "serve", "--port", "0", *arguments],
                 cwd=ROOT,
                 env=environment,

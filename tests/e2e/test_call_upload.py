@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 from harness import PASSWORD, ROOT, Server, new_server, until
 
@@ -117,8 +118,9 @@ def sparse(path: Path, size: int) -> Path:
 
 def call_command(server: Server, *words: str, **more: Any) -> subprocess.Popen[str]:
     environment = {**os.environ, "ONEGAI_HOME": str(server.home), **more.pop("env", {})}
-    return subprocess.Popen(
-        [*more.pop("before", ()), sys.executable, "-m", "onegai", "call", *words],
+    before = more.pop("before", ())
+    return (subprocess if before else forked).Popen(
+        [*before, sys.executable, "-m", "onegai", "call", *words],
         cwd=ROOT,
         env=environment,
         stdin=more.pop("stdin", subprocess.DEVNULL),

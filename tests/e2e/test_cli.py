@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 from commands import command, environment, on_terminal
 from harness import (
@@ -72,7 +73,7 @@ def run(
     server: Server, *words: str, stdin: bytes = b"", **more: str
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end; nothing of it may be a traceback, a secret or an ANSI code."""
-    ended = subprocess.run(
+    ended = forked.run(
         command(words),
         cwd=ROOT,
         env=environment(server, **more),
@@ -91,7 +92,7 @@ def run(
 
 @contextmanager
 def running(server: Server, *words: str) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(
+    process = forked.Popen(
         command(words),
         cwd=ROOT,
         env=environment(server, PYTHONUNBUFFERED="1"),

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+import forked
 import pytest
 from harness import ROOT, Server, copy_install, fake, strays, until, with_handles
 
@@ -62,7 +63,7 @@ def server(make_server: Make) -> Server:
 
 
 def spawn(server: Server, *words: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+    return forked.Popen(
         [sys.executable, "-m", "onegai", *words],
         cwd=ROOT,
         env={**os.environ, "ONEGAI_HOME": str(server.home)},

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import forked
 import pytest
 from commands import command, environment, on_terminal
 from harness import ROOT, Server, strays, until
@@ -76,7 +77,7 @@ def server(request: pytest.FixtureRequest, make_server: Make) -> Server:
 
 
 def spawn(server: Server, *words: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
+    return forked.Popen(
         command(["call", "voice", *words]),
         cwd=ROOT,
         env=environment(server),
@@ -179,7 +180,7 @@ def test_a_job_tells_the_same(make_server: Make) -> None:
     ):
         begun = server.post(f"/api/voice/{function}", {}, Prefer="respond-async")
         words = command(["jobs", "--follow", begun.result["id"]])
-        process = subprocess.Popen(
+        process = forked.Popen(
             words, cwd=ROOT, env=environment(server), stdout=subprocess.PIPE, text=True
         )
         assert process.stdout is not None

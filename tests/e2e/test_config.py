@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 from harness import PASSWORD, ROOT, Answer, Server, fake, with_handles
 
@@ -219,7 +220,7 @@ def test_the_command_says_when_a_change_counts(make_server: Make) -> None:
 
     def said(key: str, value: str, **more: str) -> str:
         environment = {**os.environ, "ONEGAI_HOME": str(server.home), **more}
-        ran = subprocess.run(
+        ran = forked.run(
             [sys.executable, "-m", "onegai", "config", key, value],
             cwd=ROOT,
             env=environment,
@@ -282,7 +283,7 @@ def test_curlrc_has_what_is_in_effect(make_server: Make) -> None:
     odd = 'quo"te \\back\\slash パス'
     assert send(server, "/config/set_json", {**content, "password": odd}, etag).status == 200
     assert curled(server) == 200
-    subprocess.run(
+    forked.run(
         [sys.executable, "-m", "onegai", "config", "password", "-"],
         cwd=ROOT,
         env={**os.environ, "ONEGAI_HOME": str(server.home)},

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 
+import forked
 import pytest
 from harness import ROOT, Server, fake, strays, until
 
@@ -101,7 +102,7 @@ def server(make_server: Make) -> Server:
 
 
 def spawn(server: Server, code: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+    return forked.Popen(
         [sys.executable, "-c", code],
         cwd=server.home,
         env={**os.environ, "PYTHONPATH": str(ROOT), "ONEGAI_HOME": str(server.home)},

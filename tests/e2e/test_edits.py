@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import forked
 import pytest
 from harness import PASSWORD, ROOT, Server, alive, fake, free_port, until, with_handles
 
@@ -127,7 +127,7 @@ def test_what_a_command_has_changed_counts_when_it_has_answered(make_server: Mak
     def onegai(*words: str) -> None:
         command = [sys.executable, "-m", "onegai", *words]
         environment = {**os.environ, "ONEGAI_HOME": str(server.home)}
-        subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=True)
+        forked.run(command, cwd=ROOT, env=environment, capture_output=True, check=True)
 
     for number in range(3):
         onegai("new", "mine", "--type", "webapi", "--url", "http://127.0.0.1:9")

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 from harness import ROOT, Server, alive, fake, until, with_handles
 
@@ -270,7 +271,7 @@ def test_without_a_server_they_can_be_seen_and_stopped(make_server: MakeServer) 
 
 
 def onegai(server: Server, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+    return forked.run(
         [sys.executable, "-m", "onegai", *arguments],
         env={**os.environ, "ONEGAI_HOME": str(server.home)},
         cwd=ROOT,

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import forked
 import pytest
 from harness import FAKES, PASSWORD, ROOT, Server, copy_recipes, free_port, strays, until
 
@@ -44,7 +45,7 @@ def server(make_server: Make) -> Server:
 
 
 def run(server: Server, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
+    done = forked.run(
         words,
         cwd=ROOT,
         env={**os.environ, "ONEGAI_HOME": str(server.home), **more},

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import unquote
 
+import forked
 from harness import ROOT, Server, until
 
 Make = Callable[..., Server]
@@ -75,7 +75,7 @@ def test_what_becomes_of_edits_of_func_files(make_server: Make) -> None:
     assert server.output.read_text().count("func/a.py:1: a: syntax") == 1
     assert server.log().count("func/a.py:1: a: syntax") == 1
     for words in (["main"], ["-o", str(server.home / "out")]):
-        called = subprocess.run(
+        called = forked.run(
             [sys.executable, "-m", "onegai", "call", "a", *words],
             cwd=ROOT,
             env={**os.environ, "ONEGAI_HOME": str(server.home)},

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 from harness import ROOT, Server, alive, copy_install, fake
 
@@ -17,7 +18,7 @@ Make = Callable[..., Server]
 
 
 def run(server: Server, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+    return forked.run(
         [sys.executable, "-m", "onegai", *words],
         cwd=ROOT,
         env={**os.environ, "ONEGAI_HOME": str(server.home)},

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import os
-import subprocess
 import sys
 import unicodedata
 from difflib import SequenceMatcher
 from pathlib import Path
 
+import forked
 import pytest
 from harness import ROOT, Server, form
 
@@ -62,7 +62,7 @@ def test_what_a_voice_says_is_heard(
 def test_the_command_sends_a_sound_file(shipped: Server, tmp_path: Path) -> None:
     spoken = shipped.post("/api/hibari/raw", {"text": ENGLISH[0], "seed": 1})
     (tmp_path / "voice.wav").write_bytes(spoken.body)
-    heard = subprocess.run(
+    heard = forked.run(
         [sys.executable, "-m", "onegai", "call", "whisper", f"audio=@{tmp_path / 'voice.wav'}"],
         cwd=ROOT,
         env={**os.environ, "ONEGAI_HOME": str(shipped.home)},
