@@ -17,7 +17,7 @@ from onegai.calls.jobs import Jobs, Report, Work
 from onegai.config.catalog import Catalog
 from onegai.config.current import Current
 from onegai.config.entry import APP_NAME, AppSpec
-from onegai.errors import EntryGone
+from onegai.errors import EntryGone, OneGAIError
 from onegai.functions.function import Function
 from onegai.functions.functions import Functions
 from onegai.protocol import raise_failure
@@ -150,9 +150,12 @@ class Apps:
 
         async def work(report: Report) -> Any:
             if not made_by_hand(self._home, spec):
-                return await self._installer.install(spec, report)
-            async with self._at_rest(app, force=False):
-                return await self._installer.update(spec, report)
+                done = await self._installer.install(spec, report)
+            else:
+                async with self._at_rest(app, force=False):
+                    done = await self._installer.update(spec, report)
+            await self._ask(spec, report)
+            return done
 
         check = partial(self._installer.check, spec)
         return await self._change("install", app, work, wait, check=check)
@@ -186,9 +189,31 @@ class Apps:
 
         async def work(report: Report) -> Any:
             async with self._at_rest(app, force):
-                return await self._installer.uninstall(app, [] if purge else keep, report)
+                done = await self._installer.uninstall(app, [] if purge else keep, report)
+            await asyncio.to_thread(self._functions.forget, app)
+            return done
 
         return await self._change("uninstall", app, work, wait, variant=purge)
+
+    async def _ask(self, spec: AppSpec, report: Report) -> None:
+        """Have an app that describes itself do so, to be documented before its first call.
+
+        One that takes VRAM does that when it is started.
+        """
+        app = spec.app
+        if spec.vram or not self._functions.last(app).unknown or app not in self._supervisor:
+            return
+        service = self._supervisor[app]
+        rested = service.state is State.STOPPED
+        report(f"==> Asking {app} what it can do")
+        try:
+            found = await self._functions.refresh(app, start=True)
+            report(f"{app} has: {', '.join(found.functions) or 'no function'}")
+        except OneGAIError as error:
+            report(f"it does not tell: {error.message}")
+        finally:
+            if rested:
+                await service.stop()
 
     async def _change(
         self,
