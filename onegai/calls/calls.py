@@ -110,7 +110,11 @@ class Calls:
             settings=self._current.catalog.own_settings,
             most_read=self._current.settings.max_result,
             tell=tell,
+            function=self._function,
         )
+
+    async def _function(self, app: str, name: str) -> Function:
+        return await self._functions.function(app, name, start=True)
 
     def limits(self, files: FileForm) -> Limits:
         """Of one call, whose files stand in this form in what it gives."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -174,6 +175,15 @@ def func_apps(home: Home) -> list[str]:
     """The names of func files that are names of apps: each is an app, with an entry or without."""
     stems = sorted(path.stem for path in home.func.glob("*.py"))
     return [stem for stem in stems if bad_name(stem) is None]
+
+
+def named_apps(home: Home) -> set[str]:
+    """Those that the files of entries name, good or bad. Reads them."""
+    found: set[str] = set()
+    for path in (home.services, home.services_local):
+        with suppress(jsonfile.Unreadable):
+            found |= jsonfile.content(jsonfile.read(path) or {}).keys()
+    return found
 
 
 def bad_name(app: str) -> str | None:

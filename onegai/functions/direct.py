@@ -1,4 +1,4 @@
-"""A public function as Python code calls it: with a model, a dict or keywords, with no server."""
+"""Functions as Python code calls them: with a model, a dict or keywords, with no server."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import asyncio
 import contextvars
 import functools
 from collections.abc import AsyncGenerator, Coroutine, Generator
+from concurrent.futures import CancelledError
 from contextlib import aclosing
 from typing import Any, TypeVar
 
+from onegai.errors import CallTimeout
 from onegai.functions.function import Function, Result
 from onegai.functions.results import Binary, outcome_of
 from onegai.handles.context import CallContext, call_context, call_context_later, running_call
@@ -139,6 +141,101 @@ class DirectFunction:
             return result
         value = outcome_of(self._function.form, result).value
         return value.content if isinstance(value, Binary) else value
+
+
+class AppFunction:
+    """A function of another source, by app and name: ``space.predict(text="…")``.
+
+    It is looked for when it is called, for which its app may be started. Waits for the result, and
+    gives it without its detail; on an event loop it gives a coroutine. Raises UnknownFunction,
+    besides what a ``DirectFunction`` does.
+    """
+
+    def __init__(self, app: str, name: str) -> None:
+        self.__name__ = name
+        self._app = app
+
+    def __call__(self, args: Any = None, /, **keywords: Any) -> Any:
+        """``args`` is a dict; keywords are laid over it."""
+        given = {**args, **keywords} if args else keywords
+        context = running_call()
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return self._wait(context, given)
+        return self._later(context, given)
+
+    def _wait(self, context: CallContext | None, given: Any) -> Any:
+        if context is None:
+            context = call_context(self._app, held=False)
+            context.own_paths = True
+            work = self._whole_call(context, given)
+        else:
+            work = self._inside(context, given)
+        asked = asyncio.run_coroutine_threadsafe(work, context.loop)
+        context.waits.add(asked)
+        try:
+            return asked.result()
+        except CancelledError:
+            raise CallTimeout(app=self._app, seconds=context.seconds) from None
+        finally:
+            asked.cancel()
+            context.waits.discard(asked)
+
+    async def _later(self, context: CallContext | None, given: Any) -> Any:
+        if context is not None:
+            return await _on_its_loop(context, self._inside(context, given))
+        context = await call_context_later(self._app, held=False)
+        context.own_paths = True
+        return await _on_its_loop(context, self._whole_call(context, given))
+
+    async def _whole_call(self, context: CallContext, given: Any) -> Any:
+        with context.whole_call():
+            return await self._inside(context, given)
+
+    async def _inside(self, context: CallContext, given: Any) -> Any:
+        """On the loop. The app stays as long as it runs, where that takes more than one request."""
+        assert context.function is not None
+        function: Function = await context.function(self._app, self.__name__)
+        arguments = function.arguments(given)
+        with context.active():
+            if function.accepts.takes_files:
+                await context.fetch_files(arguments)
+            held = function.lease == "call" and self._app not in context.pinned
+            if held:
+                context.pinned[self._app] = await context.lease(self._app)
+            try:
+                return await _result(function, arguments)
+            finally:
+                if held:
+                    context.pinned.pop(self._app).release()
+
+
+async def _result(function: Function, arguments: Any) -> Any:
+    """What it gives in the end, without its detail."""
+    if function.where == "thread":
+        result = await asyncio.to_thread(_all_of, function, arguments)
+    elif not function.streams:
+        result = await function.run(arguments)
+    else:
+        pieces, result = list[Any](), None
+        async with aclosing(function.run(arguments)) as generator:
+            async for piece in generator:
+                if isinstance(piece, Result):
+                    result = piece.value
+                elif function.replaces:
+                    pieces = [piece]
+                else:
+                    pieces.append(piece)
+        if result is None:
+            result = (pieces or [None])[-1] if function.replaces else pieces
+    is_detailed = isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)
+    return result[0] if is_detailed else result
+
+
+def _all_of(function: Function, arguments: Any) -> Any:
+    result = function.run(arguments)
+    return list(result) if function.streams else result
 
 
 async def _on_its_loop(context: CallContext, work: Coroutine[Any, Any, T]) -> T:

@@ -1,6 +1,7 @@
 """How a func file is imported: from its source, with public functions that can be called directly.
 
-``from func import hibari`` does so in a server and in plain Python alike.
+``from func import hibari`` does so in a server and in plain Python alike. An app that has an entry
+and no func file is a module, too: of the functions that it tells of itself.
 """
 
 from __future__ import annotations
@@ -12,15 +13,17 @@ import linecache
 import sys
 import threading
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.abc import Loader
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
 
+from onegai.config.catalog import named_apps
 from onegai.config.home import Home, stamp
 from onegai.errors import in_words
-from onegai.functions.direct import DirectFunction
+from onegai.functions.direct import AppFunction, DirectFunction
 from onegai.functions.function import Function, LeaseMode
 from onegai.functions.signature import BadFunction, public_functions
 from onegai.handles.handle import declares_handle
@@ -58,7 +61,29 @@ class _Finder:
                 if file.is_file():
                     loader = _Loader(name, str(file))
                     return importlib.util.spec_from_file_location(name, file, loader=loader)
+            if any(app in named_apps(Home(Path(folder).parent)) for folder in path):
+                return ModuleSpec(name, _WithoutFile())
         return None
+
+
+class _WithoutFile(Loader):
+    """The module of an app whose functions all come from elsewhere, from what it tells say."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Let each name be a function of the app, which is looked for when it is called."""
+        _have_others(module, lambda: True)
+
+
+def _have_others(module: ModuleType, are_there: Callable[[], bool]) -> None:
+    """Let the module have the functions of its app that come from elsewhere, too."""
+    app = module.__name__.rpartition(".")[2]
+
+    def other(name: str) -> AppFunction:
+        if name.startswith("_") or not are_there():
+            raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
+        return AppFunction(app, name)
+
+    vars(module).setdefault("__getattr__", other)
 
 
 class _Loader(SourceFileLoader):
@@ -84,6 +109,8 @@ class _Loader(SourceFileLoader):
         setattr(module, _FUNCTIONS, functions)
         for name, function in functions.items():
             setattr(module, name, DirectFunction(function))
+        told = Home(Path(self.path).parents[1]).discovered(app)
+        _have_others(module, told.is_file)
 
 
 def install_finder() -> None:

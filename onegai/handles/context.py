@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import (
     AbstractContextManager,
@@ -124,8 +124,10 @@ class CallContext:
     """Entered while the call waits for a service."""
     cutoff: Cutoff = field(default_factory=Cutoff)
     """Of what its threads ask their apps."""
-    waits: set[Future[Hold]] = field(default_factory=set)
+    waits: set[Future[Any]] = field(default_factory=set)
     """What threads of the call wait for."""
+    function: Callable[[str, str], Awaitable[Any]] | None = None
+    """Gives a ``functions.function.Function``, by app and name. Raises that there is none."""
 
     @cached_property
     def progress(self) -> Progress:

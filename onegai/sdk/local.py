@@ -27,6 +27,8 @@ from onegai.errors import HomeLocked, SdkMisuse, UnknownJob
 from onegai.files.file import File
 from onegai.files.sources import Sources
 from onegai.files.workspace import Workspace
+from onegai.functions.function import Function
+from onegai.functions.functions import Functions
 from onegai.functions.source import Source
 from onegai.handles.context import CallContext, Hold, Services, open_transport
 from onegai.sdk.blocking import Blocking, run_on
@@ -55,6 +57,9 @@ class LocalEngine:
         self._stack = AsyncExitStack()
         self._engine: Engine | None = None
         self._borrowed: BorrowedServices | None = None
+        self._functions = Functions(self._current, sources)
+        """Those that this process runs itself; its engine, if it has one, has its own."""
+        self._functions.open(lambda spec, seconds: self._context(spec.app, seconds))
         self._whole_process: CallContext | None = None
         try:
             try:
@@ -171,7 +176,11 @@ class LocalEngine:
             deadline=time.monotonic() + seconds,
             seconds=seconds,
             settings=self._current.catalog.own_settings,
+            function=self._function,
         )
+
+    async def _function(self, app: str, name: str) -> Function:
+        return await self._functions.function(app, name, start=True)
 
     def _be_this_homes_engine(self) -> None:
         """Raises HomeLocked beside a server."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
+import json
 import os
 import socket
 import subprocess
@@ -24,7 +26,9 @@ from onegai.config.entry import AppSpec
 from onegai.config.home import Home
 from onegai.config.settings import Settings
 from onegai.engine.engine import Engine
+from onegai.errors import BadArguments, UnknownFunction
 from onegai.functions.function import Function
+from onegai.functions.functions import Functions
 from onegai.functions.signature import Typed
 from onegai.functions.source import NOTHING, Found, Look
 from onegai.memory.probe import FakeProbe
@@ -41,11 +45,12 @@ class Words(BaseModel):
 
 
 class Shouts:
-    """Lets everything that is called a_b shout."""
+    """Lets one app shout."""
 
-    def __init__(self) -> None:
+    def __init__(self, app: str = "a_b") -> None:
+        self.app = app
         shout = Function(
-            app="a_b",
+            app=app,
             name="shout",
             doc=SUMMARY,
             form="other",
@@ -55,7 +60,7 @@ class Shouts:
         self.found = Found({"shout": shout})
 
     def last(self, spec: AppSpec) -> Found:
-        return self.found if spec.app == "a_b" else NOTHING
+        return self.found if spec.app == self.app else NOTHING
 
     async def refresh(self, spec: AppSpec, look: Look) -> Found:
         return self.last(spec)
@@ -159,3 +164,49 @@ def test_plain_python_has_it(home: Home) -> None:
         assert onegai.answer("a_b", "shout", {"text": "hey"}).result == "HEY"
     finally:
         local.close()
+
+
+CHAIN = """
+from func import bare
+
+
+def main(args: dict) -> str:
+    return bare.shout(args) + bare.shout(text="!")
+
+
+async def later(args: dict) -> str:
+    return await bare.shout(args)
+
+
+def wrong(args: dict) -> str:
+    return bare.whisper(args)
+
+
+def missing(args: dict) -> str:
+    return bare.shout()
+"""
+
+
+async def test_func_files_call_it_though_its_app_has_no_func_file(
+    home: Home, settings: Settings
+) -> None:
+    home.services_local.write_text(json.dumps({"bare": {"type": "inline"}}))
+    home.func_file("chain").write_text(CHAIN)
+    async with Engine(
+        Current(home, settings), probe=FakeProbe((12,)), sources=[Shouts("bare")]
+    ) as engine:
+        assert all(problem.app != "chain" for problem in engine.problems())
+        assert (await engine.answer("chain", "main", {"text": "hey"})).result == "HEY!"
+        assert (await engine.answer("chain", "later", {"text": "hey"})).result == "HEY"
+        with pytest.raises(UnknownFunction) as unknown:
+            await engine.answer("chain", "wrong", {})
+        assert unknown.value.advice == "it has: shout"
+        with pytest.raises(BadArguments):
+            await engine.answer("chain", "missing", {})
+
+
+def test_a_module_that_is_no_app_is_not_found(home: Home, settings: Settings) -> None:
+    home.func_file("chain").write_text("from func import nothing")
+    Functions(Current(home, settings))
+    with pytest.raises(ImportError, match="nothing"):
+        importlib.import_module("func.chain")
