@@ -17,6 +17,7 @@ from onegai.errors import CallTimeout, SdkMisuse, reason
 from onegai.handles.connections import CONNECT_SECONDS, Answer
 from onegai.handles.context import CallContext, Hold, current
 from onegai.handles.http import Files, Lines, Params, Request, Response, build
+from onegai.handles.websocket import WebSocket, connected
 
 
 class RequestOptions(TypedDict, total=False):
@@ -300,6 +301,17 @@ class AsyncHandle:
             yield self._lines(pieces)
 
     @asynccontextmanager
+    async def websocket(self, path: str) -> AsyncIterator[WebSocket]:
+        """A WebSocket, for messages in JSON; the lease lasts as long as the block."""
+        context = current(self.app)
+        async with (
+            self.lease() as base,
+            self._errors(context, context.remaining(self.app)),
+            connected(context, self.app, base + path) as socket,
+        ):
+            yield socket
+
+    @asynccontextmanager
     async def lease(self) -> AsyncIterator[str]:
         """Hold the service for several requests; gives its base URL."""
         hold = await self._hold(current(self.app))
@@ -344,15 +356,23 @@ class AsyncHandle:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         left = context.remaining(self.app)
         seconds = min(left, timeout) if timeout is not None else left
-        try:
-            async with context.transport.asynchronous.request(
+        async with (
+            self._errors(context, seconds),
+            context.transport.asynchronous.request(
                 request.method,
                 base + request.target,
                 data=request.body,
                 headers=request.headers,
                 timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_SECONDS),
-            ) as answer:
-                yield answer
+            ) as answer,
+        ):
+            yield answer
+
+    @asynccontextmanager
+    async def _errors(self, context: CallContext, seconds: float) -> AsyncIterator[None]:
+        """What goes wrong inside, as errors of this app; ``seconds`` are what there was left."""
+        try:
+            yield
         except aiohttp.ConnectionTimeoutError as error:
             raise await context.services.why_lost(self.app, reason(error)) from None
         except TimeoutError:
