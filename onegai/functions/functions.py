@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -12,11 +12,12 @@ from onegai.errors import BrokenPlugin, UnknownFunction
 from onegai.functions.discovered import Discovered, Kind
 from onegai.functions.funcfiles import FuncFileSource
 from onegai.functions.function import Function, with_derived
+from onegai.functions.gradio import Gradio
 from onegai.functions.source import NOTHING, Found, Look, Source, Surroundings
 from onegai.handles.context import CallContext
 from onegai.schema import Problem
 
-KINDS: tuple[Kind, ...] = ()
+KINDS: tuple[Callable[[], Kind], ...] = (Gradio,)
 """Of apps that tell what they can do."""
 
 
@@ -31,7 +32,7 @@ class Functions:
         self._current = current
         self._surroundings: Surroundings
         self._files = FuncFileSource(current)
-        self._discovered = [Discovered(current, kind, self._around) for kind in KINDS]
+        self._discovered = [Discovered(current, kind(), self._around) for kind in KINDS]
         self._sources: tuple[Source, ...] = (self._files, *self._discovered, *others)
         self._merged: dict[str, tuple[list[Found], Found]] = {}
         current.listen(self._forget)

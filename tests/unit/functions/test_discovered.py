@@ -218,7 +218,7 @@ async def test_what_was_kept_and_cannot_be_read_is_asked_for_again(home: Home) -
 async def test_an_unknown_function_says_why_there_may_be_more(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("onegai.functions.functions.KINDS", (Told(),))
+    monkeypatch.setattr("onegai.functions.functions.KINDS", (Told,))
     around = Around()
     functions = Functions(Current(home, Settings(password="x")))
     functions.open(around)
