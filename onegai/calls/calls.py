@@ -113,8 +113,9 @@ class Calls:
             function=self._function,
         )
 
-    async def _function(self, app: str, name: str) -> Function:
-        return await self._functions.function(app, name, start=True)
+    async def _function(self, app: str, name: str, told: bool) -> Function:
+        look = self._functions.told if told else self._functions.function
+        return await look(app, name, start=True)
 
     def limits(self, files: FileForm) -> Limits:
         """Of one call, whose files stand in this form in what it gives."""

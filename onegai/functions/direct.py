@@ -151,9 +151,11 @@ class AppFunction:
     besides what a ``DirectFunction`` does.
     """
 
-    def __init__(self, app: str, name: str) -> None:
+    def __init__(self, app: str, name: str, *, told: bool = False) -> None:
+        """``told``: never one of its func file."""
         self.__name__ = name
         self._app = app
+        self._told = told
 
     def __call__(self, args: Any = None, /, **keywords: Any) -> Any:
         """``args`` is a dict; keywords are laid over it."""
@@ -196,7 +198,7 @@ class AppFunction:
     async def _inside(self, context: CallContext, given: Any) -> Any:
         """On the loop. The app stays as long as it runs, where that takes more than one request."""
         assert context.function is not None
-        function: Function = await context.function(self._app, self.__name__)
+        function: Function = await context.function(self._app, self.__name__, self._told)
         arguments = function.arguments(given)
         with context.active():
             if function.accepts.takes_files:
@@ -209,6 +211,27 @@ class AppFunction:
             finally:
                 if held:
                     context.pinned.pop(self._app).release()
+
+
+class AppFunctions:
+    """Those that an app tells of itself, by name, for its own func file: ``space.predict(…)``."""
+
+    def __init__(self, app: str) -> None:
+        self._app = app
+
+    def __getattr__(self, name: str) -> AppFunction:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return AppFunction(self._app, name, told=True)
+
+
+def app_functions(app: str) -> AppFunctions:
+    """Those that the app tells of itself; also those that a function of its func file covers.
+
+    ``space = app_functions("space")`` at the top of func/space.py; then ``space.predict(text="…")``
+    asks the app, gives the result, and is awaited in an ``async def`` function.
+    """
+    return AppFunctions(app)
 
 
 async def _result(function: Function, arguments: Any) -> Any:

@@ -45,8 +45,8 @@ class Kind(Protocol):
     type: str
     """That of their entries."""
 
-    def wants(self, spec: AppSpec, *, func_file: bool) -> bool:
-        """Is the app to be asked? ``func_file``: it has functions of its own already."""
+    def lists(self, spec: AppSpec, *, func_file: bool) -> bool:
+        """Is what the app tells on offer? ``func_file``: it has functions of its own already."""
         ...
 
     async def ask(self, spec: AppSpec, app: AsyncHandle) -> dict[str, Any]:
@@ -67,7 +67,7 @@ class _Known:
     spec: AppSpec
     document: dict[str, Any] | None
     found: Found
-    wanted: bool
+    listed: bool
     looks: int = 0
     """How often it has been asked."""
 
@@ -87,43 +87,48 @@ class Discovered:
         self._looking: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     def last(self, spec: AppSpec) -> Found:
-        """What it told when it was asked last."""
-        return self._of(spec).found if spec.type == self._kind.type else NOTHING
+        """What it told when it was asked last, if that is on offer."""
+        known = self._of(spec)
+        return known.found if known is not None and known.listed else NOTHING
 
     async def refresh(self, spec: AppSpec, look: Look) -> Found:
-        """What it tells now, if it runs."""
-        if spec.type != self._kind.type:
-            return NOTHING
+        """What it tells now, if it runs and that is on offer."""
         known = self._of(spec)
-        if not known.wanted:
-            return known.found
+        return await self.told(spec, look) if known is not None and known.listed else NOTHING
+
+    async def told(self, spec: AppSpec, look: Look) -> Found:
+        """What it tells now, or has told; for its own func file, too."""
+        known = self._of(spec)
+        if known is None:
+            return NOTHING
         looks = known.looks
         async with look.at(spec, known=known.document is not None) as app:
-            if app is None:
-                return self._of(spec).found
-            async with self._looking[spec.app]:
-                if self._of(spec).looks == looks:  # else its start has just looked, or another call
-                    await self._ask(spec, app)
-        return self._of(spec).found
+            if app is not None:
+                async with self._looking[spec.app]:
+                    if self._now(spec).looks == looks:  # else its start has looked, or another call
+                        await self._ask(spec, app)
+        return self._now(spec).found
 
     def forget(self, app: str) -> None:
         """It is gone from the disk. Blocks."""
         self._known.pop(app, None)
         self._home.discovered(app).unlink(missing_ok=True)
 
-    def _of(self, spec: AppSpec) -> _Known:
+    def _of(self, spec: AppSpec) -> _Known | None:
+        """None where it is of another kind."""
+        return self._now(spec) if spec.type == self._kind.type else None
+
+    def _now(self, spec: AppSpec) -> _Known:
         known = self._known.get(spec.app)
         if known is not None and known.spec is spec:
             return known
-        func_file = spec.app in self._current.func_apps
-        wanted = spec.has_service and self._kind.wants(spec, func_file=func_file)
+        listed = self._kind.lists(spec, func_file=spec.app in self._current.func_apps)
         if known is None:
-            document = self._kept(spec.app) if wanted else None
-            known = _Known(spec, document, NOTHING, wanted)
-        elif known.spec == spec and known.wanted == wanted:
-            known.spec = spec
+            known = _Known(spec, self._kept(spec.app), NOTHING, listed)
+        elif known.spec == spec:
+            known.spec, known.listed = spec, listed
             return known
-        fresh = _Known(spec, known.document, NOTHING, wanted, known.looks)
+        fresh = _Known(spec, known.document, NOTHING, listed, known.looks)
         fresh.found = self._found(fresh)
         self._known[spec.app] = fresh
         return fresh
@@ -141,8 +146,6 @@ class Discovered:
 
     def _found(self, known: _Known) -> Found:
         spec = known.spec
-        if not known.wanted:
-            return NOTHING
         if known.document is None:
             start = f"bash run.sh start {spec.app}"
             return Found(unknown=f"what {spec.app} can do is known once it has run: {start}")
@@ -155,7 +158,7 @@ class Discovered:
             return self._untold(spec, f"what it tells is not understood: {in_words(error)}", "")
 
     async def _ask(self, spec: AppSpec, app: AsyncHandle) -> None:
-        known = self._of(spec)
+        known = self._now(spec)
         problem: Found | None = None
         document = known.document
         try:
@@ -179,7 +182,7 @@ class Discovered:
             if known.found.problem is not None:
                 known.found = Found(known.found.functions)
             return
-        fresh = _Known(spec, document, NOTHING, known.wanted, known.looks)
+        fresh = _Known(spec, document, NOTHING, known.listed, known.looks)
         fresh.found = await asyncio.to_thread(self._found, fresh)
         if not fresh.found.functions and known.found.functions:
             known.found = Found(known.found.functions, fresh.found.problem)
@@ -194,8 +197,8 @@ class Discovered:
             log.warning("what %s tells cannot be kept: %s", spec.app, error)
 
     async def _again(self, spec: AppSpec) -> bool:
-        before = self._of(spec).found
-        now = await self.refresh(spec, Look(self._surroundings))
+        before = self._now(spec).found
+        now = await self.told(spec, Look(self._surroundings))
         return now.functions is not before.functions
 
     def _untold(self, spec: AppSpec, reason: str, do: str) -> Found:

@@ -33,6 +33,7 @@ class Functions:
         self._surroundings: Surroundings
         self._files = FuncFileSource(current)
         self._discovered = [Discovered(current, kind(), self._around) for kind in KINDS]
+        self._others = others
         self._sources: tuple[Source, ...] = (self._files, *self._discovered, *others)
         self._merged: dict[str, tuple[list[Found], Found]] = {}
         current.listen(self._forget)
@@ -121,6 +122,22 @@ class Functions:
             if function is None:
                 raise self._none(app, name, found)
         return function
+
+    async def told(self, app: str, name: str, *, start: bool = False) -> Function:
+        """As ``function``, of those that do not come from its func file."""
+        spec = self._current.catalog.specs.get(app)
+        found: list[Found] = []
+        if spec is not None:
+            look = Look(self._around, start)
+            found = [await source.told(spec, look) for source in self._discovered]
+            found += [await source.refresh(spec, look) for source in self._others]
+            for one in found:
+                if name in one.functions:
+                    return one.functions[name]
+        names = {known: function for one in found for known, function in one.functions.items()}
+        problem = next((one.problem for one in found if one.problem is not None), None)
+        unknown = next((one.unknown for one in found if one.unknown), "it tells of none")
+        raise self._none(app, name, Found(names, problem, unknown))
 
     async def functions(self, app: str) -> Mapping[str, Function]:
         """Those of an app as they are now. Raises BrokenPlugin if it has none for that."""

@@ -41,7 +41,7 @@ class Gradio:
         self._sessions = Sessions()
         self._lives: dict[str, _Life] = {}
 
-    def wants(self, spec: AppSpec, *, func_file: bool) -> bool:  # noqa: ARG002 - by the Protocol
+    def lists(self, spec: AppSpec, *, func_file: bool) -> bool:  # noqa: ARG002 - by the Protocol
         """See ``discovered.Kind``."""
         return not func_file
 

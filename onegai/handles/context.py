@@ -126,8 +126,10 @@ class CallContext:
     """Of what its threads ask their apps."""
     waits: set[Future[Any]] = field(default_factory=set)
     """What threads of the call wait for."""
-    function: Callable[[str, str], Awaitable[Any]] | None = None
-    """Gives a ``functions.function.Function``, by app and name. Raises that there is none."""
+    function: Callable[[str, str, bool], Awaitable[Any]] | None = None
+    """Gives a ``functions.function.Function``, by app and name; True: one that the app itself tells
+    of. Raises that there is none.
+    """
 
     @cached_property
     def progress(self) -> Progress:

@@ -7,12 +7,15 @@
     def raw(args: Speech) -> bytes:
         return voicevox.post("/synthesis", json=...).content
 
-``async_service`` is the same for ``async def`` functions. ``File`` is an argument that is a file:
+``async_service`` is the same for ``async def`` functions. ``app_functions("space")`` has the
+functions that an app tells of itself: ``space.predict(text="…")``.
+``File`` is an argument that is a file:
 ``audio: File`` in the model of the arguments; and a file to give back: ``File(wav, "a.wav")``.
 ``progress(0.4, "step 4 of 10")`` tells whoever reads the call's events how far it is.
 """
 
 from onegai.files.file import File
+from onegai.functions.direct import app_functions
 from onegai.functions.imports import install_finder
 from onegai.handles import context
 from onegai.handles.context import config, progress
@@ -25,6 +28,7 @@ __all__ = [
     "File",
     "Handle",
     "Response",
+    "app_functions",
     "async_service",
     "config",
     "progress",

@@ -179,8 +179,9 @@ class LocalEngine:
             function=self._function,
         )
 
-    async def _function(self, app: str, name: str) -> Function:
-        return await self._functions.function(app, name, start=True)
+    async def _function(self, app: str, name: str, told: bool) -> Function:
+        look = self._functions.told if told else self._functions.function
+        return await look(app, name, start=True)
 
     def _be_this_homes_engine(self) -> None:
         """Raises HomeLocked beside a server."""

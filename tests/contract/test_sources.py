@@ -205,6 +205,33 @@ async def test_func_files_call_it_though_its_app_has_no_func_file(
             await engine.answer("chain", "missing", {})
 
 
+OWN = """
+from onegai.sdk import app_functions
+
+bare = app_functions("bare")
+
+
+def shout(args: dict) -> str:
+    return bare.shout(args) + "?"
+
+
+def whisper(args: dict) -> str:
+    return bare.whisper(args)
+"""
+
+
+async def test_its_own_func_file_calls_what_it_covers(home: Home, settings: Settings) -> None:
+    home.services_local.write_text(json.dumps({"bare": {"type": "inline"}}))
+    home.func_file("bare").write_text(OWN)
+    async with Engine(
+        Current(home, settings), probe=FakeProbe((12,)), sources=[Shouts("bare")]
+    ) as engine:
+        assert (await engine.answer("bare", "shout", {"text": "hey"})).result == "HEY?"
+        with pytest.raises(UnknownFunction) as unknown:
+            await engine.answer("bare", "whisper", {})
+        assert unknown.value.advice == "it has: shout"
+
+
 def test_a_module_that_is_no_app_is_not_found(home: Home, settings: Settings) -> None:
     home.func_file("chain").write_text("from func import nothing")
     Functions(Current(home, settings))

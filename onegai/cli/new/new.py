@@ -17,13 +17,20 @@ KINDS = ("gradio", "webapi", "command", "library", "functions")
 
 @click.command(short_help="Make the files of an app of your own.")
 @click.argument("app")
-@click.option("--type", "kind", required=True, type=click.Choice(KINDS), help="what it is")
+@click.option("--type", "kind", type=click.Choice(KINDS), help="what it is")
+@click.option("--func", "func", is_flag=True, help="write func/APP.py from what it tells")
 @click.option("--git", metavar="URL", help="the repository it is installed from")
 @click.option("--package", metavar="NAME", help="the Python package it is installed from")
 @click.option("--exec", "start", metavar="COMMAND", help="how it is started, or what is run")
 @click.option("--url", help="where it runs, if that is elsewhere")
 def new(
-    app: str, kind: str, git: str | None, package: str | None, start: str | None, url: str | None
+    app: str,
+    kind: str | None,
+    func: bool,
+    git: str | None,
+    package: str | None,
+    start: str | None,
+    url: str | None,
 ) -> None:
     """Make the files of an app of your own, and say what to do next.
 
@@ -33,7 +40,17 @@ def new(
     library   a Python package without a server: --package
     command   a program that runs once per call: --exec, and --package where it comes from one
     functions no program: Python functions, for example a chain of other apps
+
+    gradio and webapi need no Python: the app tells what it can do, and "onegai functions APP" lists
+    it. --func writes that as Python, for you to change.
     """
+    if func:
+        if any((kind, git, package, start, url)):
+            raise click.UsageError("--func goes with no other option")
+        _write_func(app)
+        return
+    if kind is None:
+        raise click.UsageError("Missing option '--type'.")
     from onegai.cli.new.files import make_app
     from onegai.cli.new.wanted import Wanted
 
@@ -42,6 +59,32 @@ def new(
     recipe = make_app(home, wanted)
     have_heeded(home)
     _say(app, recipe)
+
+
+def _write_func(app: str) -> None:
+    """Raises Failure, and what is wrong with the app."""
+    from onegai.cli.backend import WRONG, Failure, worker
+    from onegai.cli.new.files import place
+    from onegai.cli.new.recipes import Recipe
+    from onegai.cli.new.written import func_file
+
+    home = Home.find()
+    path = home.func_file(app)
+    if path.exists():
+        raise Failure(f"func/{app}.py is there already", "move it away first", status=WRONG)
+    with worker(home, None) as onegai:
+        found = onegai.functions_of(app)
+        if not found:
+            onegai.start(app)
+            found = onegai.functions_of(app)
+        if not found:
+            hint = f"{COMMAND} doctor says more"
+            raise Failure(f"{app} tells of no function", hint, status=WRONG)
+    with home.editing():
+        place(home, app, Recipe({}, {f"func/{app}.py": func_file(app, found)}))
+    have_heeded(home)
+    count = sum(not info.derived for info in found)
+    click.echo(f"made func/{app}.py, with {count} function{'' if count == 1 else 's'}")
 
 
 def _say(app: str, recipe: Recipe) -> None:
