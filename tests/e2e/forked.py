@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOM = 32_768
-"""How many bytes of environment a fork may have."""
+ROOM = 2048
+"""How many bytes a fork's environment may have more than its fork server's."""
 OPTIONS = frozenset({"bufsize", "cwd", "encoding", "env", "stderr", "stdin", "stdout", "text"})
 AT_START = ("PYTHON", "COVERAGE", "LANG", "LC_", "LD_", "MALLOC_", "GLIBC_", "TZ")
 """Variables that an interpreter, or its C library, reads once."""
@@ -140,11 +140,12 @@ class _ForkServer:
     def __init__(self) -> None:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.at_start = _at_start(os.environ)
+        self.room = _size(os.environ) + ROOM
         with theirs:
             self._process = subprocess.Popen(
                 [
                     *(sys.executable, Path(__file__).with_name("forkserver.py")),
-                    *(str(theirs.fileno()), "." * 2048),
+                    *(str(theirs.fileno()), "." * 64),
                 ],
                 env={**os.environ, "PYTHONPATH": "", "ONEGAI_TESTS_ROOM": "." * ROOM},
                 pass_fds=[theirs.fileno()],
@@ -176,8 +177,8 @@ def _can_be_forked(args: Sequence[Any], options: Mapping[str, Any]) -> bool:
     folders = [Path(folder) for folder in (options.get("cwd") or Path.cwd(), *path) if folder]
     if next((one for one in folders if (one / "onegai").exists()), None) != ROOT:
         return False  # it would not be this OneGAI
-    size = sum(len(os.fsencode(key + value)) + 2 for key, value in environment.items())
-    return size < ROOM and _at_start(environment) == _server().at_start
+    server = _server()
+    return _size(environment) <= server.room and _at_start(environment) == server.at_start
 
 
 def _at_start(environment: Mapping[str, str]) -> dict[str, str]:
@@ -186,6 +187,11 @@ def _at_start(environment: Mapping[str, str]) -> dict[str, str]:
         for key, value in environment.items()
         if key.startswith(AT_START) and key != "PYTHONPATH"
     }
+
+
+def _size(environment: Mapping[str, str]) -> int:
+    """In /proc, in bytes."""
+    return sum(len(os.fsencode(f"{key}={value}")) + 1 for key, value in environment.items())
 
 
 def _umask() -> int:

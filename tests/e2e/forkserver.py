@@ -113,17 +113,20 @@ def show(arguments: list[str], environment: dict[str, str]) -> None:
     """Have /proc say what it says of a process with these arguments and this environment.
 
     It reads them where the kernel has put them when this program began (proc(5)); nothing points
-    there any more.
+    there any more. What is longer than that is cut off.
     """
     numbers = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[45:49]
     begin, end, environment_begin, environment_end = map(int, numbers)
-    variables = [f"{key}={value}" for key, value in environment.items()]
-    for address, size, words in (
-        (begin, end - begin, arguments),
-        (environment_begin, environment_end - environment_begin, variables),
-    ):
-        content = b"".join(os.fsencode(word) + b"\0" for word in words)[: size - 1]
-        ctypes.memmove(address, content.ljust(size, b"\0"), size)
+    words = b"".join(os.fsencode(word) + b"\0" for word in arguments)
+    write(begin, end - begin, words.ljust(end - begin, b"\0"))
+    size = environment_end - environment_begin
+    variables = (os.fsencode(f"{key}={value}") + b"\0" for key, value in environment.items())
+    # The rest is one variable: it is read often, and thousands of empty ones take long.
+    write(environment_begin, size, (b"".join(variables) + b"_=").ljust(size, b"."))
+
+
+def write(address: int, size: int, content: bytes) -> None:
+    ctypes.memmove(address, content[: size - 1] + b"\0", size)
 
 
 def main_of(arguments: list[str]) -> types.CodeType:
