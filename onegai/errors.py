@@ -20,6 +20,7 @@ they can be translated without touching the places that raise.
     │   └── UnknownApp 404 · UnknownFunction 404 · UnknownJob 404 · UnknownFile 404
     ├── ConflictError           it exists, but not in a state that allows this
     │   ├── BrokenEntry 409 · BrokenPlugin 409 · Inactive 409 · NoService 409
+    │   ├── KeyMissing 409
     │   ├── NotInstalled 409 · InstallBroken 409 · Installing 409 · NoInstallScript 409
     │   ├── Busy 409 · EntryGone 409 · NotRemovable 409 · JobNotDone 409
     │   ├── PortTaken 409 · Stopped 409 · ShuttingDown 503
@@ -425,6 +426,14 @@ class NoService(ConflictError):
     hint = "call its functions directly"
 
 
+class KeyMissing(ConflictError):
+    """The credentials of an app name a key that config.json does not have."""
+
+    code = "key_missing"
+    text = "{app} needs {key}, and config.json has none"
+    hint = "bash run.sh config {key} - (and then the key itself, on a line of its own)"
+
+
 class NotInstalled(ConflictError):
     """The app is not installed."""
 
@@ -792,10 +801,45 @@ class ErrorAnswer(AppError):
     hint = "the app's own answer is in detail.answer"
     cli_hint = "correct the input, or see its log: bash run.sh logs {app}"
 
-    def __init__(self, *, upstream_status: int, **params: Any) -> None:
-        super().__init__(upstream_status=upstream_status, **params)
+    def __init__(
+        self, *, upstream_status: int, place: str = "", example: str = "", **params: Any
+    ) -> None:
+        """``place``: where its credentials can be corrected. ``example``: what they are to be."""
+        super().__init__(upstream_status=upstream_status, place=place, example=example, **params)
+        self.upstream_status = upstream_status
         # An input that the app refuses is no use to send again.
         self.status = 422 if upstream_status in (400, 413, 415, 422) else 502
+
+    @property
+    def advice(self) -> str:
+        """What to do about it."""
+        return self._special or super().advice
+
+    @property
+    def detail(self) -> dict[str, Any]:
+        """As of all; what is not known is left out."""
+        found = super().detail
+        if self._special:
+            del found["cli_hint"]
+        return {key: value for key, value in found.items() if value is not None}
+
+    @property
+    def _special(self) -> str:
+        """The hint for those that are not about the input."""
+        app, place, example = self.src, self.params["place"], self.params["example"]
+        if self.upstream_status in (401, 403) and place:
+            return f"it is not OneGAI's own password: {app} refuses {place}, correct that"
+        if self.upstream_status in (401, 403):
+            shown = f", for example {example}" if example else ""
+            return f"{app} wants credentials: set apps.{app}.credentials in config.json{shown}"
+        if self.upstream_status in (429, 503, 529):
+            when = f"in {self.retry_after} s" if self.retry_after is not None else "later"
+            return f"{app} itself says that it is too much, or too early: try again {when}"
+        return ""
+
+    def with_example(self, example: str) -> Self:
+        """The same, with what ``credentials`` are to be, as JSON."""
+        return type(self)(detail=self.extra, **{**self.params, "example": example})
 
 
 class CallTimeout(AppError):

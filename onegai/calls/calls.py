@@ -108,6 +108,7 @@ class Calls:
             deadline=time.monotonic() + seconds,
             seconds=seconds,
             settings=self._current.catalog.own_settings,
+            access=self._current.access,
             most_read=self._current.settings.max_result,
             tell=tell,
             function=self._function,

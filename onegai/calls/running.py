@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import traceback
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from contextlib import aclosing
@@ -175,11 +176,13 @@ class Running:
                 do="return a Path inside a dict: the answer then has a link to the file",
             )
         home = self._current.home
-        log.error("%s/%s failed", function.app, function.name, exc_info=error)
+        # As exc_info has it, but a function may raise what its app has answered.
+        told = self._current.hidden("".join(traceback.format_exception(error)).rstrip())
+        log.error("%s/%s failed\n%s", function.app, function.name, told)
         return FunctionFailed(
             app=function.app,
             function=function.name,
-            reason=in_words(error),
+            reason=self._current.hidden(in_words(error)),
             log=home.relative(home.logs / "onegai.log"),
         )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from typing import Any
 
@@ -66,7 +65,7 @@ def _whose(home: Home, app: str, key: str) -> tuple[str, bool]:
 def _when(home: Home, key: str) -> str:
     from onegai.config.settings import LATER
 
-    if key in LATER or re.fullmatch(r"\w+_key", key):
+    if key in LATER:
         return "nothing uses it yet"
     if "url" not in (home.running_server() or {}):
         return "from the next start on"

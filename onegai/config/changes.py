@@ -19,7 +19,8 @@ READ_ONLY = frozenset({"host", "port", "cors_origins", "file_roots", "remote_edi
 """Keys of config.json that only ``remote_edit`` lets change over HTTP."""
 
 READ_ONLY_OF_APP = frozenset(
-    "type exec args repl functions cwd env url port public_port owner_check ready".split()
+    "type exec args repl functions cwd env url credentials port public_port owner_check "
+    "ready".split()
 )
 """The same of an entry, and of ``apps`` in config.json: what is run, where, and who is believed."""
 

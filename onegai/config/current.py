@@ -16,8 +16,10 @@ from typing import Any, Self
 
 from onegai.config import jsonfile
 from onegai.config.catalog import Catalog, func_apps, load_catalog
+from onegai.config.credentials import NO_ACCESS, Access, access, secrets
 from onegai.config.home import Home, Stamp, stamp
 from onegai.config.jsonfile import Unreadable
+from onegai.config.masking import hidden
 from onegai.config.settings import (
     AT_START,
     Settings,
@@ -79,6 +81,17 @@ class Current:
     def catalog(self) -> Catalog:
         """The entries."""
         return self._now.catalog
+
+    def access(self, app: str) -> Access:
+        """What is shown to the app so that it lets OneGAI in. Raises KeyMissing."""
+        now = self._now
+        spec = now.catalog.specs.get(app)
+        return NO_ACCESS if spec is None else access(spec, now.settings.keys)
+
+    def hidden(self, text: str) -> str:
+        """The text without anything that any app is shown."""
+        now = self._now
+        return hidden(text, secrets(now.catalog.specs.values(), now.settings.keys))
 
     @property
     def func_apps(self) -> Sequence[str]:

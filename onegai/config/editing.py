@@ -33,7 +33,7 @@ from onegai.config.entry import AppSpec
 from onegai.config.home import Home
 from onegai.config.jsonfile import is_comment
 from onegai.config.masking import masked, unmasked
-from onegai.config.settings import LATER, Settings, check_config
+from onegai.config.settings import LATER, Settings, check_config, is_key, usable_key
 from onegai.errors import (
     BadRequest,
     ConfigError,
@@ -225,7 +225,9 @@ def _check_match(if_match: str | None, etag: str, path: str) -> None:
 
 def _check_settings(wanted: Values, stored: Values, errors: _Errors) -> None:
     for key in jsonfile.content(wanted):
-        known = key in Settings.model_fields or key in LATER or key.endswith("_key")
+        known = key in Settings.model_fields or key in LATER or is_key(key)
+        if is_key(key) and wanted[key] and not usable_key(wanted[key]):
+            errors.add(key, "a key is one line of ASCII characters")
         if not known and key not in stored:
             errors.add(
                 key, f"unknown key{jsonfile.meant(key, Settings.model_fields.keys() | LATER)}"

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from onegai.config.changes import Change, KeyPath
 from onegai.config.current import Current
-from onegai.config.settings import LATER, Settings
+from onegai.config.settings import LATER, Settings, is_key
 from onegai.schema import Applied
 
 _OVERRIDDEN = "an argument or environment variable of this start wins over it"
@@ -26,10 +26,10 @@ def of_config(change: Change, current: Current, outdated: Mapping[str, list[str]
             applied.restart_server.append(name)
         elif path[0] in current.overridden:
             applied.without_effect[name] = _OVERRIDDEN
-        elif path[0] in Settings.model_fields:
+        elif path[0] in Settings.model_fields or is_key(path[0]):
             applied.now.append(name)
         else:
-            known = path[0] in LATER or path[0].endswith("_key")
+            known = path[0] in LATER
             applied.without_effect[name] = "nothing uses it yet" if known else "unknown key"
     return applied
 

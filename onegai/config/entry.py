@@ -8,7 +8,15 @@ import re
 import shlex
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    model_validator,
+)
 
 from onegai.config import patterns
 from onegai.schema import MOST_GB, Switch
@@ -62,6 +70,55 @@ def _no_shell(value: str, about: ValidationInfo) -> str:
             script = f"run/run_{about.data['app']}.sh"
             raise ValueError(f"contains {word!r}, and no shell runs it: put it in {script}")
     return value
+
+
+def _sendable(value: SecretStr) -> SecretStr:
+    """RFC 9110, 5.5: what any server reads as it was meant. The value is not in the error."""
+    text = value.get_secret_value()
+    if not (text.isascii() and text.isprintable() and text.strip(" ")):
+        raise ValueError("must be one line of ASCII characters")
+    return value
+
+
+def _header(name: str) -> str:
+    if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
+        raise ValueError(f"{name!r} cannot be the name of a header")
+    if name.lower() in _OF_THE_MESSAGE:
+        raise ValueError(f"{name} is about the message itself, and no credential")
+    return name
+
+
+_OF_THE_MESSAGE = frozenset(
+    "host content-length transfer-encoding connection content-type te upgrade expect".split()
+)
+_Sent = Annotated[SecretStr, AfterValidator(_sendable)]
+
+
+class Credentials(BaseModel):
+    """What an app wants to see in each request; ``{openai_key}`` is that key of config.json."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    header: dict[Annotated[str, AfterValidator(_header)], _Sent] = Field(
+        default={}, description="headers by name"
+    )
+    query: dict[str, SecretStr] = Field(default={}, description="parameters of the query by name")
+    basic: tuple[SecretStr, SecretStr] | None = Field(
+        default=None, description="user name and password of BASIC"
+    )
+    bearer: _Sent | None = Field(default=None, description="a Bearer token")
+
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> Credentials:
+        named = [name.lower() for name in self.header]
+        if len(set(named)) < len(named):
+            raise ValueError("a header stands there twice")
+        ways = (self.basic is not None, self.bearer is not None, "authorization" in named)
+        if sum(ways) > 1:
+            raise ValueError("basic, bearer and a header Authorization are one header: give one")
+        if not (self.header or self.query or any(ways)):
+            raise ValueError("give header, query, basic or bearer")
+        return self
 
 
 class Ready(BaseModel):
@@ -147,6 +204,11 @@ class AppSpec(BaseModel):
         default=None,
         pattern=r"^https?://[^/]+",
         description="base URL of a service that runs elsewhere; nothing is started",
+    )
+    credentials: Credentials | None = Field(
+        default=None,
+        description="added to each request to it: header, query, basic, bearer; {openai_key} in "
+        "a value is that key of config.json",
     )
     ready: Ready = Field(default=Ready(http="/"), description="how it is known to be ready")
     start_timeout: float = Field(

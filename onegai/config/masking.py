@@ -5,9 +5,11 @@ A key's name tells that its value is a secret; of a URL its user name and passwo
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 MASK = "********"
 _SECRET = re.compile(r"(^|_)(pass(word|wd|phrase)?|pwd|secret|token|credentials?|auth|key|apikey)$")
@@ -74,3 +76,52 @@ def _unmask_list(sent: list[Any], stored: Sequence[Any], path: str, refuse: _Ref
             # Several look alike, or it is a new one: no secret is guessed.
             result.append(_unmask(item, None, "", f"{path}.{index}", refuse))
     return result
+
+
+_RUN = 8
+"""Characters of a secret in a row that tell enough of it to be hidden."""
+_LEFT_OUT = re.compile(r"[*•…]+|\.{3,}")
+"""As some services show the key that they refuse: ``sk-ab****yz``."""
+_MASKS = re.compile(r"\*{9,}")
+_BEFORE = re.compile(r"[\w+/.-]{0,32}\Z")
+_AFTER = re.compile(r"[\w+/=-]{0,32}")
+
+
+def hidden(text: str, secrets: Iterable[str]) -> str:
+    """The text without these secrets, and without what it tells of them in part."""
+    for secret in secrets:
+        for form in dict.fromkeys((secret, quote(secret, safe=""), json.dumps(secret)[1:-1])):
+            text = _without(text, form)
+    return _MASKS.sub(MASK, text)
+
+
+def _without(text: str, secret: str) -> str:
+    if len(secret) < _RUN:
+        return _unshortened(text.replace(secret, MASK) if len(secret) > 2 else text, secret)
+    runs = {secret[at : at + _RUN] for at in range(len(secret) - _RUN + 1)}
+    kept, shown, at = list[str](), 0, 0
+    while at <= len(text) - _RUN and (at or any(run in text for run in runs)):
+        end = at
+        while text[end : end + _RUN] in runs:
+            end += 1
+        if end == at:
+            at += 1
+            continue
+        kept += text[shown:at], MASK
+        shown = at = end + _RUN - 1
+    return _unshortened("".join((*kept, text[shown:])), secret)
+
+
+def _unshortened(text: str, secret: str) -> str:
+    kept, shown = list[str](), 0
+    for found in _LEFT_OUT.finditer(text):
+        first = _BEFORE.search(text, max(shown, found.start() - 32), found.start())
+        last = _AFTER.match(text, found.end())
+        assert first is not None
+        assert last is not None
+        told = first.group() + last.group()
+        fits = secret.startswith(first.group()) and secret.endswith(last.group())
+        if fits and len(told) > 1:
+            kept += text[shown : first.start()], MASK
+            shown = last.end()
+    return "".join((*kept, text[shown:]))

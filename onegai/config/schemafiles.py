@@ -70,7 +70,7 @@ def config_schema() -> dict[str, Any]:
         "properties": properties,
         "patternProperties": {
             **COMMENTS,
-            "^\\w+_key$": {"type": "string", "description": "key of a provider"},
+            "^\\w+_(key|token)$": {"type": "string", "description": "key of a provider"},
         },
         "required": schema["required"],
         "additionalProperties": False,

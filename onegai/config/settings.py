@@ -5,13 +5,22 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import re
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from unicodedata import category
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from onegai.config import jsonfile
 from onegai.config.home import Home
@@ -26,7 +35,8 @@ ENV_PREFIX = "ONEGAI_"
 class Settings(BaseModel):
     """Everything config.json can say, checked. Sizes are bytes, memory is GB as in the file."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+    __pydantic_extra__: dict[str, SecretStr] = Field(init=False)
 
     username: str = Field(
         default="onegai", min_length=1, pattern=r"^[^:]*$", description="for BASIC; without a colon"
@@ -70,6 +80,17 @@ class Settings(BaseModel):
         default={}, description="per app: any key of its entry, and settings of its own"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_else_but_keys(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        return {
+            key: value
+            for key, value in values.items()
+            if key in cls.model_fields or (is_key(key) and usable_key(value))
+        }
+
     @field_validator("username", "password")
     @classmethod
     def _can_be_sent(cls, text: str) -> str:
@@ -99,6 +120,11 @@ class Settings(BaseModel):
         return roots
 
     @property
+    def keys(self) -> Mapping[str, SecretStr]:
+        """Keys and tokens of providers, by name: what ends with ``_key`` or ``_token``."""
+        return self.__pydantic_extra__
+
+    @property
     def open_to_network(self) -> bool:
         """True when machines other than this one can reach the server."""
         return not is_loopback(self.host)
@@ -110,8 +136,23 @@ FILE_ONLY = frozenset({"apps", "remote_edit"})
 AT_START = frozenset({"host", "port", "disable_docs", "max_json", "max_upload"})
 """Settings that are read when the server starts; a change of one waits for the next start."""
 
-LATER = frozenset({"openai_key", "loapi"})
+LATER = frozenset({"loapi"})
 """Keys of the contract that are accepted and do nothing yet."""
+
+
+_KEY = re.compile(r"\w+_(key|token)")
+
+
+def is_key(name: str) -> bool:
+    """Is this the name of a provider's key, which ``credentials`` of entries may use?"""
+    return name not in Settings.model_fields and _KEY.fullmatch(name) is not None
+
+
+def usable_key(value: Any) -> bool:
+    """A key that can be sent: one line of ASCII."""
+    return (
+        isinstance(value, str) and value.isascii() and value.isprintable() and bool(value.strip())
+    )
 
 
 def is_loopback(host: str) -> bool:
@@ -196,8 +237,13 @@ def effective_settings(
     problems = [
         Problem(file=where, key=key, reason=f"unknown key{jsonfile.meant(key, known | LATER)}")
         for key in values
-        if key not in known and key not in LATER and not key.endswith("_key")
+        if key not in known and key not in LATER and not is_key(key)
     ]
+    problems += (
+        Problem(file=where, key=key, reason="is not used: a key is one line of ASCII characters")
+        for key, value in values.items()
+        if is_key(key) and value and not usable_key(value)
+    )
     origin = dict.fromkeys(values, where)
     for key in known - FILE_ONLY:
         name = ENV_PREFIX + key.upper()

@@ -15,8 +15,7 @@ import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote
 
 import httptools
 import urllib3
@@ -24,31 +23,21 @@ import urllib3
 from onegai import __version__
 from onegai.handles.cutoff import Cutoff
 from onegai.handles.http import Request
+from onegai.handles.redirects import REDIRECTS, Origin, is_redirect, parted, redirected
 
 CONNECT_SECONDS = 10.0
 IDLE_SECONDS = 1.0
 """Of a kept connection that is used again. Apps close theirs by a clock of their own (uvicorn's is
 5 s), and one that does so just as a request comes leaves it unanswered."""
-REDIRECTS = 5
 _KEPT = 64
 """Idle connections at most, to all services together."""
 _PIECE = 1 << 16
 _DEFLATED_PIECE = 1 << 20
 _ADDED = {"accept-encoding": "identity", "user-agent": f"OneGAI/{__version__}"}
-_FOR_ONE_ORIGIN = frozenset({"authorization", "cookie", "host", "proxy-authorization"})
 _IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"})
 _NEVER_WITH_BODY = frozenset({"GET", "HEAD", "DELETE", "OPTIONS", "TRACE"})
 _RESERVED = "!$&'()*+,/:;=?@[]~"
 _STRAY_PERCENT = re.compile("%(?![0-9A-Fa-f]{2})")
-
-
-@dataclass(frozen=True)
-class _Origin:
-    secure: bool
-    host: str
-    port: int
-    header: str
-    """As it stands in Host."""
 
 
 class Connections:
@@ -72,14 +61,14 @@ class Connections:
         """
         cutoff = cutoff or Cutoff()
         for _ in range(REDIRECTS + 1):
-            origin, prefix = _parted(base)
+            origin, prefix = parted(base)
             message = _message(origin, prefix, request)
             answer = self._exchange(origin, message, request, deadline, cutoff)
             location = answer.headers.get("location")
-            if location is None or answer.status not in (301, 302, 303, 307, 308):
+            if location is None or not is_redirect(answer.status, location):
                 return answer
             answer.close()
-            base, request = _redirected(base, request, answer.status, location)
+            base, request = redirected(base, request, answer.status, location)
         raise ConnectionError(f"it redirects more than {REDIRECTS} times")
 
     def keep(self, connection: _Connection) -> None:
@@ -101,7 +90,7 @@ class Connections:
             connection.close()
 
     def _exchange(
-        self, origin: _Origin, message: bytes, request: Request, deadline: float, cutoff: Cutoff
+        self, origin: Origin, message: bytes, request: Request, deadline: float, cutoff: Cutoff
     ) -> Answer:
         """Over the connection that was used last and is still open, else over a new one.
 
@@ -122,7 +111,7 @@ class Connections:
         new = _Connection(origin, self._tls if origin.secure else None, deadline)
         return new.exchange(self, message, request, deadline, cutoff)
 
-    def _take(self, origin: _Origin) -> _Connection | None:
+    def _take(self, origin: Origin) -> _Connection | None:
         with self._lock:
             for place in range(len(self._idle) - 1, -1, -1):
                 if self._idle[place].origin == origin:
@@ -180,7 +169,7 @@ class Answer:
 class _Connection:
     """One connection, and the answer that comes over it: httptools calls the ``on_`` methods."""
 
-    def __init__(self, origin: _Origin, tls: ssl.SSLContext | None, deadline: float) -> None:
+    def __init__(self, origin: Origin, tls: ssl.SSLContext | None, deadline: float) -> None:
         self.origin = origin
         self._socket = _connected(origin, tls, deadline)
         self.idle_since = 0.0
@@ -301,7 +290,7 @@ class _Connection:
             self.headers.clear()
 
 
-def _connected(origin: _Origin, tls: ssl.SSLContext | None, deadline: float) -> socket.socket:
+def _connected(origin: Origin, tls: ssl.SSLContext | None, deadline: float) -> socket.socket:
     left = _left(deadline)
     try:
         made = socket.create_connection((origin.host, origin.port), min(left, CONNECT_SECONDS))
@@ -324,24 +313,13 @@ def _left(deadline: float) -> float:
     return left
 
 
-@functools.lru_cache(maxsize=256)
-def _parted(base: str) -> tuple[_Origin, str]:
-    """Of a base URL: where to connect to, and what its paths begin with."""
-    parts = urlsplit(base)
-    secure = parts.scheme == "https"
-    host = (parts.hostname or "").encode("idna").decode()
-    port = parts.port or (443 if secure else 80)
-    shown = f"[{host}]" if ":" in host else host
-    header = shown if parts.port is None else f"{shown}:{port}"
-    return _Origin(secure, host, port, header), parts.path
-
-
-def _message(origin: _Origin, prefix: str, request: Request) -> bytes:
+def _message(origin: Origin, prefix: str, request: Request) -> bytes:
     """The head of a request. Raises ValueError where it would be more than one."""
-    target = (prefix + request.target).partition("#")[0]
+    sent, own = request.sent()
+    target = (prefix + sent).partition("#")[0]
     percent = "" if "%" in target and _STRAY_PERCENT.search(target) else "%"
     target = quote(target, safe=_RESERVED + percent)
-    headers = {"host": origin.header, **_ADDED, **request.headers}
+    headers = {"host": origin.header, **_ADDED, **own}
     if request.body is not None or request.method not in _NEVER_WITH_BODY:
         headers.setdefault("content-length", str(len(request.body or b"")))
     lines = [f"{request.method} {target} HTTP/1.1"]
@@ -350,24 +328,6 @@ def _message(origin: _Origin, prefix: str, request: Request) -> bytes:
     if head.count("\n") >= len(lines) or "\r" in head or "\0" in head:
         raise ValueError("a line break in a header or in the method of a request")
     return head.replace("\n", "\r\n").encode("latin-1") + b"\r\n\r\n"
-
-
-def _redirected(base: str, request: Request, status: int, location: str) -> tuple[str, Request]:
-    """What to ask instead (RFC 9110, 15.4), and where. Raises ConnectionError."""
-    url = urlsplit(urljoin(base + request.target, location))
-    if url.scheme not in ("http", "https") or not url.hostname:
-        raise ConnectionError(f"it redirects to {location[:200]}")
-    target = (url.path or "/") + (f"?{url.query}" if url.query else "")
-    there = f"{url.scheme}://{url.netloc}"
-    headers = dict(request.headers)
-    if _parted(there)[0] != _parted(base)[0]:
-        headers = {name: headers[name] for name in headers.keys() - _FOR_ONE_ORIGIN}
-    if (status == 303 and request.method != "HEAD") or (
-        status in (301, 302) and request.method == "POST"
-    ):
-        headers = {n: value for n, value in headers.items() if not n.startswith("content-")}
-        return there, Request("GET", target, headers, None)
-    return there, replace(request, target=target, headers=headers)
 
 
 def _inflated(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:

@@ -21,6 +21,7 @@ from typing import Any, Protocol
 
 import aiohttp
 
+from onegai.config.credentials import NO_ACCESS, Access
 from onegai.config.settings import MIB
 from onegai.errors import AppError, CallTimeout, ResultTooLarge, SdkMisuse
 from onegai.events import Tell, tell_nobody
@@ -90,6 +91,10 @@ async def open_transport() -> AsyncIterator[Transport]:
         connections.close()
 
 
+def _none(_app: str) -> Access:
+    return NO_ACCESS
+
+
 @dataclass
 class CallContext:
     """One call. ``deadline`` is in ``time.monotonic`` seconds.
@@ -107,6 +112,8 @@ class CallContext:
     deadline: float
     seconds: float
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    access: Callable[[str], Access] = _none
+    """What an app is shown so that it lets the call in. Raises KeyMissing. From any thread."""
     own_paths: bool = False
     most_read: float = math.inf
     """Bytes of an answer that a handle reads whole."""
@@ -135,6 +142,14 @@ class CallContext:
     def progress(self) -> Progress:
         """How far the call is, as its function tells."""
         return Progress(self.loop, self.tell)
+
+    def at_hand(self, app: str) -> Hold | None:
+        """As ``take``, but where the call has the service anyway, without a lease of its own."""
+        if (url := self.granted.get(app)) is not None:
+            return _Unpinned(url)
+        if (pinned := self.pinned.get(app)) is not None:
+            return _Unpinned(pinned.url)
+        return self.take(app)
 
     def take(self, app: str) -> Hold | None:
         """A lease that can be had without waiting, for one request. From any thread."""
@@ -228,6 +243,19 @@ class CallContext:
         for hold in (*self.held, *self.pinned.values()):
             hold.release()
         self.pinned.clear()
+
+
+class _Unpinned:
+    """A base URL that needs no lease of its own: granted for a load, or pinned to the call."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def release(self) -> None:
+        """Nothing to give back."""
+
+    def again(self) -> None:
+        """Whoever has the call's own lease asks for no other."""
 
 
 class _Counted:

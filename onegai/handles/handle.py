@@ -4,51 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import CancelledError
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from types import ModuleType
-from typing import Any, Unpack
+from typing import Unpack
 
 import aiohttp
-from typing_extensions import TypedDict
 
 from onegai.errors import CallTimeout, SdkMisuse, reason
 from onegai.handles.connections import CONNECT_SECONDS, Answer
 from onegai.handles.context import CallContext, Hold, current
-from onegai.handles.http import Files, Lines, Params, Request, Response, build
+from onegai.handles.http import (
+    BuildOptions,
+    Lines,
+    Request,
+    RequestOptions,
+    Response,
+    SendOptions,
+    build,
+)
+from onegai.handles.redirects import REDIRECTS, is_redirect, redirected
 from onegai.handles.websocket import WebSocket, connected
-
-
-class RequestOptions(TypedDict, total=False):
-    """What every request takes. ``json``, ``data``, ``content`` and ``files`` make the body."""
-
-    params: Params
-    json: Any
-    data: Mapping[str, Any]
-    content: bytes
-    files: Files
-    headers: Mapping[str, str]
-
-
-class SendOptions(RequestOptions, total=False):
-    """``timeout`` in seconds, besides the call's own; ``check`` False: no error from 400 on."""
-
-    timeout: float | None
-    check: bool
-
-
-class _Unpinned:
-    """A base URL that needs no lease of its own: granted for a load, or pinned to the call."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-
-    def release(self) -> None:
-        """Nothing to give back."""
-
-    def again(self) -> None:
-        """Whoever has the call's own lease asks for no other."""
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
@@ -58,12 +36,21 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return None
 
 
-def _without_lease(context: CallContext, app: str) -> Hold | None:
-    if (url := context.granted.get(app)) is not None:
-        return _Unpinned(url)
-    if (pinned := context.pinned.get(app)) is not None:
-        return _Unpinned(pinned.url)
-    return context.take(app)
+def _request(
+    context: CallContext, app: str, method: str, path: str, **options: Unpack[BuildOptions]
+) -> Request:
+    """With what the app is shown. Raises KeyMissing: before anything is started."""
+    return replace(build(method, path, **options), access=context.access(app))
+
+
+def _response(
+    app: str, answer: Answer | aiohttp.ClientResponse, content: bytes, request: Request
+) -> Response:
+    return Response(app, answer.status, answer.headers, content, request.access)
+
+
+def _reason(context: CallContext, app: str, error: Exception) -> str:
+    return context.access(app).hidden(reason(error))
 
 
 class Handle:
@@ -87,12 +74,12 @@ class Handle:
     ) -> Response:
         """Send one request and read the whole answer."""
         context = current(self.app)
-        request = build(method, path, **options)
+        request = _request(context, self.app, method, path, **options)
         hold = self._hold(context)
         try:
             answer = self._send(context, hold.url, request, timeout)
             content = self._whole(context, answer)
-            response = Response(self.app, answer.status, answer.headers, content)
+            response = _response(self.app, answer, content, request)
         finally:
             hold.release()
         return response.checked() if check else response
@@ -122,13 +109,13 @@ class Handle:
         Its connection is not used again: llama.cpp closes it after a stream without saying so.
         """
         context = current(self.app)
-        request = build(method, path, **options, last=True)
+        request = _request(context, self.app, method, path, **options, last=True)
         with self.lease() as base:
             answer = self._send(context, base, request, None)
             try:
                 if answer.status >= 400:
                     content = self._whole(context, answer)
-                    Response(self.app, answer.status, answer.headers, content).checked()
+                    _response(self.app, answer, content, request).checked()
                 yield self._pieces(context, answer)
             finally:
                 answer.close()
@@ -167,7 +154,7 @@ class Handle:
                 reason=f"the handle of {self.app} would block the event loop",
                 do="in an async function, make the handle with async_service()",
             )
-        hold = _without_lease(context, self.app)
+        hold = context.at_hand(self.app)
         if hold is not None:
             return hold
         asked = asyncio.run_coroutine_threadsafe(context.lease(self.app), context.loop)
@@ -225,7 +212,7 @@ class Handle:
 
     def _lost(self, context: CallContext, error: Exception) -> Exception:
         return asyncio.run_coroutine_threadsafe(
-            context.services.why_lost(self.app, reason(error)), context.loop
+            context.services.why_lost(self.app, _reason(context, self.app, error)), context.loop
         ).result()
 
 
@@ -246,12 +233,12 @@ class AsyncHandle:
     ) -> Response:
         """Send one request and read the whole answer."""
         context = current(self.app)
-        request = build(method, path, **options)
+        request = _request(context, self.app, method, path, **options)
         hold = await self._hold(context)
         try:
             async with self._send(context, hold.url, request, timeout) as answer:
                 content = await self._whole(context, answer)
-                response = Response(self.app, answer.status, answer.headers, content)
+                response = _response(self.app, answer, content, request)
         finally:
             hold.release()
         return response.checked() if check else response
@@ -281,13 +268,13 @@ class AsyncHandle:
         Its connection is not used again.
         """
         context = current(self.app)
-        request = build(method, path, **options, last=True)
+        request = _request(context, self.app, method, path, **options, last=True)
         hold = await self._hold(context)
         try:
             async with self._send(context, hold.url, request, None) as answer:
                 if answer.status >= 400:
                     content = await self._whole(context, answer)
-                    Response(self.app, answer.status, answer.headers, content).checked()
+                    _response(self.app, answer, content, request).checked()
                 yield answer.content.iter_any()
         finally:
             hold.release()
@@ -304,10 +291,11 @@ class AsyncHandle:
     async def websocket(self, path: str) -> AsyncIterator[WebSocket]:
         """A WebSocket, for messages in JSON; the lease lasts as long as the block."""
         context = current(self.app)
+        request = _request(context, self.app, "GET", path)
         async with (
             self.lease() as base,
             self._errors(context, context.remaining(self.app)),
-            connected(context, self.app, base + path) as socket,
+            connected(context, self.app, base, request) as socket,
         ):
             yield socket
 
@@ -328,7 +316,7 @@ class AsyncHandle:
         return context.granted.get(self.app) or context.pinned[self.app].url
 
     async def _hold(self, context: CallContext) -> Hold:
-        hold = _without_lease(context, self.app)
+        hold = context.at_hand(self.app)
         if hold is not None:
             return hold
         return await context.lease(self.app)
@@ -356,17 +344,25 @@ class AsyncHandle:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         left = context.remaining(self.app)
         seconds = min(left, timeout) if timeout is not None else left
-        async with (
-            self._errors(context, seconds),
-            context.transport.asynchronous.request(
-                request.method,
-                base + request.target,
-                data=request.body,
-                headers=request.headers,
-                timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_SECONDS),
-            ) as answer,
-        ):
-            yield answer
+        deadline = time.monotonic() + seconds
+        async with self._errors(context, seconds):
+            for _ in range(REDIRECTS + 1):
+                target, headers = request.sent()
+                left = max(deadline - time.monotonic(), 0.001)
+                async with context.transport.asynchronous.request(
+                    request.method,
+                    base + target,
+                    data=request.body,
+                    headers=headers,
+                    allow_redirects=False,
+                    timeout=aiohttp.ClientTimeout(total=left, sock_connect=CONNECT_SECONDS),
+                ) as answer:
+                    location = answer.headers.get("Location")
+                    if location is None or not is_redirect(answer.status, location):
+                        yield answer
+                        return
+                base, request = redirected(base, request, answer.status, location)
+            raise ConnectionError(f"it redirects more than {REDIRECTS} times")
 
     @asynccontextmanager
     async def _errors(self, context: CallContext, seconds: float) -> AsyncIterator[None]:
@@ -374,11 +370,14 @@ class AsyncHandle:
         try:
             yield
         except aiohttp.ConnectionTimeoutError as error:
-            raise await context.services.why_lost(self.app, reason(error)) from None
+            raise await self._lost(context, error) from None
         except TimeoutError:
             raise CallTimeout(app=self.app, seconds=seconds) from None
         except (aiohttp.ClientError, OSError) as error:
-            raise await context.services.why_lost(self.app, reason(error)) from None
+            raise await self._lost(context, error) from None
+
+    async def _lost(self, context: CallContext, error: Exception) -> Exception:
+        return await context.services.why_lost(self.app, _reason(context, self.app, error))
 
 
 def declares_handle(module: ModuleType | None, app: str) -> bool:

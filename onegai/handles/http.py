@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import codecs
 import json as jsonlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 import urllib3
+from typing_extensions import TypedDict
 
+from onegai.config.credentials import NO_ACCESS, Access
 from onegai.errors import ErrorAnswer
 from onegai.files.pieces import well_formed
 
@@ -19,6 +24,33 @@ Files = Mapping[str, tuple[str, bytes, str] | bytes]
 """Multipart parts by name: (file name, content, media type), or the content alone."""
 
 _SHOWN = 2000
+_LOOKED_AT = 1 << 17
+"""Characters of an error's answer in which there are words for people."""
+_LONGEST_WAIT = 24 * 3600
+
+
+class RequestOptions(TypedDict, total=False):
+    """What every request takes. ``json``, ``data``, ``content`` and ``files`` make the body."""
+
+    params: Params
+    json: Any
+    data: Mapping[str, Any]
+    content: bytes
+    files: Files
+    headers: Mapping[str, str]
+
+
+class SendOptions(RequestOptions, total=False):
+    """``timeout`` in seconds, besides the call's own; ``check`` False: no error from 400 on."""
+
+    timeout: float | None
+    check: bool
+
+
+class BuildOptions(RequestOptions, total=False):
+    """``last``: its connection is not used again."""
+
+    last: bool
 
 
 @dataclass(frozen=True)
@@ -29,6 +61,20 @@ class Request:
     target: str
     headers: Mapping[str, str]
     body: bytes | None
+    access: Access = NO_ACCESS
+    """What the app is shown besides."""
+
+    def sent(self) -> tuple[str, Mapping[str, str]]:
+        """Target and headers as they are sent. What the function itself gives wins."""
+        target, access = self.target, self.access
+        if access is NO_ACCESS:
+            return target, self.headers
+        path, _, query = target.partition("#")[0].partition("?")
+        given = {name for name, _ in parse_qsl(query, keep_blank_values=True)}
+        added = urlencode({name: access.query[name] for name in access.query if name not in given})
+        if added:
+            target = f"{path}?{query}&{added}" if query else f"{path}?{added}"
+        return target, {**access.headers, **self.headers}
 
     @property
     def is_last(self) -> bool:
@@ -44,6 +90,8 @@ class Response:
     status_code: int
     headers: Mapping[str, str]
     content: bytes
+    _access: Access = NO_ACCESS
+    """What the app was shown, which no error tells."""
 
     @property
     def ok(self) -> bool:
@@ -63,19 +111,27 @@ class Response:
             raise self.error(f"its answer is not JSON: {error}") from None
 
     def error(self, reason: str) -> ErrorAnswer:
-        """The error that says what this answer was."""
+        """The error that says what this answer was, without the secrets that it may repeat."""
+        wait = retry_after(self.headers)
+        answer = self._access.hidden(self.text[:_LOOKED_AT])[:_SHOWN]
         return ErrorAnswer(
             app=self.app,
             upstream_status=self.status_code,
-            reason=reason,
-            detail={"upstream_status": self.status_code, "answer": self.text[:_SHOWN]},
+            reason=self._access.hidden(reason),
+            place=self._access.place,
+            retry_after=wait,
+            detail={
+                "upstream_status": self.status_code,
+                "answer": answer,
+                "retry_after": wait,
+            },
         )
 
     def checked(self) -> Response:
         """Itself. Raises ErrorAnswer from 400 on, with the reason the app gives."""
         if self.ok:
             return self
-        raise self.error(_reason(self.text))
+        raise self.error(_reason(self._access.hidden(self.text[:_LOOKED_AT])))
 
 
 class Lines:
@@ -148,6 +204,22 @@ def _encoded(text: str) -> bytes:
         return text.encode()
     except UnicodeEncodeError:
         return well_formed(text).encode()
+
+
+def retry_after(headers: Mapping[str, str]) -> int | None:
+    """Seconds until the same may be asked again, if the app tells (RFC 9110, 10.2.3)."""
+    said = headers.get("Retry-After", "").strip()
+    try:
+        left = float(said) if said[:1].isdigit() else _until(said)
+    except (ValueError, OverflowError):
+        return None
+    return min(max(math.ceil(left), 0), _LONGEST_WAIT) if math.isfinite(left) else None
+
+
+def _until(date: str) -> float:
+    """Seconds. Raises ValueError."""
+    moment = parsedate_to_datetime(date)
+    return (moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
 
 
 def _reason(text: str) -> str:

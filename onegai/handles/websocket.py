@@ -12,6 +12,8 @@ import aiohttp
 
 from onegai.errors import ErrorAnswer, reason
 from onegai.handles.context import CallContext
+from onegai.handles.http import Request
+from onegai.handles.redirects import is_redirect
 
 _UNLIMITED = 0
 """As aiohttp has it."""
@@ -49,21 +51,45 @@ class WebSocket:
 
 
 @asynccontextmanager
-async def connected(context: CallContext, app: str, url: str) -> AsyncIterator[WebSocket]:
-    """A WebSocket to this URL (http or https), open as long as the block.
+async def connected(
+    context: CallContext, app: str, base: str, request: Request
+) -> AsyncIterator[WebSocket]:
+    """A WebSocket below this URL (http or https), open as long as the block.
 
     Raises ErrorAnswer where the app refuses it; the rest is aiohttp's to raise.
     """
     most = round(context.most_read) if math.isfinite(context.most_read) else _UNLIMITED
+    target, headers = request.sent()
+    connector = context.transport.asynchronous.connector
     try:
-        async with context.transport.asynchronous.ws_connect(
-            url, max_msg_size=most, timeout=aiohttp.ClientWSTimeout(ws_close=1.0)
-        ) as socket:
+        async with (
+            aiohttp.ClientSession(
+                connector=connector, connector_owner=False, middlewares=(_not_sent_on,)
+            ) as session,
+            session.ws_connect(
+                base + target,
+                headers=headers,
+                max_msg_size=most,
+                timeout=aiohttp.ClientWSTimeout(ws_close=1.0),
+            ) as socket,
+        ):
             yield WebSocket(app, context, socket)
     except aiohttp.WSServerHandshakeError as error:
         raise ErrorAnswer(
             app=app,
             upstream_status=error.status,
-            reason=f"it refuses a WebSocket: {reason(error)}",
+            reason=f"it refuses a WebSocket: {request.access.hidden(reason(error))}",
+            place=request.access.place,
             detail={"upstream_status": error.status},
         ) from None
+
+
+async def _not_sent_on(
+    request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """aiohttp would show another origin what is for this one; browsers follow none either."""
+    answer = await send(request)
+    if is_redirect(answer.status, answer.headers.get("Location")):
+        answer.close()
+        raise ConnectionError("it redirects a WebSocket")
+    return answer

@@ -177,6 +177,7 @@ class LocalEngine:
             seconds=seconds,
             settings=self._current.catalog.own_settings,
             function=self._function,
+            access=self._current.access,
         )
 
     async def _function(self, app: str, name: str, told: bool) -> Function:

@@ -10,6 +10,7 @@ import aiohttp
 
 from onegai.config.entry import AppSpec
 from onegai.errors import OneGAIError, ReleaseFailed
+from onegai.supervisor.asking import Asking
 from onegai.supervisor.interrupts import first
 from onegai.supervisor.life import Life, Order
 
@@ -39,10 +40,10 @@ def knows_release(spec: AppSpec, hooks: Hooks) -> bool:
     return spec.release is not None or hooks.can_unload(spec.app)
 
 
-async def release(spec: AppSpec, url: str, hooks: Hooks, http: aiohttp.ClientSession) -> None:
+async def release(spec: AppSpec, url: str, hooks: Hooks, asking: Asking) -> None:
     """Have it free its VRAM: by its ``release`` request, else by its ``unload``.
 
-    Raises ReleaseFailed, and what ``unload`` raises.
+    Raises ReleaseFailed, KeyMissing, and what ``unload`` raises.
     """
     app, how = spec.app, spec.release
     if how is None:
@@ -53,13 +54,13 @@ async def release(spec: AppSpec, url: str, hooks: Hooks, http: aiohttp.ClientSes
             reason = f"unload takes over {RELEASE_SECONDS:g} s"
             raise ReleaseFailed(app=app, reason=reason) from None
         return
-    timeout = aiohttp.ClientTimeout(total=RELEASE_SECONDS)
     try:
-        async with http.post(url + how.post, json=how.body, timeout=timeout) as answer:
-            if answer.status >= 400:
+        async with asking.let_in(app, "POST", url + how.post, RELEASE_SECONDS, how.body) as answer:
+            if answer.status >= 300:
                 raise ReleaseFailed(app=app, reason=f"{how.post} answers {answer.status}")
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        raise ReleaseFailed(app=app, reason=f"{how.post}: {error or 'no answer'}") from None
+        why = asking.access(app).hidden(str(error) or "no answer")
+        raise ReleaseFailed(app=app, reason=f"{how.post}: {why}") from None
 
 
 async def before_stop(spec: AppSpec, life: Life, hooks: Hooks) -> None:

@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable
 from enum import Enum, auto
 
-import aiohttp
-
 from onegai.apps.installed import check_installed
 from onegai.config.home import Home
 from onegai.errors import (
@@ -28,6 +26,7 @@ from onegai.process.logfile import LogFile
 from onegai.schema import State, StopReason
 from onegai.supervisor import hooks
 from onegai.supervisor.admission import Admission
+from onegai.supervisor.asking import Asking
 from onegai.supervisor.callers import Caller
 from onegai.supervisor.health import Health
 from onegai.supervisor.hooks import Hooks
@@ -70,7 +69,7 @@ class Owner:
         admission: Admission,
         sampler: Sampler,
         hooks: Hooks,
-        http: aiohttp.ClientSession,
+        asking: Asking,
         restart: Callable[[], None],
     ) -> None:
         """``restart`` is called when a crashed service is to be started again."""
@@ -84,7 +83,7 @@ class Owner:
         self.start_seconds: float | None = None
         """How long the last start took from the moment when there was room."""
         self.last = LastLife(tenancy)
-        self.health = Health(lambda: tenancy.spec, http)
+        self.health = Health(lambda: tenancy.spec, asking.session)
         self.restarts = Restarts(restart)
         self._home = home
         self._at = tenancy
@@ -93,7 +92,7 @@ class Owner:
         self._admission = admission
         self._sampler = sampler
         self._hooks = hooks
-        self._http = http
+        self._asking = asking
         self._left: Left | None = None
 
     def take_over(self, left: Left) -> None:
@@ -117,7 +116,7 @@ class Owner:
             self._at.callers.fail(Stopped(app=self._at.spec.app))
 
     def _new_life(self) -> Life:
-        return Life(Run(self._home, lambda: self._at.spec, self._log, self._http))
+        return Life(Run(self._home, lambda: self._at.spec, self._log, self._asking))
 
     async def _wanted(self) -> None:
         """Return when somebody waits for it to be ready, which nobody may once it is over."""
@@ -253,7 +252,7 @@ class Owner:
             gate,
             admission=self._admission,
             hooks=self._hooks,
-            http=self._http,
+            asking=self._asking,
         )
         try:
             return await parking.stay()

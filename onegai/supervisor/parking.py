@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable
 
-import aiohttp
-
 from onegai.errors import NotEnoughMemory, OneGAIError
 from onegai.schema import StopReason
 from onegai.supervisor import hooks
 from onegai.supervisor.admission import Admission
+from onegai.supervisor.asking import Asking
 from onegai.supervisor.hooks import Hooks
 from onegai.supervisor.interrupts import first
 from onegai.supervisor.leases import Gate
@@ -31,7 +30,7 @@ class Parking:
         *,
         admission: Admission,
         hooks: Hooks,
-        http: aiohttp.ClientSession,
+        asking: Asking,
     ) -> None:
         self._tenancy = tenancy
         self._life = life
@@ -39,7 +38,7 @@ class Parking:
         self._gate = gate
         self._admission = admission
         self._hooks = hooks
-        self._http = http
+        self._asking = asking
 
     async def stay(self) -> bool:
         """Release the VRAM and come back for a caller; False: it must stop instead.
@@ -47,7 +46,7 @@ class Parking:
         One that cannot release stays as it is. Raises why its model cannot be loaded again.
         """
         tenancy, life, spec = self._tenancy, self._life, self._tenancy.spec
-        releasing = hooks.release(spec, self._run.url, self._hooks, self._http)
+        releasing = hooks.release(spec, self._run.url, self._hooks, self._asking)
         try:
             released = await self._first(work=releasing) == "work"
         except OneGAIError as error:

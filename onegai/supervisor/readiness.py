@@ -19,11 +19,13 @@ from onegai.errors import NeverReady, PortTaken, Unreachable, reason
 from onegai.process import sockets
 from onegai.process.child import Child
 from onegai.process.logfile import LogFile, Reader
+from onegai.supervisor.asking import Asking
 
 log = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
 CONNECT_EVERY = 0.01
+REMOTE_SECONDS = 10.0
 HTTP_FIRST, HTTP_LAST = 0.02, 0.25
 
 
@@ -138,13 +140,14 @@ async def is_port_closed(port: int) -> bool:
     return False
 
 
-async def check_remote(spec: AppSpec, session: aiohttp.ClientSession) -> None:
-    """Raises Unreachable when nothing at all answers at ``spec.url``."""
+async def check_remote(spec: AppSpec, asking: Asking) -> None:
+    """Raises Unreachable when nothing at all answers at ``spec.url``; KeyMissing."""
     try:
-        async with session.get(str(spec.url), timeout=aiohttp.ClientTimeout(total=10)):
+        async with asking.let_in(spec.app, "GET", str(spec.url), REMOTE_SECONDS):
             return
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        raise unreachable(spec, reason(error)) from None
+        why = asking.access(spec.app).hidden(reason(error))
+        raise unreachable(spec, why) from None
 
 
 def unreachable(spec: AppSpec, reason: str) -> Unreachable:

@@ -7,8 +7,6 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack, suppress
 
-import aiohttp
-
 from onegai.config.entry import AppSpec
 from onegai.config.home import Home, Stamp, stamp
 from onegai.errors import Died, ExitedEarly, OneGAIError, Unreachable
@@ -16,6 +14,7 @@ from onegai.process import sockets, tree
 from onegai.process.child import Child
 from onegai.process.logfile import LogFile
 from onegai.supervisor import left, readiness
+from onegai.supervisor.asking import Asking
 from onegai.supervisor.command import service_command
 from onegai.supervisor.interrupts import Interrupted, unless
 from onegai.supervisor.left import Left
@@ -35,7 +34,7 @@ class Run:
         home: Home,
         spec: Callable[[], AppSpec],
         log_file: LogFile,
-        http: aiohttp.ClientSession,
+        asking: Asking,
     ) -> None:
         """``spec`` gives the entry as it is now; what a process is started with stays the same."""
         self._home = home
@@ -43,7 +42,7 @@ class Run:
         self._log = log_file
         self._log_start = log_file.end
         self._small = ExitStack()
-        self._http = http
+        self._asking = asking
         self._child: Child | None = None
         self._spawning: asyncio.Future[Child] | None = None
         self._port_closed = asyncio.Event()
@@ -117,7 +116,7 @@ class Run:
     async def start(self, gpu: int | None) -> None:
         """Make it and wait until it answers. On failure the process is left to ``end``."""
         if self.elsewhere:
-            await readiness.check_remote(self._spec, self._http)
+            await readiness.check_remote(self._spec, self._asking)
             return
         spec = self._spec
         await readiness.wait_for_port(spec)
@@ -133,7 +132,9 @@ class Run:
         child.moved = self._note_again
         log.info("%s: started, pid %d", spec.app, child.pid)
         await self.watched(
-            readiness.wait_until_ready(self._entry, child, self._log, self._log_start, self._http)
+            readiness.wait_until_ready(
+                self._entry, child, self._log, self._log_start, self._asking.session
+            )
         )
 
     async def resume(self) -> None:
@@ -142,7 +143,9 @@ class Run:
             raise Interrupted
         log.info("%s: goes on, pid %d", self._spec.app, self._child.pid)
         await self.watched(
-            readiness.wait_until_ready(self._entry, self._child, self._log, None, self._http)
+            readiness.wait_until_ready(
+                self._entry, self._child, self._log, None, self._asking.session
+            )
         )
 
     def note(self, gpu: int | None) -> None:
@@ -221,7 +224,7 @@ class Run:
             await self._doubted.wait()
             self._doubted.clear()
             try:
-                await readiness.check_remote(self._spec, self._http)
+                await readiness.check_remote(self._spec, self._asking)
             except Unreachable as error:
                 self._unreachable = error
                 self._port_closed.set()

@@ -23,8 +23,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-import aiohttp
-
 from onegai.apps.installed import InstallState, Listing, install_state
 from onegai.config.entry import AppSpec
 from onegai.config.home import Home
@@ -42,6 +40,7 @@ from onegai.memory.sampler import Sampler
 from onegai.process.logfile import LogFile
 from onegai.schema import ServiceStatus, State, StopReason
 from onegai.supervisor.admission import Admission
+from onegai.supervisor.asking import Asking
 from onegai.supervisor.callers import Caller
 from onegai.supervisor.hooks import Hooks
 from onegai.supervisor.leases import Lease
@@ -70,7 +69,7 @@ class Service:
         admission: Admission,
         sampler: Sampler,
         hooks: Hooks,
-        http: aiohttp.ClientSession,
+        asking: Asking,
     ) -> None:
         self.tenancy = Tenancy(spec, hooks, sampler)
         self.log = LogFile(home.app_log(spec.app))
@@ -86,7 +85,7 @@ class Service:
             admission=admission,
             sampler=sampler,
             hooks=hooks,
-            http=http,
+            asking=asking,
             restart=lambda: self.want(may_evict=False),
         )
 

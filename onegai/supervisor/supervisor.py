@@ -22,6 +22,7 @@ from onegai.memory.sampler import Sampler
 from onegai.schema import GpuStatus, MemoryStatus, Plan, ServiceStatus, StopReason
 from onegai.supervisor import left
 from onegai.supervisor.admission import Admission
+from onegai.supervisor.asking import Asking
 from onegai.supervisor.hooks import Hooks
 from onegai.supervisor.leases import Lease
 from onegai.supervisor.plan import plan_for
@@ -42,7 +43,7 @@ class Supervisor:
         self._home = current.home
         self._current = current
         self._hooks = hooks
-        self._http: aiohttp.ClientSession
+        self._asking: Asking
         self._owners: asyncio.TaskGroup
         self._services: dict[str, Service] = {}
         self._tenancies: dict[str, Tenancy] = {}
@@ -73,10 +74,9 @@ class Supervisor:
     async def _open(self, stack: AsyncExitStack) -> None:
         for thread in (self._probing, self._looking):
             stack.callback(thread.shutdown, wait=False)
-        # Readiness probes follow no proxy and keep no connection: a child may be gone at any time.
-        self._http = await stack.enter_async_context(
-            aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True))
-        )
+        session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True))
+        await stack.enter_async_context(session)
+        self._asking = Asking(session, self._current.access)
         self._owners = await stack.enter_async_context(asyncio.TaskGroup())
         deciding = self._owners.create_task(self._admission.run(), name="admission")
         sampling = self._owners.create_task(self._sampler.run(self._readings.now), name="sampler")
@@ -128,7 +128,7 @@ class Supervisor:
             admission=self._admission,
             sampler=self._sampler,
             hooks=self._hooks,
-            http=self._http,
+            asking=self._asking,
         )
         self._services[spec.app] = service
         self._tenancies[spec.app] = service.tenancy

@@ -268,6 +268,7 @@ def test_what_is_wrong_already_and_not_touched_does_not_block(home: Home) -> Non
         ({"file_roots": ["/"]}, "file_roots"),
         ({"cors_origins": ["http://evil"]}, "cors_origins"),
         ({"apps": {"fn": {"exec": "sh -c x"}}}, "apps.fn.exec"),
+        ({"apps": {"fn": {"credentials": {"bearer": "x"}}}}, "apps.fn.credentials"),
         ({"apps": {"fn": {"env": {"LD_PRELOAD": "x"}}}}, "apps.fn.env"),
         ({"apps": {"fn": {"ready": {"log": "(a+)+b"}}}}, "apps.fn.ready"),
     ],

@@ -81,8 +81,9 @@ def test_what_needs_no_port(keys: dict[str, Any], has_service: bool) -> None:
 
 def test_every_key_of_the_contract_is_known() -> None:
     keys = (
-        "active type port exec cwd env vram ram url ready start_timeout stop_timeout call_timeout "
-        "idle_timeout keep autostart concurrency queue queue_timeout restart release wake "
-        "public_port owner_check functions args repl disk data title about homepage license tags"
+        "active type port exec cwd env vram ram url credentials ready start_timeout stop_timeout "
+        "call_timeout idle_timeout keep autostart concurrency queue queue_timeout restart release "
+        "wake public_port owner_check functions args repl disk data title about homepage license "
+        "tags"
     ).split()
     assert set(AppSpec.model_fields) == {"app", *keys}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import time
 from typing import Any
 
 import pytest
 
-from onegai.config.masking import MASK, masked, unmasked
+from onegai.config.masking import MASK, hidden, masked, unmasked
 
 
 def back(sent: dict[str, Any], stored: dict[str, Any]) -> dict[str, Any]:
@@ -90,3 +92,42 @@ def test_a_mask_of_nothing_is_named(sent: dict[str, Any], path: str) -> None:
 
 def test_stars_that_a_person_stored_are_kept() -> None:
     assert back({"title": MASK}, {"title": MASK}) == {"title": MASK}
+
+
+KEY = "sk-proj-abcDEF123/+456wxyz"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (f"wrong: {KEY}.", "wrong: ********."),
+        (f"{KEY}{KEY}", "********"),
+        (f"{KEY} {KEY}", "******** ********"),
+        ("wrong: abcDEF123/+ or so", "wrong: ******** or so"),
+        ("wrong: sk-pr****wxyz", "wrong: ********"),
+        ("wrong: sk-proj-…yz", "wrong: ********"),
+        ("wrong: sk-proj-a...", "wrong: ********..."),
+        ("sk-proj-abcDEF123%2F%2B456wxyz", "********"),
+        ("loading... wait***", "loading... wait***"),
+        ("keys begin with sk-", "keys begin with sk-"),
+        ("", ""),
+    ],
+)
+def test_hidden(text: str, shown: str) -> None:
+    assert hidden(text, [KEY]) == shown
+
+
+def test_short_secrets_are_hidden_whole() -> None:
+    assert hidden("a pass of pas, a", ["pass", "a", ""]) == "a ******** of pas, a"
+
+
+def test_hidden_in_what_json_makes_of_it() -> None:
+    secret = 'a"b\\c'
+    assert secret not in hidden(json.dumps(secret), [secret])
+    assert hidden(json.dumps(secret), [secret]) == f'"{MASK}"'
+
+
+def test_hiding_in_a_long_text_takes_no_long() -> None:
+    begun = time.monotonic()
+    assert hidden("x" * 1_000_000, [KEY]) == "x" * 1_000_000
+    assert time.monotonic() - begun < 10

@@ -193,3 +193,15 @@ def test_settings_do_not_change() -> None:
     settings = Settings(password="x")
     with pytest.raises(ValidationError, match="frozen"):
         settings.port = 1
+
+
+def test_keys_of_providers(home: Home) -> None:
+    given = {"openai_key": "sk-1", "hf_token": " hf ", "a_key": "", "b_key": "é", "c_token": 5}
+    write(home, **given, openai_keys="x", _note_key="y")
+    settings, problems, _ = load_settings(home, {}, {})
+    assert {name: key.get_secret_value() for name, key in settings.keys.items()} == {
+        "openai_key": "sk-1",
+        "hf_token": " hf ",
+    }
+    assert [problem.key for problem in problems] == ["openai_keys", "b_key", "c_token"]
+    assert "sk-1" not in repr(settings)

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from onegai.errors import ErrorAnswer
+from onegai.config.credentials import Access
+from onegai.errors import ErrorAnswer, as_http
 from onegai.handles.http import Lines, build
 from onegai.sdk import Response, async_service, service
 
@@ -89,6 +90,43 @@ def test_refused_input_is_the_callers_and_all_else_the_apps(upstream: int, statu
     with pytest.raises(ErrorAnswer) as caught:
         response(upstream, "").checked()
     assert caught.value.status == status
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"Retry-After": "7"}, 7),
+        ({"Retry-After": "0.2"}, 1),
+        ({"Retry-After": "1e9"}, 86_400),
+        ({"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0),
+        ({"Retry-After": "soon"}, None),
+        ({"Retry-After": "nan"}, None),
+    ],
+)
+def test_how_long_to_wait(headers: dict[str, str], seconds: int | None) -> None:
+    with pytest.raises(ErrorAnswer) as caught:
+        Response("a", 429, headers, b"").checked()
+    assert caught.value.retry_after == seconds
+    assert caught.value.detail.get("retry_after") == seconds
+    assert dict(as_http(caught.value)[1]).get(b"retry-after") == (
+        None if seconds is None else str(seconds).encode()
+    )
+
+
+def test_errors_tell_no_secret() -> None:
+    access = Access({"x": "sk-12345678"}, {}, ("sk-12345678",), "my_key")
+    body = '{"error": {"message": "wrong key sk-12345678"}}'
+    with pytest.raises(ErrorAnswer) as caught:
+        Response("a", 401, {}, body.encode(), access).checked()
+    assert "sk-1" not in str(caught.value.data) + str(as_http(caught.value))
+    assert "my_key" in caught.value.advice
+    other = caught.value.with_example('{"bearer": "…"}')
+    assert (other.status, other.detail["answer"]) == (502, caught.value.detail["answer"])
+    access = Access()
+    with pytest.raises(ErrorAnswer) as caught:
+        Response("a", 401, {}, body.encode(), access).checked()
+    assert '{"bearer": "…"}' in caught.value.with_example('{"bearer": "…"}').advice
 
 
 def test_good_answers() -> None:
