@@ -71,6 +71,6 @@ async def test_it_is_shown_them() -> None:
 async def test_nobody_else_is() -> None:
     seen: Seen = []
     async with there(seen) as other, there([], sends_on_to=other) as url:
-        with pytest.raises(ConnectionError):
+        with pytest.raises(OSError, match="redirects"):
             await echoed(url, ACCESS)
     assert seen == []
