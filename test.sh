@@ -88,7 +88,7 @@ if (($#)); then
     step "pytest" python -m pytest "$@"
 else
     begin "newest Python" bash tests/newest.sh # much of it is waiting for packages
-    step "pytest" python -m pytest -n 4 -m "not alone"
+    step "pytest" python -m pytest -n 6 -m "not alone"
     step "newest Python" end "newest Python"
     step "pytest, one by one" python -m pytest -m alone
 fi

@@ -8,11 +8,12 @@ import socket
 from collections.abc import Iterator
 
 WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+WORKERS = 6  # 32_768 is where the kernel begins
 PER_WORKER = 2000
 
 
 def _free_ports() -> Iterator[int]:
-    first = 20_000 + PER_WORKER * (WORKER % 4)
+    first = 20_000 + PER_WORKER * (WORKER % WORKERS)
     ports = list(range(first, first + PER_WORKER))
     random.shuffle(ports)
     while True:
