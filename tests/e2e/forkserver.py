@@ -102,9 +102,14 @@ def stream(name: str) -> io.TextIOWrapper:
     old = getattr(sys, name)
     raw = io.FileIO(old.fileno(), "r" if name == "stdin" else "w", closefd=False)
     raw.name = f"<{name}>"
-    at_once = name == "stderr" or (raw.isatty() and name == "stdout")
-    buffered = io.BufferedReader(raw) if name == "stdin" else io.BufferedWriter(raw)
-    made = io.TextIOWrapper(buffered, old.encoding, old.errors, "\n", line_buffering=at_once)
+    buffer = raw
+    if not isinstance(old.buffer, io.FileIO):  # as with PYTHONUNBUFFERED
+        buffer = io.BufferedReader(raw) if name == "stdin" else io.BufferedWriter(raw)
+    made = io.TextIOWrapper(
+        *(buffer, old.encoding, old.errors, "\n"),
+        line_buffering=not old.write_through and (name == "stderr" or raw.isatty()),
+        write_through=old.write_through,
+    )
     made.mode = "r" if name == "stdin" else "w"
     return made
 
