@@ -24,6 +24,8 @@ TOGETHER = {
     "test_shipped_apps.py": "shipped",
     # each home of theirs gives out the same ports
     "test_new.py": "new",
+    # they start each app once
+    "test_gradio.py": "gradio",
     # they share a browser
     "test_browser.py": "browser",
 }

@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -67,9 +67,10 @@ class Gradio:
         except (LookupError, TypeError, AttributeError):
             raise Untold("what is kept of it is of another version of OneGAI") from None
         life = self._lives.setdefault(spec.app, _Life())
+        life.endpoints = {name: (server, endpoint) for name, endpoint in endpoints}
         functions = {}
         for name, endpoint in endpoints:
-            runs = _Runs(spec, server, endpoint, self._sessions, life, again)
+            runs = _Runs(spec, name, server, endpoint, self._sessions, life, again)
             form: Form = "main" if name == "main" else "raw" if name == "raw" else "other"
             functions[name] = Function(
                 app=spec.app,
@@ -90,6 +91,8 @@ class Gradio:
 class _Life:
     """What is known of the process that answers."""
 
+    endpoints: dict[str, tuple[Server, Endpoint]] = field(default_factory=dict)
+    """By the names of their functions, as it has told of them last."""
     number: Any = None
     """A random number that Gradio makes when it starts; None: it is not known."""
     untold: str = ""
@@ -101,6 +104,7 @@ class _Runs:
     """The calls of one endpoint."""
 
     spec: AppSpec
+    name: str
     server: Server
     endpoint: Endpoint
     sessions: Sessions
@@ -150,22 +154,27 @@ class _Runs:
 
     async def _check_life(self, app: AsyncHandle) -> None:
         """What OneGAI does not start itself may be another app meanwhile. Raises AppChanged."""
-        if not _may_change(self.spec):
-            return
-        number = await _life_number(app, self.server.prefix)
-        if (number is None or number != self.life.number) and (
-            await self.again() or self.life.untold
-        ):
+        if _may_change(self.spec):
+            number = await _life_number(app, self.server.prefix)
+            if number is None or number != self.life.number or self.life.untold:
+                await self.again()
+            if self.life.untold:
+                raise self._changed()
+        if self._is_other:
             raise self._changed()
 
     async def _refused(self, refused: Refused) -> AppError:
         """Why it does not take the call: it has changed, or it is as ever."""
-        if await self.again() or self.life.untold:
-            return self._changed()
-        return refused.error
+        await self.again()
+        return self._changed() if self.life.untold or self._is_other else refused.error
+
+    @property
+    def _is_other(self) -> bool:
+        """Has it told of something else since the arguments of this call were checked?"""
+        return self.life.endpoints.get(self.name) != (self.server, self.endpoint)
 
     def _changed(self) -> AppChanged:
-        reason = self.life.untold or "it has other functions, or another version of Gradio, now"
+        reason = self.life.untold or f"it tells of another {self.name}, or of none, by now"
         return AppChanged(app=self.spec.app, reason=reason)
 
 

@@ -13,7 +13,7 @@ import json
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
@@ -84,8 +84,8 @@ class Call:
     async def outputs(self) -> AsyncGenerator[Outputs, None]:
         """What it gives, as it comes; the last one is final.
 
-        Ending it earlier cancels the call in the app. Raises Refused, and the app's own errors as
-        ErrorAnswer.
+        Ending it earlier ends the call in the app, as far as Gradio can. Raises Refused, and the
+        app's own errors as ErrorAnswer.
         """
         if not (self.endpoint.queued or self.endpoint.generator):
             yield Outputs(await self._run(), final=True)
@@ -184,25 +184,19 @@ class Call:
 
     async def _of_queue(self, joined: Response) -> AsyncGenerator[Message, None]:
         event = self._event(joined)
-        async with self._cancelling(event) as over:
-            path = f"{self.server.prefix}/queue/data"
-            async with aclosing(self._read(path)) as messages:
-                async for _event, message in messages:
-                    if message.get("event_id") in (None, event):
-                        if message.get("msg") == "process_completed":
-                            over.append(event)
-                        yield message
+        async with aclosing(self._read(f"{self.server.prefix}/queue/data", event)) as messages:
+            async for _event, message in messages:
+                if message.get("event_id") in (None, event):
+                    yield message
 
     async def _by_first_events(self) -> AsyncGenerator[Message, None]:
         """4.0 to 4.12: the stream comes first, and asks for the data."""
-        async with aclosing(
-            self._read(f"{self.server.prefix}/queue/join", fn_index=self.endpoint.index)
-        ) as messages:
+        index = self.endpoint.index
+        read = self._read(f"{self.server.prefix}/queue/join", fn_index=index)
+        async with aclosing(read) as messages:
             async for _event, message in messages:
                 if message.get("msg") == "send_data":
-                    body = self._body(
-                        fn_index=self.endpoint.index, event_id=message.get("event_id")
-                    )
+                    body = self._body(fn_index=index, event_id=message.get("event_id"))
                     await self.app.post(f"{self.server.prefix}/queue/data", json=body)
                 else:
                     yield message
@@ -211,15 +205,14 @@ class Call:
         """For programs: without rank and progress, and each output as it is."""
         path = f"{self.server.prefix}/call/{quote(self.endpoint.api_name, safe='')}"
         event = self._event(await self.app.post(path, json=self._body(), check=False))
-        read = self._read(f"{path}/{event}")
-        async with self._cancelling(event) as over, aclosing(read) as messages:
+        # Gradio looks for the events of a session there, and only 6 for those of an event, too.
+        async with aclosing(self._read(f"{path}/{self.session}", event)) as messages:
             async for kind, data in messages:
                 output = data if isinstance(data, Mapping) else {"error": data}
                 if kind == "generating":
                     output = {"data": data, "whole": True}
                     yield {"msg": "process_generating", "success": True, "output": output}
                 elif kind in ("complete", "error"):
-                    over.append(event)
                     well = kind == "complete"
                     output = {"data": data} if well else output
                     yield {"msg": "process_completed", "success": well, "output": output}
@@ -234,43 +227,42 @@ class Call:
             raise joined.error("it does not say which event the call is")
         return event
 
-    async def _read(self, path: str, **params: Any) -> AsyncGenerator[tuple[str, Any], None]:
-        """The events of a stream: their names and data."""
-        name, query = "", {"session_hash": self.session, **params}
-        async with self.app.lines("GET", path, params=query) as lines:
-            async for line in lines:
-                if line.startswith("event:"):
-                    name = line[6:].strip()
-                elif line.startswith("data:"):
-                    try:
-                        data = json.loads(line[5:])
-                    except ValueError:
-                        raise self._error("an event of its queue is not JSON") from None
-                    yield name, data
-                    name = ""
+    async def _read(
+        self, path: str, event: str | None = None, **params: Any
+    ) -> AsyncGenerator[tuple[str, Any], None]:
+        """The events of a stream: their names and data.
 
-    @asynccontextmanager
-    async def _cancelling(self, event: str) -> AsyncIterator[list[str]]:
-        """The app goes on with the event until it has ended, or this block: then it is told."""
-        over: list[str] = []
+        Once it is open, closing it ends what the app does for it, as a page that is closed does:
+        what waits is not begun, and a generator is not asked for more. Until then the ``event``
+        has to be cancelled. Not later: the app would count a function that computes in a thread
+        as ended, though nothing can end it, and begin the next one beside it.
+        """
+        name, query = "", {"session_hash": self.session, **params}
+        async with AsyncExitStack() as before:
+            if event is not None:
+                before.push_async_callback(self._cancel, event)
+            async with self.app.lines("GET", path, params=query) as lines:
+                before.pop_all()
+                async for line in lines:
+                    if line.startswith("event:"):
+                        name = line[6:].strip()
+                    elif line.startswith("data:"):
+                        yield name, self._parsed(line[5:])
+                        name = ""
+
+    def _parsed(self, text: str) -> Any:
         try:
-            yield over
-        finally:
-            if not over:
-                await self._cancel(event)
+            return json.loads(text)
+        except ValueError:
+            raise self._error("an event of its queue is not JSON") from None
 
     async def _cancel(self, event: str) -> None:
         """Though the call's own time be over. Old versions have no such route."""
-        context = current(self.app.app)
-        context = replace(context, deadline=time.monotonic() + CANCEL_SECONDS)
-        body = {
-            "session_hash": self.session,
-            "fn_index": self.endpoint.index,
-            "event_id": event,
-        }
+        context = replace(current(self.app.app), deadline=time.monotonic() + CANCEL_SECONDS)
+        index, path = self.endpoint.index, f"{self.server.prefix}/cancel"
+        body = {"session_hash": self.session, "fn_index": index, "event_id": event}
         with context.active(), suppress(OneGAIError):
-            path = f"{self.server.prefix}/cancel"
-            await self.app.post(path, json=body, timeout=CANCEL_SECONDS, check=False)
+            await self.app.post(path, json=body, check=False)
 
     # --- what it says ------------------------------------------------------------------------
 

@@ -6,7 +6,6 @@ What happens inside of it is noted in the file ``--notes``, a line each.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 import tempfile
 import threading
@@ -56,16 +55,17 @@ def slowly(seconds: float, progress=PROGRESS()) -> int:  # noqa: B008 - Gradio's
     return most
 
 
+def two_slowly(seconds: float) -> int:
+    return slowly(seconds, lambda *_args, **_named: None)
+
+
 def count(to: float):
     text = ""
-    note("count begins")
-    try:
-        for number in range(int(to)):
-            text += f" {number}" if number else "0"
-            yield text, number
-            time.sleep(0.05)
-    finally:
-        note("count ends")
+    for number in range(int(to)):
+        note("count counts")
+        text += f" {number}" if number else "0"
+        yield text, number
+        time.sleep(0.05)
 
 
 def chat(message: str, history: list):
@@ -81,16 +81,6 @@ def chat(message: str, history: list):
             ]
         else:
             yield [*history, [message, answer]]
-
-
-async def waits(seconds: float) -> str:
-    note("waits begins")
-    try:
-        await asyncio.sleep(seconds)
-    except BaseException:
-        note("waits cancelled")
-        raise
-    return "waited"
 
 
 def shrink(to: float):
@@ -205,12 +195,13 @@ def build():
 
         button.click(greet, [text, slider, check], out, api_name="greet", queue=False)
         button.click(slowly, whole, gr.Number(label="at once"), api_name="slowly", **kinds)
+        two = {"concurrency_limit": 2} if GENERATION >= 4 else {}
+        button.click(two_slowly, whole, gr.Number(label="at once"), api_name="two_slowly", **two)
         button.click(count, whole, [out, gr.Number(label="the number")], api_name="count")
         history = (
             gr.Chatbot(label="talk") if GENERATION != 5 else gr.Chatbot(label="talk", type="tuples")
         )
         button.click(chat, [text, history], history, api_name="chat")
-        button.click(waits, whole, out, api_name="waits")
         button.click(shrink, whole, anything, api_name="shrink")
         button.click(told, text, out, api_name="told")
         button.click(fails, text, out, api_name="fails")
@@ -273,27 +264,17 @@ def arguments():
     parser.add_argument("--root-path", default="")
     parser.add_argument("--limit", type=int, default=1, help="how many calls run at once")
     parser.add_argument("--api-closed", action="store_true", help="as on Spaces: no calls by run")
-    parser.add_argument("--refuses", default="", help="answers these paths with --status")
-    parser.add_argument("--status", type=int, default=500)
-    parser.add_argument("--other", action="store_true", help="another app, of one endpoint")
-    parser.add_argument("--login", default="", help="name:password")
+    parser.add_argument("--refusals", default=os.devnull, help="file: ends of paths and a status")
     return parser.parse_args()
 
 
 def main():
     options = arguments()
     State.notes = options.notes
-    if options.other:
-        with gr.Blocks() as demo:
-            box = gr.Textbox(label="Some text")
-            gr.Button("go").click(twice, box, box, api_name="twice")
-    else:
-        demo = build()
+    demo = build()
     at_once = "concurrency_count" if GENERATION < 4 else "default_concurrency_limit"
     demo.queue(api_open=not options.api_closed, **{at_once: options.limit})
-    more = {"auth": tuple(options.login.split(":"))} if options.login else {}
-    if options.root_path:
-        more["root_path"] = options.root_path
+    more = {"root_path": options.root_path} if options.root_path else {}
     app, _local, _share = demo.launch(
         server_name="127.0.0.1",
         server_port=options.port,
@@ -301,20 +282,24 @@ def main():
         quiet=True,
         **more,
     )
-    if options.refuses:
-        refuse(app, options.refuses.split(","), options.status)
+    refuse(app, Path(options.refusals))
     demo.block_thread()
 
 
-def refuse(app, ends, status):
-    """Some apps cannot describe themselves, and some Spaces let no program in."""
+def refuse(app, refusals):
+    """Some apps cannot describe themselves, and some Spaces let no program in.
+
+    A line of the file is the end of a path, and the status that it is answered with.
+    """
     whole = app.build_middleware_stack()
 
     async def instead(scope, receive, send):
-        if scope["type"] == "http" and scope["path"].endswith(tuple(ends)):
-            await PlainTextResponse("Internal Server Error", status)(scope, receive, send)
-        else:
-            await whole(scope, receive, send)
+        lines = refusals.read_text().splitlines() if refusals.exists() else []
+        for end, status in (line.split() for line in lines):
+            if scope["type"] == "http" and scope["path"].endswith(end):
+                answer = PlainTextResponse("Internal Server Error", int(status))
+                return await answer(scope, receive, send)
+        return await whole(scope, receive, send)
 
     app.middleware_stack = instead
 
