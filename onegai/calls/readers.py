@@ -12,8 +12,12 @@ from typing import Any
 from onegai.calls.jobs import Record
 from onegai.calls.pieces import Joined, Output, as_main, content_of, done, output
 from onegai.calls.unread import Unread
-from onegai.functions.function import Form, Function
+from onegai.functions.function import Form, Function, Result
 from onegai.functions.results import Keep, Outcome, TooLong, outcome_of
+
+
+def _value(returned: Any) -> Any:
+    return returned.value if isinstance(returned, Result) else returned
 
 
 @dataclass(frozen=True)
@@ -64,11 +68,11 @@ class Whole:
         """The result of a generator, and how it leaves."""
         if self._function.replaces:
             last = self._pieces[-1] if self._pieces else None
-            return form, last if returned is None else returned
+            return form, last if returned is None else _value(returned)
         if self._joined.media_type:
             return "raw", self._joined.result(self._pieces)
         if returned is not None:
-            return form, returned
+            return form, _value(returned)
         if not self._pieces and form != "main" and (kind := self._function.yields) is not None:
             return "raw", kind()
         return form, self._pieces
@@ -102,7 +106,7 @@ class Events:
         """See Reader: its data for ``done``."""
         if result is None:
             result = self._last
-        return as_main(result, self._limits.keep, self._limits.most)
+        return as_main(_value(result), self._limits.keep, self._limits.most)
 
 
 class Parts:
@@ -170,5 +174,5 @@ class Recorded:
     def outcome(self, result: Any) -> Outcome:
         """See Reader."""
         if self._pieces_are_result:
-            self.done = done(as_main(result, self._limits.keep, self._limits.most))
+            self.done = done(as_main(_value(result), self._limits.keep, self._limits.most))
         return self._whole.outcome(result)

@@ -49,7 +49,10 @@ class Reader(Protocol):
         ...
 
     def outcome(self, result: Any) -> Outcome:
-        """What the call gives, of what its function returned. Called and raises as ``taken``."""
+        """What the call gives, of what its function returned. Called and raises as ``taken``.
+
+        An asynchronous generator has returned a Result, which may be None, or nothing.
+        """
         ...
 
 
@@ -206,12 +209,12 @@ async def _encoded(work: Callable[[Any], T], value: Any) -> T:
     return await asyncio.to_thread(work, value)
 
 
-async def _iterate(pieces: Any, reader: Reader) -> Any:
+async def _iterate(pieces: Any, reader: Reader) -> Result | None:
     """Give the reader the pieces of an asynchronous generator; its Result, if it ends with one."""
     async with aclosing(pieces):
         async for piece in pieces:
             if isinstance(piece, Result):
-                return piece.value
+                return piece
             taken = await _encoded(reader.taken, piece)
             if taken is not None:
                 await reader.put(taken)

@@ -251,8 +251,15 @@ class AppSpec(BaseModel):
     owner_check: Switch = Field(
         default=True, description="0: the port's listener need not be our child (containers)"
     )
+    openapi: str | None = Field(
+        default=None,
+        pattern=r"^(/|https?://[^/]+)",
+        description="path or URL of a webapi's OpenAPI document, where it is not found by itself",
+    )
     functions: dict[str, Any] | None = Field(
-        default=None, description="declared functions of a webapi"
+        default=None,
+        description="of a webapi: functions that its OpenAPI document lacks (path, method, args), "
+        "other names for those it has, null for those that are not wanted",
     )
     args: list[str] | None = Field(default=None, description="arguments of a command")
     repl: dict[str, Any] | None = Field(

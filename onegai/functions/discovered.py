@@ -31,12 +31,18 @@ brought anything new. Called while the app is leased.
 
 
 class Untold(Exception):
-    """An app does not tell what it can do, or cannot be understood."""
+    """An app does not tell what it can do, or cannot be understood.
 
-    def __init__(self, reason: str, do: str = "") -> None:
+    ``functions`` are those that can be called nevertheless.
+    """
+
+    def __init__(
+        self, reason: str, do: str = "", functions: Mapping[str, Function] | None = None
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.do = do
+        self.functions = functions or {}
 
 
 class Kind(Protocol):
@@ -70,6 +76,8 @@ class _Known:
     listed: bool
     looks: int = 0
     """How often it has been asked."""
+    understood: Found = NOTHING
+    """What ``document`` means; ``found`` may have a problem of the last look besides."""
 
 
 class Discovered:
@@ -129,7 +137,7 @@ class Discovered:
             known.spec, known.listed = spec, listed
             return known
         fresh = _Known(spec, known.document, NOTHING, listed, known.looks)
-        fresh.found = self._found(fresh)
+        fresh.found = fresh.understood = self._found(fresh)
         self._known[spec.app] = fresh
         return fresh
 
@@ -152,7 +160,7 @@ class Discovered:
         try:
             return Found(self._kind.functions(spec, known.document, lambda: self._again(spec)))
         except Untold as error:
-            return self._untold(spec, error.reason, error.do)
+            return Found(error.functions, self._untold(spec, error.reason, error.do).problem)
         except Exception as error:
             log.exception("what %s tells is not understood", spec.app)
             return self._untold(spec, f"what it tells is not understood: {in_words(error)}", "")
@@ -179,11 +187,10 @@ class Discovered:
             known.found = Found(known.found.functions, problem.problem)
             return
         if document == known.document and known.found.functions:
-            if known.found.problem is not None:
-                known.found = Found(known.found.functions)
+            known.found = known.understood
             return
         fresh = _Known(spec, document, NOTHING, known.listed, known.looks)
-        fresh.found = await asyncio.to_thread(self._found, fresh)
+        fresh.found = fresh.understood = await asyncio.to_thread(self._found, fresh)
         if not fresh.found.functions and known.found.functions:
             known.found = Found(known.found.functions, fresh.found.problem)
             return

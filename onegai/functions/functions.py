@@ -13,11 +13,13 @@ from onegai.functions.discovered import Discovered, Kind
 from onegai.functions.funcfiles import FuncFileSource
 from onegai.functions.function import Function, with_derived
 from onegai.functions.gradio import Gradio
+from onegai.functions.openapi import OpenAPI
+from onegai.functions.openapi_declared import Declared
 from onegai.functions.source import NOTHING, Found, Look, Source, Surroundings
 from onegai.handles.context import CallContext
 from onegai.schema import Problem
 
-KINDS: tuple[Callable[[], Kind], ...] = (Gradio,)
+KINDS: tuple[Callable[[], Kind], ...] = (Gradio, OpenAPI)
 """Of apps that tell what they can do."""
 
 
@@ -33,8 +35,8 @@ class Functions:
         self._surroundings: Surroundings
         self._files = FuncFileSource(current)
         self._discovered = [Discovered(current, kind(), self._around) for kind in KINDS]
-        self._others = others
-        self._sources: tuple[Source, ...] = (self._files, *self._discovered, *others)
+        self._others = (Declared(), *others)
+        self._sources: tuple[Source, ...] = (self._files, *self._discovered, *self._others)
         self._merged: dict[str, tuple[list[Found], Found]] = {}
         current.listen(self._forget)
 

@@ -18,6 +18,7 @@ from onegai.handles.connections import CONNECT_SECONDS, Answer
 from onegai.handles.context import CallContext, Hold, current
 from onegai.handles.http import (
     BuildOptions,
+    Incoming,
     Lines,
     Request,
     RequestOptions,
@@ -262,7 +263,7 @@ class AsyncHandle:
     @asynccontextmanager
     async def stream(
         self, method: str, path: str, **options: Unpack[RequestOptions]
-    ) -> AsyncIterator[AsyncIterator[bytes]]:
+    ) -> AsyncIterator[Incoming]:
         """The answer's bytes as they come; the lease lasts as long as the block.
 
         Its connection is not used again.
@@ -275,7 +276,8 @@ class AsyncHandle:
                 if answer.status >= 400:
                     content = await self._whole(context, answer)
                     _response(self.app, answer, content, request).checked()
-                yield answer.content.iter_any()
+                head = _response(self.app, answer, b"", request)
+                yield Incoming(head, answer.content.iter_any())
         finally:
             hold.release()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import json as jsonlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -134,6 +134,20 @@ class Response:
         raise self.error(_reason(self._access.hidden(self.text[:_LOOKED_AT])))
 
 
+class Incoming(AsyncIterator[bytes]):
+    """The content of an answer as it comes; ``head`` is the rest of it."""
+
+    def __init__(self, head: Response, pieces: AsyncIterator[bytes]) -> None:
+        self.head = head
+        self._pieces = pieces
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._pieces
+
+    async def __anext__(self) -> bytes:
+        return await anext(self._pieces)
+
+
 class Lines:
     """The lines of a text in UTF-8 that comes cut anywhere, without their ends: LF or CRLF."""
 
@@ -222,6 +236,15 @@ def _until(date: str) -> float:
     return (moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
 
 
+def _field(item: Any) -> str:
+    """One of the fields that FastAPI refuses."""
+    if not isinstance(item, dict) or not isinstance(item.get("msg"), str):
+        return ""
+    place = item.get("loc")
+    at = ".".join(map(str, place)) if isinstance(place, list) else ""
+    return f"{at}: {item['msg']}" if at else item["msg"]
+
+
 def _reason(text: str) -> str:
     """The sentence inside an app's error answer: FastAPI, OpenAI and the runner have their own."""
     try:
@@ -233,6 +256,8 @@ def _reason(text: str) -> str:
             value = answer.get(key)
             if isinstance(value, dict):
                 value = value.get("message")
+            if isinstance(value, list):
+                value = "; ".join(filter(None, map(_field, value)))
             if isinstance(value, str) and value:
                 return value[:500]
     first = text.strip().partition("\n")[0]

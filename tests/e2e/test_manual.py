@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -92,3 +95,38 @@ def test_own_app(make_server: Make) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_wrapping_a_server(make_server: Make) -> None:
+    path = ROOT / "docs" / "wrapping.md"
+    page = read_page(path)
+    assert list(page.files) == ["run/run_greeter.py"]
+    assert len(page.exchanges) == 4
+    server = home_of(page, make_server()).start()
+    told = [run_command(server, words) for words in commands_of(path)]
+    assert "createGreeting" not in told[1]
+    assert "Greet somebody." in told[1]
+    assert json.loads(told[2]) == {"text": "こんにちは, Onegai"}
+    follow(page, server)
+    assert server.get("/service/status").result["problems"] == []
+
+
+def commands_of(path: Path) -> list[list[str]]:
+    """What ``bash run.sh`` is given in the blocks of a page."""
+    blocks = re.findall(r"^```bash\n(.*?)^```$", path.read_text(), re.DOTALL | re.MULTILINE)
+    lines = [line for block in blocks for line in block.splitlines()]
+    return [shlex.split(line.removeprefix("bash run.sh ")) for line in lines]
+
+
+def run_command(server: Server, words: list[str]) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "onegai", *words],
+        cwd=ROOT,
+        env={**os.environ, "ONEGAI_HOME": str(server.home)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout

@@ -83,7 +83,7 @@ def test_every_key_of_the_contract_is_known() -> None:
     keys = (
         "active type port exec cwd env vram ram url credentials ready start_timeout stop_timeout "
         "call_timeout idle_timeout keep autostart concurrency queue queue_timeout restart release "
-        "wake public_port owner_check functions args repl disk data title about homepage license "
-        "tags"
+        "wake public_port owner_check openapi functions args repl disk data title about homepage "
+        "license tags"
     ).split()
     assert set(AppSpec.model_fields) == {"app", *keys}
