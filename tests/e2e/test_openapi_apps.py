@@ -347,7 +347,7 @@ def test_what_the_entry_says_of_functions(make_server: Make) -> None:
     server = make_server({"search": fake("yamlapi", functions=functions)}).start()
     said = server.post("/api/search/say", {"to": "me", "text": "hi"}).result
     assert (said["path"], said["body"]) == ("/v1/say/me", '{"text":"hi"}')
-    assert names(server, "search") == ["say", "find", "nodes_add"]
+    assert set(names(server, "search")) == {"say", "find", "nodes_add"}
     assert "functions.wrong" in remarks(server)
     assert server.post("/api/search/find", {"kind": "x"}).result["path"] == "/v1/search/x"
 
