@@ -9,9 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import json
-import struct
 import wave
-import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -22,6 +20,7 @@ from typing import Any
 import pytest
 from gradio_apps import LOCKS, NoVenv, Relay, Space, venvs
 from harness import PASSWORD, Answer, Server, form, free_port, new_server, until
+from picture import png
 
 MOST = 1 << 20
 OPTIONS = {
@@ -133,18 +132,6 @@ def app(server: Server, made: dict[str, Path | NoVenv], version: str) -> App:
 
 def base64_of(content: bytes, name: str) -> dict[str, str]:
     return {"base64": base64.b64encode(content).decode(), "name": name}
-
-
-def png(width: int, height: int) -> bytes:
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
-    rows = b"".join(b"\0" + bytes(range(3 * width)) for _ in range(height))
-    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    parts = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + parts
 
 
 def wav(frames: int) -> bytes:

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import picture
+from gradio_apps import LOCKS
 from harness import PASSWORD, ROOT, Server, copy_recipes, free_port
 from manual import Page, promised_output, read_page
 
@@ -112,9 +114,9 @@ def test_wrapping_a_server(make_server: Make) -> None:
 
 
 def commands_of(path: Path) -> list[list[str]]:
-    """What ``bash run.sh`` is given in the blocks of a page."""
+    """What ``bash run.sh`` is given in the blocks of a page that are no scripts."""
     blocks = re.findall(r"^```bash\n(.*?)^```$", path.read_text(), re.DOTALL | re.MULTILINE)
-    lines = [line for block in blocks for line in block.splitlines()]
+    lines = [line for block in blocks for line in block.splitlines() if block[:2] != "#!"]
     return [shlex.split(line.removeprefix("bash run.sh ")) for line in lines]
 
 
@@ -125,8 +127,34 @@ def run_command(server: Server, words: list[str]) -> str:
         env={**os.environ, "ONEGAI_HOME": str(server.home)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
         check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_gradio_app(make_server: Make) -> None:
+    path = ROOT / "docs" / "gradio.md"
+    page = read_page(path)
+    assert list(page.files) == ["run/run_letters.py", "install/letters.sh"]
+    assert len(page.exchanges) == 5
+    server = home_of(page, make_server())
+    server.write("install/letters.lock", LOCKS["6.31.0"].read_text())
+    face, mirrored = server.home / "face.png", server.home / "mirrored.png"
+    face.write_bytes(picture.png(3, 2))
+    server.start()
+    here = {"@face.png": f"@{face}", "mirrored.png": str(mirrored)}
+    told = []
+    for words in commands_of(path):
+        for shown, there in here.items():
+            words = [word.replace(shown, there) for word in words]
+        told.append(run_command(server, words))
+    _install, _start, functions, counted, spelt, _mirror = told
+    assert all(f"call letters {name}" in functions for name in ("count", "spell", "mirror"))
+    assert counted.split() == ["8"]
+    assert "O n e g a i" in spelt
+    assert picture.rows(mirrored.read_bytes()) == [
+        row[::-1] for row in picture.rows(face.read_bytes())
+    ]
+    follow(page, server)
