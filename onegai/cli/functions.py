@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from onegai.cli.backend import COMMAND, server_option, worker
-from onegai.cli.output import table
+from onegai.cli.output import Progress, table
 from onegai.config.home import Home
 
 if TYPE_CHECKING:
@@ -18,14 +18,20 @@ if TYPE_CHECKING:
 
 @click.command(short_help="List the functions of an app, and what they take.")
 @click.argument("app", required=False, metavar="[APP]")
+@click.option("--start", is_flag=True, help="start APP, which may tell of them when it runs")
 @server_option
-def functions(app: str | None, server: str | None) -> None:
+def functions(app: str | None, start: bool, server: str | None) -> None:
     """List the functions of an app, and what they take; without APP those of all apps."""
+    if start and app is None:
+        raise click.UsageError("--start needs an APP")
     with worker(Home.find(), server) as onegai:
         if app is None:
             click.echo(_all(onegai.functions()))
-        else:
-            click.echo(_of(app, onegai.functions_of(app)))
+            return
+        if start:
+            with Progress(f"starting {app}", plain=False):
+                onegai.start(app)
+        click.echo(_of(app, onegai.functions_of(app)))
 
 
 def _all(functions: Mapping[str, Sequence[FunctionInfo]]) -> str:
@@ -43,8 +49,8 @@ def _of(app: str, functions: Sequence[FunctionInfo]) -> str:
 
     if not functions:
         return (
-            f"no function of {app} is known. An app that describes itself tells of its functions "
-            f"when it runs: {COMMAND} start {app}"
+            f"no function of {app} is known. An app may tell of its functions when it runs: "
+            f"{COMMAND} functions {app} --start; what it does not tell, {COMMAND} doctor says why"
         )
     parts = []
     for info in functions:

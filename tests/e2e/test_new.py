@@ -180,11 +180,15 @@ def test_gradio_app_from_a_repository(server: Server, tmp_path: Path) -> None:
         subprocess.run(["git", *words], cwd=space, check=True)
     onegai(server, "new", "page", "--type", "gradio", "--git", f"file://{space}")
     onegai(server, "install", "page")
+    assert "call page shout takes" in onegai(server, "functions", "page")
+    assert not server.home.joinpath("func/page.py").exists()
+    passes(server, "page")
     server.start()
     passes(server, "page", ONEGAI_URL=server.url, ONEGAI_PASSWORD=PASSWORD)
-    assert server.post("/api/page/endpoints", {}).result == {"shout": ["what", "number"]}
-    for endpoint in ("shout", "/shout", ""):
-        given = {"endpoint": endpoint, "inputs": ["hey", 2]}
-        assert server.post("/api/page/main", given).result == ["HEYHEY"]
-    wrong = server.post("/api/page/main", {"endpoint": "nope"})
-    assert "there is no endpoint 'nope'; the app has: shout" in wrong.result
+    takes = server.get("/api/page/shout").result["schema"]["properties"]
+    assert {"text", "times"} <= takes.keys()
+    assert server.post("/api/page/shout", {"text": "hey", "times": 2}).result == "HEYHEY"
+    onegai(server, "new", "page", "--func")
+    assert server.get("/api/page").result[0]["name"] == "shout"
+    assert server.post("/api/page/shout", {"text": "ho", "times": 1}).result == "HO"
+    assert "func/page.py" in onegai(server, "new", "page", "--func", status=2)

@@ -106,7 +106,10 @@ def _say(app: str, recipe: Recipe) -> None:
     if f"install/{app}.sh" in recipe.files:
         click.echo(f"  {COMMAND} install {app}")
     click.echo(f"  bash tests/test_{app}.sh")
-    pipe = "base64 -w0 FILE | " if "input@-" in recipe.call else ""
-    click.echo(f"  {pipe}{COMMAND} call {app} {recipe.call}".rstrip())
+    if any(name.startswith("func/") for name in recipe.files):
+        pipe = "base64 -w0 FILE | " if "input@-" in recipe.call else ""
+        click.echo(f"  {pipe}{COMMAND} call {app} {recipe.call}".rstrip())
+    else:
+        click.echo(f"  {COMMAND} functions {app} --start")
     if recipe.note:
         click.echo(f"note: {recipe.note}")

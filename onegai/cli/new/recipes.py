@@ -32,7 +32,7 @@ class Recipe:
     """``entry`` is empty where the app needs none.
 
     ``files``: path below the home → text. ``call``: words after the app's name in a call, as an
-    example; one of ``input@-`` is what base64 gives.
+    example; one of ``input@-`` is what base64 gives. Empty: the app tells what can be called.
     """
 
     entry: dict[str, Any]
@@ -50,11 +50,14 @@ def make(wanted: Wanted, port: int, repository: Repository | None) -> Recipe:
         return _command(wanted, port)
     values = {"app": app}
     if wanted.kind == "functions":
-        return Recipe({}, _own_files(wanted, values), call="text=hello")
-    files = _own_files(wanted, values)
-    call = "endpoints" if wanted.kind == "gradio" else "path=/"
+        files = {
+            f"func/{app}.py": _filled("func_functions.py", values),
+            f"tests/test_{app}.sh": _filled("test_functions.sh", values),
+        }
+        return Recipe({}, files, call="text=hello")
+    files = {f"tests/test_{app}.sh": _filled("test_told.sh", values)}
     if wanted.url:
-        return Recipe(_entry(wanted, url=wanted.url), files, call)
+        return Recipe(_entry(wanted, url=wanted.url), files)
     note = ""
     run = wanted.exec
     if repository is not None:
@@ -68,15 +71,7 @@ def make(wanted: Wanted, port: int, repository: Repository | None) -> Recipe:
             f"exec does not name {{port}}: have the program listen on 127.0.0.1:{port}, or set "
             f"port of {app} in services.local.json to the one that it listens on"
         )
-    return Recipe(_entry(wanted, port=port, exec=run), files, call, note)
-
-
-def _own_files(wanted: Wanted, values: Mapping[str, str]) -> dict[str, str]:
-    """The functions and their test."""
-    return {
-        f"func/{wanted.app}.py": _filled(f"func_{wanted.kind}.py", values),
-        f"tests/test_{wanted.app}.sh": _filled(f"test_{wanted.kind}.sh", values),
-    }
+    return Recipe(_entry(wanted, port=port, exec=run), files, note=note)
 
 
 def _library(wanted: Wanted, port: int) -> Recipe:
