@@ -52,6 +52,8 @@ class Occupant:
     """It has VRAM that it can give back without being stopped."""
     learnt: int = 0
     """VRAM that its recent runs on this GPU took."""
+    gives: int = 0
+    """VRAM that comes back once it is gone, where that is more than it counts for."""
 
     @property
     def vram(self) -> int:
@@ -64,8 +66,8 @@ class Occupant:
         return max(self.need.vram, self.learnt) if self.need.vram else 0
 
     def as_declared(self) -> Occupant:
-        """The same without what was learnt."""
-        return replace(self, learnt=0)
+        """The same without what was learnt, but that its end gives back."""
+        return replace(self, learnt=0, gives=self.most)
 
 
 @dataclass(frozen=True)
@@ -355,7 +357,7 @@ class Place:
             leaves = [one for one in here if one.app in gone or one.app in released]
             reserved = sum(one.vram for one in stays if one.phase is Phase.STARTING)
             # At most: a parked one may have kept what it promised to release.
-            back = sum(one.most for one in leaves)
+            back = sum(max(one.most, one.gives) for one in leaves)
             room = min(room, self._card.free - reserved + back)
         return room - self._headroom
 

@@ -417,6 +417,17 @@ def test_one_that_waits_by_what_is_declared_is_no_way_out_of_a_deadlock() -> Non
     assert deadlocked([first, alone], occupants, memory(1000)) is None
 
 
+def test_who_takes_more_than_it_declares_is_not_taken_for_other_programs() -> None:
+    """Both use what was learnt; only what is declared counts against the target."""
+    used = [
+        held("chat", 2000, learnt=6000),
+        held("voice", 1000, keep=True, learnt=5000),
+    ]
+    refused = decide(Target("paint", Need(8000)), used, memory(1000))
+    assert isinstance(refused, Refuse)
+    assert (refused.why, refused.apps) == ("kept", ("voice",))
+
+
 APPS = "abcdef"
 
 
