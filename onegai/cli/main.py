@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -91,6 +92,7 @@ def main() -> NoReturn:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # it has been heard
     if status:
         leave_stuck_threads(status)
+    gc.freeze()  # all of it ends now: Python need not look what of it is garbage
     sys.exit(status)
 
 
