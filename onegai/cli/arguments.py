@@ -8,7 +8,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,11 +91,17 @@ def _json(key: str, text: str) -> Any:
         ) from None
 
 
-def sent(arguments: Mapping[str, Any], files: Collection[str] | None) -> dict[str, Any]:
+def sent(
+    arguments: Mapping[str, Any],
+    files: Collection[str] | None,
+    kinds: Callable[[str], set[str]] = lambda _name: set(),
+) -> dict[str, Any]:
     """The arguments of the call: FromFile is a file where its key is in ``files``, else text.
 
-    Where ``files`` is not known, it is a file if it is no text.
+    Where ``files`` is not known, it is a file if it is no text. A text is what it means for the
+    ``kinds`` of its argument: a number, say.
     """
+    from onegai.functions.texts import from_text
 
     def given(key: str, path: Path) -> str | Path:
         if files is not None and key in files:
@@ -105,8 +111,9 @@ def sent(arguments: Mapping[str, Any], files: Collection[str] | None) -> dict[st
         return path if files is None else base64.b64encode(path.read_bytes()).decode()
 
     return {
-        key: given(key, value.path) if isinstance(value, FromFile) else value
+        key: from_text(found, kinds(key)) if isinstance(found, str) else found
         for key, value in arguments.items()
+        for found in [given(key, value.path) if isinstance(value, FromFile) else value]
     }
 
 

@@ -41,7 +41,7 @@ def call(
     """Call a function of an app, and start the app if it does not run.
 
     \b
-    key=text     a text
+    key=text     a text, or the number, true, … that it stands for where the argument is one
     key:=JSON    a number, true, a list, …
     key=@FILE    the file (- for stdin); for an argument that is no file what is in it:
                  text, or base64 where it is binary
@@ -92,10 +92,12 @@ def _given(
 ) -> dict[str, Any]:
     """The arguments as they are sent. Raises Failure for one that the function does not know."""
     from onegai.files.file import file_fields
+    from onegai.functions.texts import kinds_of
 
-    if known is not None:
-        check_names(function, arguments, known.arguments)
-    return sent(arguments, None if known is None else file_fields(known.arguments))
+    if known is None:
+        return sent(arguments, None)
+    check_names(function, arguments, known.arguments)
+    return sent(arguments, file_fields(known.arguments), kinds_of(known.arguments))
 
 
 def _file_form(onegai: OneGAI, known: FunctionInfo | None) -> FileForm:

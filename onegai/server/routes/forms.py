@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import IO, Any
@@ -15,9 +13,9 @@ from starlette.requests import Request
 from onegai.config import private
 from onegai.config.settings import MIB
 from onegai.errors import BadMultipart, BodyTooLarge
-from onegai.files.file import MARK, File
-from onegai.files.pieces import well_formed
+from onegai.files.file import File
 from onegai.files.workspace import Workspace, full_disk
+from onegai.functions.texts import decoded, from_text, kinds_of
 from onegai.threads import in_writer
 
 MAX_PARTS = 1000
@@ -161,44 +159,6 @@ class _Reader:
         self.complete = True
 
 
-def decoded(body: bytes | bytearray | str) -> Any:
-    """What JSON stands for. Raises ValueError with the reason.
-
-    Half a surrogate pair, which is no Unicode, becomes U+FFFD, as in a form (WHATWG's USVString).
-    """
-    try:
-        if not isinstance(body, str):
-            body = body.decode(json.detect_encoding(body))
-        value = _DECODER.decode(body)
-        return _well_formed(value) if _SURROGATE.search(body) else value
-    except UnicodeDecodeError:
-        raise ValueError("it is not UTF-8 text") from None
-    except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}"
-        raise ValueError(f"{error.msg} ({place})") from None
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
-    except ValueError as error:
-        raise ValueError(str(error).partition(";")[0]) from None
-
-
-def _well_formed(value: Any) -> Any:
-    if isinstance(value, str):
-        return well_formed(value)
-    if isinstance(value, dict):
-        return {_well_formed(key): _well_formed(one) for key, one in value.items()}
-    return [_well_formed(one) for one in value] if isinstance(value, list) else value
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
-_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
-"""Is in every JSON that has half a pair, and in some that have whole ones."""
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
-
-
 def as_arguments(parts: list[Part], schema: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments that the parts stand for, by the JSON Schema of the function's arguments.
 
@@ -206,15 +166,11 @@ def as_arguments(parts: list[Part], schema: Mapping[str, Any]) -> dict[str, Any]
     several times, or whose argument is a list, is a list; one that is Exact and comes once is its
     value.
     """
-    definitions = schema.get("$defs", {})
-    fields = _resolved(schema, definitions).get("properties", {})
+    kinds = kinds_of(schema)
     found: dict[str, list[str | File | Exact]] = {}
     for name, value in parts:
         found.setdefault(name, []).append(value)
-    return {
-        name: _argument(values, _kinds(fields.get(name, {}), definitions))
-        for name, values in found.items()
-    }
+    return {name: _argument(values, kinds(name)) for name, values in found.items()}
 
 
 def _argument(parts: list[str | File | Exact], kinds: set[str]) -> Any:
@@ -224,40 +180,10 @@ def _argument(parts: list[str | File | Exact], kinds: set[str]) -> Any:
     values = [
         part.value
         if isinstance(part, Exact)
-        else _from_text(part, kinds)
+        else from_text(part, kinds)
         if isinstance(part, str)
         else part
         for part in parts
     ]
     one = len(values) == 1 and ("array" not in kinds or isinstance(values[0], list))
     return values[0] if one else values
-
-
-def _from_text(text: str, kinds: set[str]) -> Any:
-    object_of_a_file = MARK in kinds and text.lstrip()[:1] == "{"
-    if object_of_a_file or (kinds and not kinds & {"string", MARK}):
-        try:
-            return decoded(text)
-        except ValueError:
-            return text
-    return text
-
-
-def _kinds(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> set[str]:
-    """The JSON types that a schema allows, and MARK for a file; none where it does not say."""
-    schema = _resolved(schema, definitions)
-    if MARK in schema:
-        return {MARK}
-    choices = schema.get("anyOf") or schema.get("oneOf") or schema.get("allOf")
-    if choices:
-        return {kind for choice in choices for kind in _kinds(choice, definitions)}
-    kind = schema.get("type", [])
-    if kind == "array" and MARK in _kinds(schema.get("items", {}), definitions):
-        return {"array", MARK}
-    return {kind} if isinstance(kind, str) else set(kind)
-
-
-def _resolved(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Mapping[str, Any]:
-    while (reference := schema.get("$ref")) is not None:
-        schema = definitions[reference.rpartition("/")[2]]
-    return schema

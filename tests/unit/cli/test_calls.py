@@ -267,7 +267,7 @@ def test_form_of_files(
 def test_an_app_of_which_nothing_is_known_is_started_to_tell(recorder: Recorder) -> None:
     recorder.takes, recorder.told = None, {"properties": {"size": {"type": "integer"}}}
     assert CliRunner().invoke(cli.commands, ["call", "a", "paint", "size=3"]).exit_code == 0
-    assert (recorder.started, recorder.calls) == (["a"], [("a", "paint", {"size": "3"})])
+    assert (recorder.started, recorder.calls) == (["a"], [("a", "paint", {"size": 3})])
     refused = CliRunner().invoke(cli.commands, ["call", "a", "paint", "colour=red"])
     assert refused.exit_code != 0
     assert recorder.started == ["a"]
