@@ -82,8 +82,16 @@ class Output(NamedTuple):
     size: int
 
 
-def output(piece: Any, keep: Keep, most: float) -> Output:
-    """A piece as an event has it. Raises TooLong for more than ``most`` bytes."""
+def output(piece: Any, keep: Keep, most: float, *, replaces: bool = False) -> Output:
+    """A piece as an event has it. Raises TooLong for more than ``most`` bytes.
+
+    ``replaces``: it stands for the whole result so far.
+    """
+    found = _output(piece, keep, most)
+    return Output({**found.data, "replaces": True}, found.size) if replaces else found
+
+
+def _output(piece: Any, keep: Keep, most: float) -> Output:
     if isinstance(piece, str):
         if len(piece) > most:
             raise TooLong

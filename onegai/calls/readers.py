@@ -96,7 +96,7 @@ class Events:
         """See Reader."""
         if self._replaces:
             self._last = piece
-        return output(piece, self._limits.keep, self._limits.most)
+        return output(piece, self._limits.keep, self._limits.most, replaces=self._replaces)
 
     async def put(self, taken: Output) -> None:
         """See Reader. Raises SlowReader."""
@@ -150,6 +150,7 @@ class Recorded:
     """A job: its events, and in the end the answer. Nobody need read it while it runs."""
 
     def __init__(self, function: Function, limits: Limits) -> None:
+        self._replaces = function.replaces
         self._pieces_are_result = function.streams and not function.replaces
         self._whole = Whole(function, limits)
         self._limits = limits
@@ -165,7 +166,7 @@ class Recorded:
     def taken(self, piece: Any) -> Output:
         """See Reader."""
         self._whole.taken(piece)
-        return output(piece, self._limits.keep, self._limits.most)
+        return output(piece, self._limits.keep, self._limits.most, replaces=self._replaces)
 
     async def put(self, taken: Output) -> None:
         """See Reader."""

@@ -130,6 +130,8 @@ def _read(
     with closing(events):
         for event in events:
             match event.event:
+                case "output" if event.data.get("replaces"):
+                    pass  # done has the last of them, which is the result
                 case "output":
                     target.piece(event.data["result"])
                 case "done":

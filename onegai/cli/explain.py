@@ -52,7 +52,10 @@ def _kind(field: Schema, schema: Schema, depth: int = 0) -> str:
     if choices := _choices(field):
         kinds = (_kind(choice, schema, depth + 1) for choice in choices)
         return " or ".join(kind for kind in dict.fromkeys(kinds) if kind != "null")
-    kind = str(field.get("type", "anything"))
+    kinds = field.get("type", "anything")
+    if isinstance(kinds, list):
+        return " or ".join(kind for kind in kinds if kind != "null")
+    kind = str(kinds)
     if kind == "array" and field.get("items"):
         kind = f"list of {_kind(field['items'], schema, depth + 1)}"
     bounds = [

@@ -51,8 +51,8 @@ async def test_each_is_an_event_and_the_last_one_is_the_result() -> None:
     function = draws("H", "He", ("Hey", {"took": 2}))
     reader = Events(function, LIMITS)
     result = await _iterate(function.run({}), reader)
-    shown = [reader.unread.pop()[1]["result"] for _ in range(3)]
-    assert shown[:2] == ["H", "He"]
+    shown = [reader.unread.pop()[1] for _ in range(3)]
+    assert shown[:2] == [{"result": text, "replaces": True} for text in ("H", "He")]
     outcome = reader.outcome(result)
     assert json.loads(outcome.body.content) == "Hey"
     assert outcome.detail == {"took": 2}

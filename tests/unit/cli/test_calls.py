@@ -273,6 +273,12 @@ def test_an_app_of_which_nothing_is_known_is_started_to_tell(recorder: Recorder)
     assert recorder.started == ["a"]
 
 
+def test_of_pieces_that_replace_each_other_the_result_is_shown(recorder: Recorder) -> None:
+    pieces = [("output", {"result": text, "replaces": True}) for text in ("H", "He", "Hey")]
+    recorder.events = [*pieces, ("done", {"result": "Hey", "detail": {}})]
+    assert CliRunner().invoke(cli.commands, ["call", "a", "draw"]).stdout == "Hey\n"
+
+
 def test_an_error_is_that_of_the_call(recorder: Recorder) -> None:
     recorder.events = [("running", {}), FAILED]
     ended = CliRunner().invoke(cli.commands, ["call", "a"])
@@ -333,6 +339,7 @@ def test_help_shows_what_a_function_takes(recorder: Recorder) -> None:
     [
         ({"type": "object", "additionalProperties": True}, "takes any argument"),
         ({"type": "object", "properties": {}}, "takes no argument"),
+        ({"properties": {"a": {"type": ["string", "null"]}}}, "a         string"),
         (
             {
                 "$defs": {"Any": {"anyOf": [{"type": "array", "items": {"$ref": "#/$defs/Any"}}]}},
