@@ -20,7 +20,7 @@ they can be translated without touching the places that raise.
     │   └── UnknownApp 404 · UnknownFunction 404 · UnknownJob 404 · UnknownFile 404
     ├── ConflictError           it exists, but not in a state that allows this
     │   ├── BrokenEntry 409 · BrokenPlugin 409 · Inactive 409 · NoService 409
-    │   ├── KeyMissing 409
+    │   ├── KeyMissing 409 · SettingMissing 409
     │   ├── NotInstalled 409 · InstallBroken 409 · Installing 409 · NoInstallScript 409
     │   ├── Busy 409 · EntryGone 409 · NotRemovable 409 · JobNotDone 409
     │   ├── PortTaken 409 · Stopped 409 · ShuttingDown 503
@@ -432,6 +432,14 @@ class KeyMissing(ConflictError):
     code = "key_missing"
     text = "{app} needs {key}, and config.json has none"
     hint = "bash run.sh config {key} - (and then the key itself, on a line of its own)"
+
+
+class SettingMissing(ConflictError):
+    """A function needs a setting of its app's own, and config.json does not have it."""
+
+    code = "setting_missing"
+    text = "{app} needs the setting apps.{app}.{key}, and config.json has none"
+    hint = "{do}"
 
 
 class NotInstalled(ConflictError):

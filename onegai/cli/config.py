@@ -132,13 +132,12 @@ def _refused(error: BadRequest) -> Failure:
 
 
 def _readings(key: str, text: str) -> list[Any]:
-    """What the text may mean: JSON, then itself. A secret is never a number."""
-    if is_secret(key):
-        return [text]
+    """What the text may mean: JSON, then itself. A secret is a text, or an object of some."""
     try:
-        return [json.loads(text), text]
+        value = json.loads(text)
     except ValueError:
         return [text]
+    return [text] if is_secret(key) and not isinstance(value, dict) else [value, text]
 
 
 def _look_up(home: Home, key: str) -> tuple[Any, str]:

@@ -131,7 +131,11 @@ class Response:
         """Itself. Raises ErrorAnswer from 400 on, with the reason the app gives."""
         if self.ok:
             return self
-        raise self.error(_reason(self._access.hidden(self.text[:_LOOKED_AT])))
+        raise self.failure()
+
+    def failure(self) -> ErrorAnswer:
+        """The error with the reason that the app gives."""
+        return self.error(_reason(self._access.hidden(self.text[:_LOOKED_AT])))
 
 
 class Incoming(AsyncIterator[bytes]):
@@ -254,8 +258,6 @@ def _reason(text: str) -> str:
     if isinstance(answer, dict):
         for key in ("error", "detail", "message"):
             value = answer.get(key)
-            if isinstance(value, list) and value:
-                value = _invalid(value[0])
             if isinstance(value, dict):
                 value = value.get("message")
             if isinstance(value, list):
@@ -264,12 +266,3 @@ def _reason(text: str) -> str:
                 return value[:500]
     first = text.strip().partition("\n")[0]
     return first[:200] or "without a text"
-
-
-def _invalid(problem: Any) -> Any:
-    """What FastAPI says of one argument: where it is, and what is wrong with it."""
-    if not isinstance(problem, dict) or not isinstance(problem.get("msg"), str):
-        return None
-    place = problem.get("loc")
-    names = [str(name) for name in place] if isinstance(place, list) else []
-    return f"{'.'.join(names)}: {problem['msg']}" if names else problem["msg"]

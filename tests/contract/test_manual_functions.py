@@ -14,7 +14,7 @@ from onegai.calls import running
 from onegai.handles.handle import AsyncHandle, Handle, SendOptions
 from onegai.handles.http import Response
 
-NOT_FOR_FUNCTIONS = {"app", "checked", "error"}
+NOT_FOR_FUNCTIONS = {"app", "checked", "error", "failure"}
 """Of an answer: what the handles themselves use."""
 
 

@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote
 
 _LISTENING: list[socket.socket] = []
@@ -29,10 +29,11 @@ class Answer:
     body: Body
     media_type: str = "text/plain; charset=utf-8"
     status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
 
 
-def as_json(value: object, status: int = 200) -> Answer:
-    return Answer(json.dumps(value).encode(), "application/json", status)
+def as_json(value: object, status: int = 200, headers: dict[str, str] | None = None) -> Answer:
+    return Answer(json.dumps(value).encode(), "application/json", status, headers or {})
 
 
 def options(about: str | None) -> argparse.ArgumentParser:
@@ -111,6 +112,7 @@ def _body(stream, headers: dict[str, str]) -> bytes:
 def _send(connection: socket.socket, answer: Answer) -> None:
     head = f"HTTP/1.1 {answer.status} {REASONS.get(answer.status, '')}\r\n"
     head += f"Content-Type: {answer.media_type}\r\n"
+    head += "".join(f"{name}: {value}\r\n" for name, value in answer.headers.items())
     if isinstance(answer.body, bytes):
         head += f"Content-Length: {len(answer.body)}\r\n\r\n"
         connection.sendall(head.encode() + answer.body)
