@@ -130,7 +130,14 @@ def main() -> None:
     port = free_port()
     echo = ROOT / "bench" / "echo.py"
     command = shlex.join([sys.executable, str(echo), str(port)])
-    entry = {"type": "webapi", "port": port, "exec": command, "ready": {"tcp": True}}
+    described = {"path": "/echo", "args": {"text": {"type": "string"}}}
+    entry = {
+        "type": "webapi",
+        "port": port,
+        "exec": command,
+        "ready": {"tcp": True},
+        "functions": {"described": described},
+    }
     with home({"echo": entry}) as folder:
         (folder / "func" / "echo.py").write_text(FUNC)
         measure(folder, port, options.rounds, options.seconds)
@@ -157,7 +164,7 @@ def in_turn(ours: Listener, theirs: Listener, rounds: int, seconds: float) -> tu
     """
     ways = [
         (f"{name}, {connections} connections", ours, f"/api/echo/{name}", connections)
-        for name in ("trivial", "trivial_async", "asks", "asks_async")
+        for name in ("trivial", "trivial_async", "asks", "asks_async", "described")
         for connections in (1, 16)
     ] + [(f"threaded wrapper, {n} connections", theirs, "/", n) for n in (1, 16)]
     rates: Rates = {way[0]: [] for way in ways}
@@ -203,6 +210,17 @@ def measure(folder: Path, port: int, rounds: int, seconds: float) -> None:
         )
         what = f"{name} over the threaded wrapper, 16"
         print(f"{what:40} {quicker:6.2f} x the calls/s, {1 / cheaper:.2f} x the calls per CPU")
+    for connections in (1, 16):
+        slower = statistics.median(
+            a / b
+            for a, b in zip(
+                costs[f"described, {connections} connections"],
+                costs[f"asks_async, {connections} connections"],
+                strict=True,
+            )
+        )
+        what = f"described over asks_async, {connections}"
+        print(f"{what:40} {slower:6.2f} x the CPU per call")
     direct = subprocess.run(
         [sys.executable, "-c", DIRECT, str(rounds)],
         cwd=folder,

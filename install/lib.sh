@@ -14,6 +14,9 @@
 #                              --exclude-newer 2024-10-01 takes what was new on that day, for apps that are no longer tended
 #   app_git URL [REF]          puts a Git repository into apps/APP, at a branch, a tag or a commit; without its history
 #   app_download URL FILE [SHA256]   fetches a large file to apps/APP/FILE; goes on where it, or an earlier run, broke off
+#   app_unpack ARCHIVE [FOLDER]   unpacks apps/APP/ARCHIVE, a .7z or the first of its parts (.7z.001), into apps/APP/FOLDER, and
+#                              removes it; after app_venv. For programs too large for PyPI; needs no 7z on the machine
+#   app_setting NAME [DEFAULT]   prints what config.json says under apps.APP.NAME: a version, a variant
 #   app_check CODE             runs Python code in the venv, offline: is what was installed really there?
 #   install_end                last of all; a script that has begun and ends without it has failed
 #
@@ -347,6 +350,31 @@ app_download() {
     say "downloading $file"
     attempt "$python" -I "$ONEGAI_ROOT/install/download.py" "$url" "$APP_DIR/$file" "${APP_DIR%/*}/.$APP.downloads" \
         "${3:-}" || _explain_and_exit "downloading $file"
+}
+
+app_unpack() {
+    local archive=$APP_DIR/$1
+    app_pip py7zr.lock
+    say "unpacking $1"
+    attempt "$APP_DIR/venv/bin/python" -I "$ONEGAI_ROOT/install/unpack.py" "$archive" "$APP_DIR/${2:-}" ||
+        _explain_and_exit "unpacking $1"
+    case $archive in
+        *.001) rm -f -- "${archive%1}"[0-9] "${archive%01}"[0-9][0-9] "${archive%001}"[0-9][0-9][0-9] ;;
+        *) rm -f -- "$archive" ;;
+    esac
+}
+
+app_setting() {
+    local python
+    python=$(command -v python3) || python=$ONEGAI_ROOT/venv/bin/python
+    "$python" -I -c '
+import json, sys
+try:
+    with open(sys.argv[1], encoding="utf-8-sig") as file:
+        value = json.load(file)["apps"][sys.argv[2]][sys.argv[3]]
+except (OSError, ValueError, LookupError, TypeError):
+    value = sys.argv[4]
+print(value)' "$INSTALL_HOME/config.json" "$APP" "$1" "${2:-}"
 }
 
 app_check() {

@@ -23,6 +23,7 @@ from onegai.functions.functions import Functions
 from onegai.protocol import raise_failure
 from onegai.schema import AppInfo, FunctionSummary, Job, Problem, State
 from onegai.supervisor.supervisor import Supervisor
+from onegai.threads import in_writer
 
 SIZE_SECONDS = 60.0
 
@@ -190,7 +191,7 @@ class Apps:
         async def work(report: Report) -> Any:
             async with self._at_rest(app, force):
                 done = await self._installer.uninstall(app, [] if purge else keep, report)
-            await asyncio.to_thread(self._functions.forget, app)
+            await in_writer(self._functions.forget, app)
             return done
 
         return await self._change("uninstall", app, work, wait, variant=purge)

@@ -104,8 +104,7 @@ async def _document(spec: AppSpec, app: AsyncHandle, place: str) -> dict[str, An
         content = await _elsewhere(place)
     else:
         try:
-            async with app.stream("GET", path, headers=_ACCEPT) as answer:
-                content = await _limited(answer)
+            content = (await app.get(path, headers=_ACCEPT)).content
         except ErrorAnswer as error:
             status = error.upstream_status
             near = status in (401, 403)  # it is there, but not for us

@@ -40,7 +40,7 @@ class Fitting(Described):
     """The arguments of an operation, which also must be such that they can be sent."""
 
     def __init__(self, operation: Operation) -> None:
-        super().__init__(operation.schema)
+        super().__init__(operation.schema, plain_definitions=True)
         self._plain = [one for one in operation.parameters if one.place in ("path", "header")]
 
     def check(self, given: Any) -> dict[str, Any]:

@@ -49,6 +49,8 @@ class Schemas:
         self._names: dict[str, str] = {}
         """Of definitions, by their references."""
         self._definitions: dict[str, Schema | bool | Wrong] = {}
+        self._needs: dict[str, tuple[str, ...]] = {}
+        """Of a definition: those that it refers to."""
         self._unconverted: list[tuple[str, str]] = []
 
     def at(self, reference: Any) -> Any:
@@ -93,20 +95,18 @@ class Schemas:
         """What the references of a converted schema name, and those of that. Raises Wrong."""
         self._convert_definitions()
         found: dict[str, Schema | bool] = {}
-        pending = [schema]
+        pending = list(_referred(schema))
         while pending:
-            for name in _referred(pending.pop()):
-                if name not in found:
-                    definition = self._definitions[name]
-                    if isinstance(definition, Wrong):
-                        raise definition
-                    found[name] = definition
-                    pending.append(definition)
+            if (name := pending.pop()) in found:
+                continue
+            definition = self._definitions[name]
+            if isinstance(definition, Wrong):
+                raise definition
+            found[name] = definition
+            if name not in self._needs:
+                self._needs[name] = tuple(_referred(definition))
+            pending += self._needs[name]
         return found
-
-    def is_file(self, raw: Any) -> bool:
-        """Is it one, in a form? Raises Wrong."""
-        return _is_binary(self.followed(raw, "a schema")) if isinstance(raw, Mapping) else False
 
     # --- one schema --------------------------------------------------------------------------
 

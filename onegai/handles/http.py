@@ -258,6 +258,8 @@ def _reason(text: str) -> str:
     if isinstance(answer, dict):
         for key in ("error", "detail", "message"):
             value = answer.get(key)
+            if isinstance(value, list) and value:
+                value = _invalid(value[0])
             if isinstance(value, dict):
                 value = value.get("message")
             if isinstance(value, list):
@@ -266,3 +268,12 @@ def _reason(text: str) -> str:
                 return value[:500]
     first = text.strip().partition("\n")[0]
     return first[:200] or "without a text"
+
+
+def _invalid(problem: Any) -> Any:
+    """What FastAPI says of one argument: where it is, and what is wrong with it."""
+    if not isinstance(problem, dict) or not isinstance(problem.get("msg"), str):
+        return None
+    place = problem.get("loc")
+    names = [str(name) for name in place] if isinstance(place, list) else []
+    return f"{'.'.join(names)}: {problem['msg']}" if names else problem["msg"]

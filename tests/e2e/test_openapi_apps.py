@@ -147,6 +147,9 @@ def test_forms_and_files(call: Call, shop: Server) -> None:
     assert call("optional") == call("optional", sound=None) == -1
     assert call("optional", sound=HELLO) == 5
     assert call("bytes_in", body=HELLO) == {"size": 5, "type": "text/plain"}
+    content, media_type = form(("name", None, b"x"), ("sizes", None, b"1"), ("sizes", None, b"2"))
+    answer = shop.request("POST", "/api/shop/form", content, {"Content-Type": media_type})
+    assert answer.result["sizes"] == [1, 2]
     content, media_type = form(("sound", "b.wav", b"RIFF"), ("note", None, b"part"))
     answer = shop.request("POST", "/api/shop/upload", content, {"Content-Type": media_type})
     assert answer.result["sound"] == ["b.wav", "application/x-given", 4]

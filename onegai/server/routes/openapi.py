@@ -69,11 +69,12 @@ def describe(app: FastAPI, functions_of: Functions) -> dict[str, Any]:
     for path in document["paths"].values():
         for operation in path.values():
             operation["responses"] = _responses(operation["responses"])
+    models: dict[int, str] = {}
     for name, functions in functions_of.items():
         for function in functions:
             path = f"/api/{name}/{function.name}"
             document["paths"][path] = {
-                "post": _operation(name, function, schemas),
+                "post": _operation(name, function, schemas, models),
                 "get": _about(name, function),
             }
     components["securitySchemes"] = {
@@ -84,11 +85,18 @@ def describe(app: FastAPI, functions_of: Functions) -> dict[str, Any]:
     return document
 
 
-def _operation(app: str, function: FunctionInfo, schemas: dict[str, Any]) -> dict[str, Any]:
-    prefix = f"{app}_{function.name}_"
-    schema: dict[str, Any] = _referring(function.arguments, f"#/components/schemas/{prefix}")
-    for name, definition in schema.pop("$defs", {}).items():
-        schemas[prefix + name] = definition
+def _operation(
+    app: str, function: FunctionInfo, schemas: dict[str, Any], models: dict[int, str]
+) -> dict[str, Any]:
+    """``models``: the names in ``schemas`` of what several functions have in common, by its id."""
+    rest = {key: value for key, value in function.arguments.items() if key != "$defs"}
+    definitions: dict[str, Any] = function.arguments.get("$defs", {})
+    fresh = {name: one for name, one in definitions.items() if id(one) not in models}
+    models |= {id(one): f"{app}_{function.name}_{name}" for name, one in fresh.items()}
+    named = {name: models[id(one)] for name, one in definitions.items()}
+    schema: dict[str, Any] = _referring(rest, named)
+    for name, one in fresh.items():
+        schemas[named[name]] = _referring(one, named)
     # A model that has itself among its fields is a reference.
     whole = schemas.get(schema.get("$ref", "").rpartition("/")[2], schema)
     bodies: dict[str, Any] = {"application/json": {"schema": schema}}
@@ -122,14 +130,15 @@ def _about(app: str, function: FunctionInfo) -> dict[str, Any]:
     }
 
 
-def _referring(schema: Any, models: str) -> Any:
-    """A copy that refers to its models as {models}{name}, in references and discriminators."""
+def _referring(schema: Any, named: Mapping[str, str]) -> Any:
+    """A copy that has other names for its models, in references and discriminators."""
     if isinstance(schema, dict):
-        return {key: _referring(value, models) for key, value in schema.items()}
+        return {key: _referring(value, named) for key, value in schema.items()}
     if isinstance(schema, list):
-        return [_referring(value, models) for value in schema]
+        return [_referring(value, named) for value in schema]
     if isinstance(schema, str) and schema.startswith(_MODELS):
-        return models + schema.removeprefix(_MODELS)
+        name = schema.removeprefix(_MODELS)
+        return f"#/components/schemas/{named.get(name, name)}"
     return schema
 
 

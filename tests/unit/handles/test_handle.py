@@ -73,6 +73,11 @@ def test_build_multipart() -> None:
         ('{"detail": "Not Found"}', "Not Found"),
         ('{"error": {"message": "model not loaded", "code": 503}}', "model not loaded"),
         ('{"detail": [{"loc": ["text"]}]}', '{"detail": [{"loc": ["text"]}]}'),
+        (
+            '{"detail": [{"loc": ["query", "speaker"], "msg": "Required"}]}',
+            "query.speaker: Required",
+        ),
+        ('{"detail": [{"loc": null, "msg": "Required"}]}', "Required"),
         ("<h1>Bad Gateway</h1>\nmore", "<h1>Bad Gateway</h1>"),
         ("", "without a text"),
     ],

@@ -46,3 +46,27 @@ def test_a_model_that_has_itself_is_a_reference() -> None:
     body = document["paths"]["/api/zoo/main"]["post"]["requestBody"]
     reference = {"$ref": "#/components/schemas/zoo_main_Cat"}
     assert (body["content"]["application/json"]["schema"], body["required"]) == (reference, True)
+
+
+def test_what_functions_have_in_common_is_there_once() -> None:
+    """As those of one OpenAPI document have it: the same object."""
+    node: dict[str, Any] = {"properties": {"next": {"$ref": "#/$defs/Node"}}}
+
+    def function(name: str, definition: dict[str, Any]) -> FunctionInfo:
+        fields = {"node": {"$ref": "#/$defs/Node"}}
+        schema = {"type": "object", "properties": fields, "$defs": {"Node": definition}}
+        return FunctionInfo(name=name, schema=schema)
+
+    document = described(function("one", node), function("two", node), function("three", {}))
+    schemas = document["components"]["schemas"]
+    assert {name for name in schemas if name.startswith("zoo_")} == {
+        "zoo_one_Node",
+        "zoo_three_Node",
+    }
+    assert schemas["zoo_one_Node"]["properties"] == {
+        "next": {"$ref": "#/components/schemas/zoo_one_Node"}
+    }
+    for name, model in (("one", "one"), ("two", "one"), ("three", "three")):
+        body = document["paths"][f"/api/zoo/{name}"]["post"]["requestBody"]["content"]
+        fields = body["application/json"]["schema"]["properties"]
+        assert fields == {"node": {"$ref": f"#/components/schemas/zoo_{model}_Node"}}
