@@ -235,25 +235,48 @@ def app_functions(app: str) -> AppFunctions:
 
 
 async def _result(function: Function, arguments: Any) -> Any:
-    """What it gives in the end, without its detail."""
+    """What it gives in the end, without its detail; of bytes, without their media type."""
     if function.where == "thread":
         result = await asyncio.to_thread(_all_of, function, arguments)
     elif not function.streams:
         result = await function.run(arguments)
     else:
-        pieces, result = list[Any](), None
+        pieces = list[Any]()
         async with aclosing(function.run(arguments)) as generator:
             async for piece in generator:
                 if isinstance(piece, Result):
-                    result = piece.value
-                elif function.replaces:
-                    pieces = [piece]
-                else:
-                    pieces.append(piece)
-        if result is None:
-            result = (pieces or [None])[-1] if function.replaces else pieces
-    is_detailed = isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)
-    return result[0] if is_detailed else result
+                    return _bare(piece.value)
+                if function.replaces:
+                    pieces.clear()
+                pieces.append(piece)
+        result = (pieces or [None])[-1] if function.replaces else _together(pieces)
+    return _bare(result)
+
+
+def _bare(result: Any) -> Any:
+    is_told = isinstance(result, tuple) and len(result) == 2
+    if is_told and (isinstance(result[1], dict) or _is_bytes(result)):
+        return result[0]
+    return result
+
+
+def _together(pieces: list[Any]) -> Any:
+    """Pieces of one text or file as that; others as a list."""
+    if pieces and all(isinstance(piece, str) for piece in pieces):
+        return "".join(pieces)
+    if pieces and all(isinstance(piece, bytes) or _is_bytes(piece) for piece in pieces):
+        return b"".join(map(_bare, pieces))
+    return pieces
+
+
+def _is_bytes(piece: Any) -> bool:
+    """Bytes with their media type."""
+    return (
+        isinstance(piece, tuple)
+        and len(piece) == 2
+        and isinstance(piece[0], bytes)
+        and isinstance(piece[1], str)
+    )
 
 
 def _all_of(function: Function, arguments: Any) -> Any:

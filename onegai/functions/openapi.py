@@ -108,7 +108,8 @@ async def _document(spec: AppSpec, app: AsyncHandle, place: str) -> dict[str, An
         except ErrorAnswer as error:
             status = error.upstream_status
             near = status in (401, 403)  # it is there, but not for us
-            raise NoDocument(f"the answer is {status}", close=near) from None
+            why = ": it wants credentials" if near else ""
+            raise NoDocument(f"the answer is {status}{why}", close=near) from None
     return await asyncio.to_thread(parsed, content)
 
 

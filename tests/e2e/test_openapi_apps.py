@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shlex
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -440,3 +442,31 @@ def test_a_shipped_app_without_its_func_file(shipped: Server) -> None:
         assert len(shipped.post("/api/hibari/stream", {"text": "One. Two."}).body) > 10_000
     finally:
         shipped.write("func/hibari.py", source)
+
+
+SCRIPT = """
+from func import shop
+
+print(shop.tree(name="a", children=[{"name": "b"}]))
+print(shop.words(count=1), shop.unsaid(kind="none"), shop.unsaid(kind="text"))
+print(shop.speak(text="hi")[-2:], shop.upload(sound=b"RIFF")["sound"][2])
+"""
+
+
+def test_plain_python_has_the_functions(make_server: Make) -> None:
+    server = make_server({"shop": fake("fastapp")})
+    server.write("func/__init__.py", (ROOT / "func" / "__init__.py").read_text())
+    for _ in ("alone", "beside the server"):
+        done = subprocess.run(
+            [sys.executable, "-c", SCRIPT],
+            cwd=server.home,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "ONEGAI_HOME": str(server.home)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines() == ["2", "[{'number': 0}] None plain wörds", "b'hi' 4"]
+        if server.process is None:
+            server.start()
