@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -159,7 +159,7 @@ class _Files:
         if MARK in part:
             return self._file(value, at)
         for word in _ALTERNATIVES:
-            for choice in part.get(word, ()):
+            for choice in _likeliest_first(part.get(word, ()), value):
                 if self._described.has_file(choice) and not _is_other(choice, value):
                     return self.of(choice, value, at)
         if isinstance(value, Mapping):
@@ -188,6 +188,14 @@ class _Files:
         except ValueError as error:
             self.errors.append({"field": ".".join(at), "message": str(error)})
             return value, _PLACEHOLDER
+
+
+def _likeliest_first(choices: Sequence[Any], value: Any) -> Sequence[Any]:
+    """An object may be a file, or have files in it: its keys tell."""
+    if not isinstance(value, Mapping):
+        return choices
+    is_file = value.keys() <= {"base64", "name"} or value.keys() == {"job"}
+    return sorted(choices, key=lambda one: (isinstance(one, Mapping) and MARK in one) != is_file)
 
 
 def _is_other(choice: Any, value: Any) -> bool:

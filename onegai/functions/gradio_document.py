@@ -194,11 +194,13 @@ def _endpoint(
         return None  # it is of a part of the page that is not there; Gradio leaves it out, too
     inputs, outputs = ([components[one] for one in some] for some in ids)
     queue = dependency.get("queue")
+    queued = bool(config.get("enable_queue", generation >= 4) if queue is None else queue)
+    types = dependency.get("types") or {"generator": queued}  # the first 3.x do not say
     return {
         "index": index,
         "api_name": api_name,
-        "queued": bool(config.get("enable_queue", generation >= 4) if queue is None else queue),
-        "generator": bool((dependency.get("types") or {}).get("generator")),
+        "queued": queued,
+        "generator": bool(types.get("generator")),
         "about": str(own.get("description") or dependency.get("api_description") or ""),
         "inputs": list(_inputs(inputs, own.get("parameters"), generation)),
         "outputs": [_output(one, generation) for one in outputs],
@@ -248,8 +250,8 @@ def _input(
     if generation < 4:
         described = None
     value = properties.get("value")
-    if generation < 4 and value == "":
-        value = None  # every text of 3.x has that
+    if generation < 5 and value == "":
+        value = None  # every text of 3.x and of the first 4.x has that
     optional = value is not None or bool(parameter.get("parameter_has_default"))
     kept = {key: _small(properties.get(key)) for key in _PROPERTIES}
     return {

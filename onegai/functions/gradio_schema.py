@@ -45,7 +45,9 @@ def with_files(told: Mapping[str, Any]) -> Schema:
 def is_file(told: Any) -> bool:
     """Is this the schema of Gradio's FileData, or of a class like it?"""
     inside = told.get("properties") if isinstance(told, Mapping) else None
-    return isinstance(inside, Mapping) and "path" in inside and "meta" in inside
+    if not isinstance(inside, Mapping) or "path" not in inside:
+        return False
+    return "meta" in inside or "orig_name" in inside  # the first is from 4.14 on
 
 
 def _converted(part: Any, definitions: Mapping[str, Any], depth: int) -> Schema:
@@ -127,6 +129,14 @@ def _choice(properties: Properties) -> Schema:
     return one
 
 
+def _dropdown(properties: Properties) -> Schema:
+    """Before 3.25 or so, none says whether several may be chosen."""
+    one = _choice(properties)
+    if "enum" in one and properties.get("allow_custom_value") is None:
+        return {"anyOf": [one, {"type": "array", "items": _one_of(properties)}]}
+    return one
+
+
 def _choices(properties: Properties) -> Schema:
     return {"type": "array", "items": _one_of(properties)}
 
@@ -170,7 +180,7 @@ def _chat(_properties: Properties) -> Schema:
 def _sketch() -> Schema:
     parts = {"image": dict(FILE_SCHEMA), "mask": dict(FILE_SCHEMA)}
     drawn: Schema = {"type": "object", "properties": parts, "required": ["image", "mask"]}
-    return {"anyOf": [drawn, dict(FILE_SCHEMA), NULL]}
+    return {"anyOf": [drawn, NULL]}
 
 
 def _picture() -> Schema:
@@ -196,7 +206,7 @@ _SPECIAL: dict[str, Callable[[Properties], Schema]] = {
     "number": _number,
     "slider": _slider,
     "checkbox": _boolean,
-    "dropdown": _choice,
+    "dropdown": _dropdown,
     "radio": _choice,
     "checkboxgroup": _choices,
     "file": _file,

@@ -30,7 +30,7 @@ OPTIONS = {
     "6.31.0": ("--api-closed", "--root-path", "/behind/a/proxy"),
 }
 FUNCTIONS = (
-    "greet slowly two_slowly count chat shrink told fails crashes breaks remember turned "
+    "greet slowly two_slowly count chat shrink told fails crashes breaks remember turned drawn "
     "loud movie upper sizes gallery table choices large _hidden_name_2"
 ).split()
 
@@ -153,7 +153,7 @@ class TestEachGeneration:
 
     def test_each_endpoint_that_gradio_shows_is_a_function(self, app: App) -> None:
         functions = app.server.get(f"/api/{app.app}").result
-        unnamed = "fn_21" if app.old else "lambda_"
+        unnamed = "fn_22" if app.old else "lambda_"
         assert [one["name"] for one in functions] == [*FUNCTIONS, unnamed]
         streams = {one["name"] for one in functions if one["streams"]}
         assert streams == {"count", "chat", "shrink", "breaks"}
@@ -215,7 +215,7 @@ class TestEachGeneration:
         assert app.server.post(path, {first: "you", second: 1}).result == "hello you"
         assert app.call("greet", "you", 1, True) == "hello you, please"
         assert app.call("_hidden_name_2", "ab") == "abab"
-        assert app.call("fn_21" if app.old else "lambda_", "ab", "cd") == "abcd"
+        assert app.call("fn_22" if app.old else "lambda_", "ab", "cd") == "abcd"
 
     def test_every_kind_of_value(self, app: App) -> None:
         more = {"a": [1, None, "ü"], "b": {"c": True}}
@@ -314,6 +314,14 @@ class TestEachGeneration:
         assert answer.body[:4] in (b"\x89PNG", b"RIFF")
         assert app.post("turned", None).json["result"] is None
 
+    def test_a_drawing_in_parts_or_a_picture_alone(self, app: App) -> None:
+        first, second = ("image", "mask") if app.old else ("background", "composite")
+        parts = {first: base64_of(png(3, 2), "a.png"), second: base64_of(png(3, 2), "b.png")}
+        assert app.call("drawn", parts) == {first: [3, 2], second: [3, 2]}
+        if not app.old:
+            alone = app.call("drawn", base64_of(png(3, 2), "a.png"))
+            assert alone == {first: [3, 2], second: [3, 2]}
+
     def test_a_sound_beside_another_output_is_a_link(self, app: App) -> None:
         sound, frames = app.call("loud", base64_of(wav(800), "a.wav"))
         assert (sound["media_type"], frames) == ("audio/wav", 800)
@@ -379,7 +387,7 @@ class TestEachGeneration:
         for given, fields in (
             ({}, {first}),
             (
-                {first: 1, second: 9, third: "yes", "nonsense": 1},
+                {first: 1, second: 9, third: "perhaps", "nonsense": 1},
                 {first, second, third, "nonsense"},
             ),
             ({"data": ["a", 1, True, 4, 5]}, {"data"}),

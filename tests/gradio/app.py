@@ -125,6 +125,11 @@ def turned(picture):
     return picture.rotate(180) if picture is not None else None
 
 
+def drawn(drawing):
+    parts = ("image", "mask") if GENERATION < 4 else ("background", "composite")
+    return {part: list(drawing[part].size) for part in parts}
+
+
 def loud(sound):
     with wave.open(sound) as file:
         frames = file.getnframes()
@@ -180,6 +185,12 @@ def twice(text: str) -> str:
     return text * 2
 
 
+def drawing():
+    if GENERATION < 4:
+        return gr.Image(type="pil", tool="sketch", label="Drawing")
+    return gr.ImageEditor(type="pil", label="Drawing")
+
+
 def build():
     kinds = {"queue": True} if GENERATION < 4 else {}
     with gr.Blocks(title="test app") as demo:
@@ -214,6 +225,7 @@ def build():
             gr.Image(type="pil", label="turned"),
             api_name="turned",
         )
+        button.click(drawn, drawing(), anything, api_name="drawn")
         button.click(
             loud,
             gr.Audio(type="filepath", label="Sound"),

@@ -213,9 +213,10 @@ def test_generators_are_told_apart() -> None:
             {"api_name": "a", "types": {"generator": True}},
             {"api_name": "b", "types": {"generator": False}},
             {"api_name": "c"},
+            {"api_name": "d", "queue": False},
         )
     )
-    assert [one.generator for one in found.values()] == [True, False, False]
+    assert [one.generator for one in found.values()] == [True, False, True, False]
 
 
 def test_a_file_of_any_generation_is_a_file() -> None:
