@@ -70,8 +70,6 @@ def arguments(
     for one in asked:
         if one.get("in") not in PLACES:
             raise Wrong(f"a parameter is in {str(one.get('in'))[:40]!r}")
-        if not isinstance(one.get("name"), str) or not one["name"]:
-            raise Wrong("a parameter has no name")
     asked.sort(key=lambda one: PLACES.index(one["in"]))
     made = _body(schemas, body, asked) if body is not None else None
     properties: dict[str, Schema] = {}

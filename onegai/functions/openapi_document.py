@@ -93,11 +93,14 @@ class Document:
 
     def _parameters(self, item: Raw, raw: Raw) -> list[Raw]:
         """Those of the operation, and those of its path that it has no other of."""
-        found: dict[tuple[Any, Any], Raw] = {}
+        found: dict[tuple[str, str], Raw] = {}
         for several in (item.get("parameters", []), raw.get("parameters", [])):
             for one in several if isinstance(several, list) else []:
                 parameter = self._schemas.followed(one, "a parameter")
-                found[parameter.get("in"), parameter.get("name")] = parameter
+                place, name = parameter.get("in"), parameter.get("name")
+                if not isinstance(place, str) or not isinstance(name, str) or not name:
+                    raise Wrong("a parameter has no place or no name")
+                found[place, name] = parameter
         return list(found.values())
 
     # --- where it is -------------------------------------------------------------------------

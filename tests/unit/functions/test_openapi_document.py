@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from onegai.errors import BadArguments
 from onegai.functions.openapi_document import Document
+from onegai.functions.openapi_functions import Doubt, function_of
 from onegai.functions.openapi_operation import Answers, Operation
+from onegai.functions.openapi_requests import sent
 
 BASE = "http://127.0.0.1:9000"
 PLACE = "/openapi.json"
@@ -200,3 +207,93 @@ def test_more_operations_than_anybody_can_use(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("onegai.functions.openapi_document.MOST", 3)
     found = document({f"/{number}": {"get": {}} for number in range(5)})
     assert (len(found.operations), found.remarks) == (3, ["there are more than 3 operations"])
+
+
+GOOD: dict[str, Any] = {
+    "openapi": "3.0.3",
+    "servers": [{"url": "/{v}", "variables": {"v": {"default": "v1"}}}],
+    "security": [{"key": []}],
+    "paths": {
+        "/a/{id}": {
+            "parameters": [{"in": "path", "name": "id", "required": True, "schema": {}}],
+            "post": {
+                "operationId": "a",
+                "summary": "A",
+                "description": "B",
+                "parameters": [
+                    {"in": "query", "name": "q", "style": "form", "explode": True, "schema": {}},
+                    {"in": "header", "name": "h", "content": {"application/json": {"schema": {}}}},
+                ],
+                "requestBody": {
+                    "required": True,
+                    "content": {
+                        "multipart/form-data": {
+                            "schema": {
+                                "type": "object",
+                                "required": ["f"],
+                                "properties": {
+                                    "f": {"type": "string", "format": "binary"},
+                                    "n": {"$ref": "#/components/schemas/N"},
+                                },
+                            },
+                            "encoding": {"f": {"contentType": "a/b"}, "n": {"style": "form"}},
+                        }
+                    },
+                },
+                "responses": {"200": {"content": {"application/json": {"schema": {}}}}},
+            },
+        }
+    },
+    "components": {
+        "schemas": {"N": {"allOf": [{"properties": {"n": {"$ref": "#/components/schemas/N"}}}]}},
+        "securitySchemes": {"key": {"type": "apiKey", "in": "header", "name": "K"}},
+    },
+}
+JUNK = st.sampled_from(
+    [
+        None,
+        True,
+        0,
+        -1.5,
+        "",
+        "x",
+        [],
+        [[]],
+        [None],
+        {},
+        {"$ref": 3},
+        {"$ref": "#/paths"},
+        {"": None},
+    ]
+)
+
+
+def places_of(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    inside = value.items() if isinstance(value, dict) else enumerate(value)
+    found = []
+    for key, one in inside:
+        found.append((*at, key))
+        if isinstance(one, dict | list):
+            found += places_of(one, (*at, key))
+    return found
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(places_of(GOOD)), JUNK), min_size=1, max_size=3))
+def test_whatever_is_wrong_in_a_document_is_a_remark(
+    changes: list[tuple[tuple[Any, ...], Any]],
+) -> None:
+    broken = copy.deepcopy(GOOD)
+    for (*at, last), junk in changes:
+        part: Any = broken
+        try:
+            for key in at:
+                part = part[key]
+            part[last] = junk
+        except (KeyError, IndexError, TypeError):
+            continue
+    found = Document(broken, PLACE, BASE)
+    for made in found.operations:
+        function = function_of("a", "f", made, Doubt(None))
+        with suppress(BadArguments):
+            sent(made, function.arguments({"id": 1, "q": [1], "h": {}, "f": "data:,x", "n": {}}))
