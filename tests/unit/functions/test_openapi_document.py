@@ -289,7 +289,7 @@ def test_whatever_is_wrong_in_a_document_is_a_remark(
         try:
             for key in at:
                 part = part[key]
-            part[last] = junk
+            part[last] = copy.deepcopy(junk)
         except (KeyError, IndexError, TypeError):
             continue
     found = Document(broken, PLACE, BASE)
