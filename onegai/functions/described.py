@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -23,21 +21,14 @@ _ALTERNATIVES = ("anyOf", "oneOf", "allOf")
 _PLACEHOLDER = ""
 """What stands for a file while all the rest is checked."""
 _MOST_ERRORS = 20
-_DEEP = 8
-_SPELLED = frozenset({"integer", "number", "boolean", "null"})
-_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?", re.ASCII)
-_BOOLEANS = dict.fromkeys(("true", "t", "yes", "y", "on", "1"), True) | dict.fromkeys(
-    ("false", "f", "no", "n", "off", "0"), False
-)
 
 
 class Described:
     """It is a ``function.Accepts``: a schema of an object, in draft 2020-12.
 
     Where ``FILE_SCHEMA`` stands in it, callers may send a file in any form, and ``check`` gives a
-    File. A property that is not given gets its ``default``, at the top only; there, too, a text is
-    the number or the boolean that it spells, where it can be nothing else: a form has texts only.
-    Raises ValueError for what is no such schema.
+    File. A property that is not given gets its ``default``, at the top only. Raises ValueError for
+    what is no such schema.
     """
 
     def __init__(self, schema: Mapping[str, Any], *, plain_definitions: bool = False) -> None:
@@ -45,10 +36,9 @@ class Described:
         if schema.get("type") != "object":
             raise ValueError("the arguments are not described as an object")
         self._schema = dict(schema)
-        self._properties: Mapping[str, Any] = schema.get("properties", {})
         self._defaults = {
             name: part["default"]
-            for name, part in self._properties.items()
+            for name, part in schema.get("properties", {}).items()
             if isinstance(part, Mapping) and "default" in part
         }
         self._definitions: Mapping[str, Any] = schema.get("$defs", {})
@@ -65,9 +55,6 @@ class Described:
         if not isinstance(given, Mapping):
             raise Unfit([{"field": "", "message": "the arguments must be an object"}])
         arguments = {**self._defaults, **given}
-        for name, value in given.items():
-            if isinstance(value, str | list):
-                arguments[name] = self._spelled(self._properties.get(name), value)
         plain, errors = arguments, list[dict[str, str]]()
         if self.takes_files:
             taken = _Files(self)
@@ -88,36 +75,6 @@ class Described:
     def _validator(self) -> jsonschema_rs.Draft202012Validator:
         """Made when it is first needed: an app may have hundreds of functions."""
         return jsonschema_rs.Draft202012Validator(_without_files(self._schema))
-
-    def _spelled(self, part: Any, value: Any) -> Any:
-        """A text as what it spells, in a list, too; itself where it may be a text, or spells none.
-
-        The words for true and false are those that pydantic has.
-        """
-        part = self.resolved(part)
-        if isinstance(value, list):
-            items = part.get("items") if isinstance(part, Mapping) else None
-            return [self._spelled(items, one) if isinstance(one, str) else one for one in value]
-        kinds = self._kinds(part)
-        if not isinstance(value, str) or not kinds or not kinds <= _SPELLED:
-            return value
-        if "boolean" in kinds and value.lower() in _BOOLEANS:
-            return _BOOLEANS[value.lower()]
-        if kinds & {"integer", "number"} and _NUMBER.fullmatch(value):
-            return json.loads(value)
-        return value
-
-    def _kinds(self, part: Any, depth: int = 0) -> frozenset[str]:
-        """The types that a value may have; empty where it may have any."""
-        part = self.resolved(part)
-        if not isinstance(part, Mapping) or depth > _DEEP:
-            return frozenset()
-        said = part.get("type")
-        if said is not None:
-            return frozenset([said] if isinstance(said, str) else said)
-        choices = part.get("anyOf") or part.get("oneOf") or ()
-        found = [self._kinds(choice, depth + 1) for choice in choices]
-        return frozenset().union(*found) if all(found) else frozenset()
 
     def resolved(self, part: Any) -> Any:
         """The schema that a reference to ``$defs`` means."""

@@ -132,34 +132,3 @@ def test_a_schema_that_names_itself_is_followed_as_far_as_values_go() -> None:
 def test_only_an_object_describes_arguments() -> None:
     with pytest.raises(ValueError, match="object"):
         Described({"type": "string"})
-
-
-@pytest.mark.parametrize(
-    ("part", "given", "taken"),
-    [
-        ({"type": "integer"}, "3", 3),
-        ({"type": "number"}, "-1.5e3", -1500.0),
-        ({"type": "boolean"}, "True", True),
-        ({"type": "boolean"}, "off", False),
-        ({"type": ["integer", "null"]}, "3", 3),
-        ({"anyOf": [{"type": "number"}, {"type": "null"}]}, "3.5", 3.5),
-        ({"$ref": "#/$defs/Size"}, "3", 3),
-        ({"type": "array", "items": {"type": "integer"}}, ["1", 2], [1, 2]),
-        ({"type": "string"}, "3", "3"),
-        ({"anyOf": [{"type": "integer"}, {"type": "string"}]}, "3", "3"),
-        ({}, "3", "3"),
-        ({"enum": ["1", "2"]}, "1", "1"),
-    ],
-)
-def test_a_text_is_what_it_spells_where_it_cannot_be_one(part: Any, given: Any, taken: Any) -> None:
-    """A form has texts only."""
-    schema = {"type": "object", "properties": {"a": part}, "$defs": {"Size": {"type": "integer"}}}
-    found = Described(schema).check({"a": given})["a"]
-    assert (found, type(found)) == (taken, type(taken))
-
-
-@pytest.mark.parametrize("text", ["", "three", "03", "NaN", "1e", "٣", "true"])
-def test_a_text_that_spells_no_number_is_none(text: str) -> None:
-    schema = {"type": "object", "properties": {"a": {"type": "number"}}}
-    with pytest.raises(Unfit):
-        Described(schema).check({"a": text})
