@@ -27,7 +27,7 @@ from typing import Any, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, Field
 
-from onegai.errors import ErrorAnswer, SettingMissing
+from onegai.errors import BadArguments, ErrorAnswer, SettingMissing, in_words
 from onegai.files.file import File
 from onegai.handles.context import config, current, progress
 from onegai.handles.handle import Handle
@@ -86,7 +86,9 @@ class Chat(Talk):
     tools: list[Json] = Field(
         default=[], description="functions that it may call, as OpenAI has it"
     )
-    tool_choice: str | Json | None = Field(default=None, description="auto, none, required, or one")
+    tool_choice: Literal["auto", "none", "required"] | Json | None = Field(
+        default=None, description="auto, none, required, or one"
+    )
     model: str | None = Field(default=None, description="another than apps.{app}.model")
     options: Json = Field(default={}, description="more for the app's own request, as it has it")
 
@@ -259,7 +261,7 @@ def model_of(app: str, given: str | None = None, key: str = "model") -> str:
 def answer(app: Handle, dialect: Dialect, args: Talk, model: str = "") -> tuple[str, Json]:
     """The whole answer, and its detail: usage, finish, model, tool_calls. ``model``: of the app's.
 
-    Raises SettingMissing, and as a handle does.
+    Raises SettingMissing, BadArguments, and as a handle does.
     """
     asked = _asked(app, dialect, args, model, stream=False)
     response = patiently(
@@ -324,8 +326,14 @@ def patiently(app: str, ask: Callable[[], T]) -> T:
 
 
 def _asked(app: Handle, dialect: Dialect, args: Talk, model: str, *, stream: bool) -> Asked:
-    given = model or getattr(args, "model", None)
-    return dialect.ask(model_of(app.app, given), args.messages(), args.wanted(), stream=stream)
+    given = model_of(app.app, model or getattr(args, "model", None))
+    try:
+        return dialect.ask(given, args.messages(), args.wanted(), stream=stream)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise BadArguments(
+            reason=f"history or tools are not as OpenAI has them: {in_words(error)}",
+            do="docs/clouds.md says how to send what a tool has given",
+        ) from None
 
 
 def _as_response(app: str, status: int, data: str) -> Response:

@@ -129,6 +129,16 @@ def test_tools(server: Server, app: str) -> None:
         assert ask(server, app, **{**given, "tool_choice": choice}).status == 200
 
 
+@pytest.mark.parametrize("app", ["anthropic", "gemini"])
+def test_calls_of_tools_that_are_none(server: Server, app: str) -> None:
+    for call in ({"id": "1", "function": {"name": "f", "arguments": "{"}}, {"id": "1"}):
+        for function in ("main", "stream"):
+            said = [{"role": "assistant", "tool_calls": [call]}]
+            answer = ask(server, app, function, text="a", history=said)
+            assert (answer.status, answer.detail["code"]) == (422, "bad_arguments")
+    assert ask(server, app, text="a", tool_choice="perhaps").status == 422
+
+
 @pytest.mark.parametrize("app", APPS)
 def test_an_answer_that_is_cut_at_its_length(server: Server, app: str) -> None:
     answer = ask(server, app, text="one two three four", model="long", max_tokens=2)

@@ -167,11 +167,13 @@ def test_says_what_waits_for_which_restart(make_server: Make) -> None:
     assert server.post("/api/a/main").result == "new"
     assert server.service("a")["problems"] == []
     content, etag = read(server, "/config/get_json")
-    content |= {"port": 1, "host": "127.0.0.2", "max_json": 2000, "openai_key": "sk"}
+    content |= {"port": 1, "host": "127.0.0.2", "max_json": 2000}
+    content |= {"openai_key": "sk", "loapi": {}}
     content["apps"]["a"]["vram"] = 1
     result = send(server, "/config/set_json", content, etag).result
     assert sorted(result["restart_server"]) == ["host", "max_json"]
-    assert list(result["without_effect"]) == ["port", "openai_key"]
+    assert result["now"] == ["openai_key"]
+    assert list(result["without_effect"]) == ["port", "loapi"]
     assert "argument" in result["without_effect"]["port"]
     assert result["restart_services"] == {"a": ["apps.a.vram"]}
     content, etag = read(server, "/config/get_json")
@@ -238,7 +240,8 @@ def test_the_command_says_when_a_change_counts(make_server: Make) -> None:
     assert said("disable_docs", "1") == "(once the server is restarted)"
     assert said("apps.a.ram", "0.1") == "(once a is restarted: bash run.sh restart a)"
     assert said("apps.a.title", "A") == "(in effect)"
-    assert said("openai_key", "sk") == "(nothing uses it yet)"
+    assert said("openai_key", "sk") == "(in effect)"
+    assert said("loapi", "{}") == "(nothing uses it yet)"
     assert said("port", "1").startswith("(not now: ")
     assert said("apps.a.vrma", "1") == "(unknown key; did you mean vram?)"
     assert "could not be asked" in said("vram_headroom", "0", ONEGAI_PASSWORD="wrong")
