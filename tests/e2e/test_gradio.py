@@ -9,6 +9,9 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
+import subprocess
+import sys
 import wave
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +22,7 @@ from typing import Any
 
 import pytest
 from gradio_apps import LOCKS, NoVenv, Relay, Space, venvs
-from harness import PASSWORD, Answer, Server, form, free_port, new_server, until
+from harness import PASSWORD, ROOT, Answer, Server, form, free_port, new_server, until
 from picture import png
 
 MOST = 1 << 20
@@ -51,6 +54,7 @@ def server(
     with new_server(home, entries) as server:
         settings = {"max_result": MOST, "file_roots": [str(home / "given")]}
         server.write("config.json", {"username": "onegai", "password": PASSWORD, **settings})
+        server.write("func/__init__.py", (ROOT / "func" / "__init__.py").read_text())
         server.start()
         for app in entries:
             server.post("/service/start", {"app": app, "wait": False})
@@ -216,6 +220,29 @@ class TestEachGeneration:
         assert app.call("greet", "you", 1, True) == "hello you, please"
         assert app.call("_hidden_name_2", "ab") == "abab"
         assert app.call("fn_22" if app.old else "lambda_", "ab", "cd") == "abcd"
+
+    def test_from_plain_python(self, app: App) -> None:
+        names = (app.space.names(app.server, name)[0] for name in ("greet", "count", "turned"))
+        greet, count, turned = names
+        script = f"""
+from func import {app.app} as app
+print(app.greet({greet}="you"))
+print(app.count({count}=2)[1])
+print(app.turned({turned}={{"base64": {base64_of(png(3, 2), "")["base64"]!r}}}).media_type)
+"""
+        ended = subprocess.run(
+            [sys.executable, "-c", script],
+            cwd=app.server.home,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "ONEGAI_HOME": str(app.server.home)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert ended.returncode == 0, ended.stderr
+        said, counted, kind = ended.stdout.splitlines()
+        assert (said, counted) == ("hello you hello you", "1.0" if app.old else "1")
+        assert kind in ("image/png", "image/webp")
 
     def test_every_kind_of_value(self, app: App) -> None:
         more = {"a": [1, None, "ü"], "b": {"c": True}}
