@@ -24,14 +24,14 @@ made_by_uv() {
 }
 
 # chroot.sh clones anew each time, into the same chroot
-in_sid() { bash tests/fresh/chroot.sh --dir "$sid" --suite sid --worktree "bash setup/onegai.sh --dev && venv/bin/python $1"; }
+in_sid() { bash tests/fresh/chroot.sh --dir "$sid" --suite sid --worktree "$1"; }
 
 made_by_debian() {
     ((EUID == 0)) && command -v debootstrap >/dev/null || return
     sid=$(mktemp -d)
     trap 'rm -rf --one-file-system -- "$sid"' EXIT
     chmod 755 -- "$sid"
-    quietly in_sid "$is_newest"
+    quietly in_sid "python3 $is_newest"
 }
 
 if eval "venv/bin/python $is_newest"; then
@@ -39,7 +39,7 @@ if eval "venv/bin/python $is_newest"; then
 elif made_by_uv; then
     eval "data/newest/bin/python $tests"
 elif made_by_debian; then
-    in_sid "$tests"
+    in_sid "bash setup/onegai.sh --dev && venv/bin/python $tests"
 else
     say "not tried: neither uv nor Debian has Python $newest here"
 fi
