@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
-
-import yaml
 
 MOST_BYTES = 32 << 20
 """Of a document. The largest public ones have 12 MB."""
@@ -18,8 +15,6 @@ MOST_VALUES = 4_000_000
 DEEPEST = 100
 """How far its objects and lists may stand inside each other."""
 
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
 
 class NoDocument(Exception):
     """Why a text is no OpenAPI document. ``close``: it is meant to be one."""
@@ -28,26 +23,6 @@ class NoDocument(Exception):
         super().__init__(reason)
         self.reason = reason
         self.close = close
-
-
-class _Yaml(_LOADER):  # type: ignore[misc]
-    """YAML by the rules of JSON, as OpenAPI wants it: ``no`` and dates are texts."""
-
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
-
-
-for _tag, _pattern, _first in (
-    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
-    ("int", r"[-+]?(0|[1-9][0-9]*)", "-+0123456789"),
-    ("float", r"[-+]?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]+)?", "-+.0123456789"),
-    ("null", r"~|null|Null|NULL|", "~nN\0"),
-    ("merge", r"<<", "<"),
-):
-    _Yaml.add_implicit_resolver(
-        f"tag:yaml.org,2002:{_tag}",
-        re.compile(rf"(?:{_pattern})\Z"),
-        [*_first.replace("\0", ""), *([""] if "\0" in _first else [])],
-    )
 
 
 def parsed(content: bytes) -> dict[str, Any]:
@@ -90,13 +65,12 @@ def _value(content: bytes) -> Any:
 def _of_yaml(text: str) -> Any:
     if len(text) > MOST_YAML_BYTES:
         raise NoDocument(f"it is YAML of more than {MOST_YAML_BYTES >> 20} MiB; give it as JSON")
+    from onegai.functions.openapi_yaml import of_yaml  # few have one, and its import takes a while
+
     try:
-        value = yaml.load(text, Loader=_Yaml)  # noqa: S506 - a safe one
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f" in line {mark.line + 1}" if mark is not None else ""
-        what = getattr(error, "problem", None) or "it cannot be read"
-        raise NoDocument(f"it is neither JSON nor YAML: {what}{place}", close=False) from None
+        value = of_yaml(text)
+    except ValueError as error:
+        raise NoDocument(f"it is neither JSON nor YAML: {error}", close=False) from None
     _check(value)
     return _with_texts(value)
 
