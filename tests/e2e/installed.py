@@ -14,7 +14,10 @@ import pytest
 from harness import ROOT, end_strays
 
 HOMES = ROOT / "data" / "shipped"
-RECIPES = ("install", "setup", "requirements/uv.lock", "services.json", "onegai/apps/folder.py")
+RECIPES = (
+    *("install", "setup", "requirements/uv.lock", "services.json", "onegai/apps/folder.py"),
+    "examples",
+)
 
 
 @contextmanager

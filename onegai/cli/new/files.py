@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from onegai.cli.backend import COMMAND, Failure
+from onegai.cli.new.folder import read_folder
 from onegai.cli.new.recipes import APP_FILE, Recipe, make
 from onegai.cli.new.repository import look
-from onegai.cli.new.wanted import Wanted, check, check_entry, wrong
+from onegai.cli.new.wanted import Wanted, check, check_entry, check_name, wrong
 from onegai.config import jsonfile
 from onegai.config.editing import add_entry
 from onegai.config.home import Home
@@ -38,6 +39,21 @@ def make_app(home: Home, wanted: Wanted) -> Recipe:
         if recipe.entry:
             check_entry(wanted.app, recipe.entry)
         place(home, wanted.app, recipe)
+    return recipe
+
+
+def copy_app(home: Home, app: str, folder: Path) -> Recipe:
+    """Write the files and the entry that a folder has of the app, with a port of its own.
+
+    Raises as ``make_app``.
+    """
+    check_name(app)
+    with home.editing():
+        _check_free(home, app)
+        recipe = read_folder(folder, app, free_port(_ports(home)))
+        if recipe.entry:
+            check_entry(app, recipe.entry)
+        place(home, app, recipe)
     return recipe
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -19,6 +20,7 @@ KINDS = ("gradio", "webapi", "command", "library", "functions")
 @click.argument("app")
 @click.option("--type", "kind", type=click.Choice(KINDS), help="what it is")
 @click.option("--func", "func", is_flag=True, help="write func/APP.py from what it tells")
+@click.option("--from", "folder", metavar="FOLDER", help="a folder that has the app's files")
 @click.option("--git", metavar="URL", help="the repository it is installed from")
 @click.option("--package", metavar="NAME", help="the Python package it is installed from")
 @click.option("--exec", "start", metavar="COMMAND", help="how it is started, or what is run")
@@ -27,6 +29,7 @@ def new(
     app: str,
     kind: str | None,
     func: bool,
+    folder: str | None,
     git: str | None,
     package: str | None,
     start: str | None,
@@ -43,11 +46,14 @@ def new(
 
     gradio and webapi need no Python: the app tells what it can do, and "onegai functions APP" lists
     it. --func writes that as Python, for you to change.
+
+    --from takes an app as it is from a folder: examples/hibari_page, or one that somebody gave you.
     """
-    if func:
-        if any((kind, git, package, start, url)):
-            raise click.UsageError("--func goes with no other option")
-        _write_func(app)
+    if func or folder:
+        if any((kind, git, package, start, url)) or (func and folder):
+            name = "--func" if func else "--from"
+            raise click.UsageError(f"{name} goes with no other option")
+        _copy(app, Path(folder)) if folder else _write_func(app)
         return
     if kind is None:
         raise click.UsageError("Missing option '--type'.")
@@ -59,6 +65,15 @@ def new(
     recipe = make_app(home, wanted)
     have_heeded(home)
     _say(app, recipe)
+
+
+def _copy(app: str, folder: Path) -> None:
+    from onegai.cli.new.files import copy_app
+
+    home = Home.find()
+    recipe = copy_app(home, app, folder)
+    have_heeded(home)
+    _say(app, recipe, edit=False)
 
 
 def _write_func(app: str) -> None:
@@ -87,13 +102,15 @@ def _write_func(app: str) -> None:
     click.echo(f"made func/{app}.py, with {count} function{'' if count == 1 else 's'}")
 
 
-def _say(app: str, recipe: Recipe) -> None:
+def _say(app: str, recipe: Recipe, *, edit: bool = True) -> None:
+    """``edit``: its files are there to be written further."""
+    edit_next = ": edit this next" if edit else ""
     port = f", on port {recipe.entry['port']}" if "port" in recipe.entry else ""
     about = {
         "install": f"installs it into apps/{app}",
-        "run": "the server around it: edit this next",
-        "func": "what people can call"
-        + ("" if f"run/run_{app}.py" in recipe.files else ": edit this next"),
+        "run": f"the server around it{edit_next}",
+        "func": "what people can call" + ("" if f"run/run_{app}.py" in recipe.files else edit_next),
+        "api": "more routes",
         "tests": "whether it works",
     }
     lines = {"services.local.json": f"how it runs{port}"} if recipe.entry else {}
@@ -105,7 +122,8 @@ def _say(app: str, recipe: Recipe) -> None:
     click.echo("next:")
     if f"install/{app}.sh" in recipe.files:
         click.echo(f"  {COMMAND} install {app}")
-    click.echo(f"  bash tests/test_{app}.sh")
+    if f"tests/test_{app}.sh" in recipe.files:
+        click.echo(f"  bash tests/test_{app}.sh")
     if any(name.startswith("func/") for name in recipe.files):
         pipe = "base64 -w0 FILE | " if "input@-" in recipe.call else ""
         click.echo(f"  {pipe}{COMMAND} call {app} {recipe.call}".rstrip())

@@ -55,12 +55,17 @@ class Wanted:
     url: str = ""
 
 
+def check_name(app: str) -> None:
+    """Raises Failure."""
+    if (reason := bad_name(app)) is not None:
+        raise wrong(reason, "for example myvoice or my_voice2")
+    if keyword.iskeyword(app):
+        raise wrong(f"{app!r} is a word of Python's own", "choose another name")
+
+
 def check(wanted: Wanted) -> None:
     """Raises Failure."""
-    if (reason := bad_name(wanted.app)) is not None:
-        raise wrong(reason, "for example myvoice or my_voice2")
-    if keyword.iskeyword(wanted.app):
-        raise wrong(f"{wanted.app!r} is a word of Python's own", "choose another name")
+    check_name(wanted.app)
     example = f"{COMMAND} new {wanted.app} --type {wanted.kind} {_EXAMPLES[wanted.kind]}".rstrip()
     _check_source(wanted, example)
     _check_start(wanted, example)
