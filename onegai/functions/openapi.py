@@ -61,7 +61,7 @@ class OpenAPI:
                     close = close or f"{place}: {wrong.reason}"
                 continue
             return {"place": place, "document": document}
-        if spec.openapi is None and declares(spec.functions):
+        if spec.openapi is None and not close and declares(spec.functions):
             return {"place": "", "document": {}}
         raise _untold(spec, close)
 
