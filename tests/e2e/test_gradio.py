@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 from gradio_apps import LOCKS, NoVenv, Relay, Space, venvs
-from harness import PASSWORD, ROOT, Answer, Server, form, free_port, new_server, until
+from harness import PASSWORD, ROOT, Answer, Server, form, new_server, until
 from picture import png
 
 MOST = 1 << 20
@@ -554,15 +554,3 @@ def test_an_app_that_ends_in_the_middle(two: tuple[App, App]) -> None:
     events = first.events("breaks", 9)
     assert [one["result"] for one in of(events, "output")] == ["one"]
     assert (events[-1][0], events[-1][1]["code"]) == ("error", "died")
-
-
-def test_the_page_of_a_space_is_no_url_of_an_app(server: Server) -> None:
-    entries = json.loads((server.home / "services.json").read_text())
-    with Relay(free_port()) as nothing:
-        page = {"type": "gradio", "url": f"http://127.0.0.1:{nothing.port}/spaces/a/b"}
-        server.edit("services.json", entries | {"page": page})
-        try:
-            answer = server.post("/api/page/greet", {})
-            assert (answer.status, answer.detail["src"]) == (502, "page")
-        finally:
-            server.edit("services.json", entries)
