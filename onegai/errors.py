@@ -49,7 +49,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self
 
 from pydantic_core import PydanticSerializationError, to_json
@@ -79,6 +79,12 @@ class OneGAIError(Exception):
         self.extra = dict(detail or {})
         super().__init__(self.message)
 
+    def rewrite(self, rewritten: Callable[[str], str]) -> None:
+        """Have each text in it be as this makes it."""
+        self.params = _each_text(self.params, rewritten)
+        self.extra = _each_text(self.extra, rewritten)
+        self.args = (self.message,)
+
     @property
     def message(self) -> str:
         """The sentence for people."""
@@ -106,6 +112,16 @@ class OneGAIError(Exception):
     def data(self) -> dict[str, Any]:
         """Of the event that tells of it, and of a job that failed."""
         return {"message": self.message, "status": self.status, **self.detail}
+
+
+def _each_text(value: Any, rewritten: Callable[[str], str]) -> Any:
+    if isinstance(value, str):
+        return rewritten(value)
+    if isinstance(value, dict):
+        return {key: _each_text(item, rewritten) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_each_text(item, rewritten) for item in value]
+    return value
 
 
 def as_http(error: OneGAIError) -> tuple[int, list[tuple[bytes, bytes]], bytes]:

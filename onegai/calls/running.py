@@ -113,7 +113,9 @@ class Running:
                 else:
                     result = await function.run(arguments)
             return await _encoded(reader.outcome, result)
-        except OneGAIError:
+        except OneGAIError as error:
+            # Handles tell no secrets, but a function may raise one with what its app has answered.
+            error.rewrite(self._current.hidden)
             raise
         except asyncio.CancelledError as error:
             if task is None or task.cancelling():

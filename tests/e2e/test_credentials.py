@@ -19,6 +19,7 @@ Make = Callable[..., Server]
 
 SECRET = "sk-test-5b1f3e9a7c2d4e6f"
 FUNC = """
+from onegai.errors import ErrorAnswer
 from onegai.sdk import async_service, service
 
 me, me_async = service("{app}"), async_service("{app}")
@@ -36,6 +37,16 @@ async def later(args: dict) -> dict:
 def stream(args: dict) -> str:
     with me.stream("POST", args.get("path", "/echo")) as pieces:
         return b"".join(pieces).decode()
+
+
+def rude(args: dict) -> str:
+    answer = me.get("/leak", check=False)
+    raise ErrorAnswer(
+        app="{app}",
+        upstream_status=500,
+        reason=answer.text,
+        detail={{"upstream_status": 500, "answer": [answer.text]}},
+    )
 
 
 def careless(args: dict) -> str:
@@ -98,10 +109,14 @@ def test_each_way_in(make_server: Make, way: str) -> None:
         assert (leaked.status, leaked.detail["code"]) == (502, "error_answer")
         careless = server.post("/api/a/careless", {})
         assert careless.detail["code"] == "function_failed"
+        rude = server.post("/api/a/rude", {})
+        assert rude.detail["code"] == "error_answer"
+        assert "********" in rude.result
         told = [
             answer.body.decode()
             for answer in (
                 leaked,
+                rude,
                 careless,
                 server.get("/service/status"),
                 server.get("/app/list"),
