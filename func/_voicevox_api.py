@@ -191,8 +191,10 @@ class Engine:
 
     def style(self, speaker: int | str | None, style: str | None = None) -> int:
         """The number of a style: of a speaker, of the configured one, of the first."""
+        what = "speaker"
         if speaker is None:
             speaker = config(self._handle.app).get("speaker")
+            what = f"speaker as apps.{self._handle.app}.speaker of config.json says:"
         if (number := _number(speaker)) is not None and style is None:
             return number
         speakers = [one for one in self.speakers() if one["styles"]]
@@ -200,7 +202,7 @@ class Engine:
             found = speakers[0]
         else:
             found = _one(
-                "speaker",
+                what,
                 speaker if number is None else number,
                 speakers,
                 lambda one: (one["name"], one["uuid"], *(its["id"] for its in one["styles"])),

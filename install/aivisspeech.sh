@@ -6,6 +6,9 @@
 #
 # config.json may say which: {"apps": {"aivisspeech": {"version": "1.2.0", "target": "Linux-x64"}}}; there is Linux-arm64, too.
 #
+# It is started without its reports of errors (Sentry), which would have the texts in them. That it has started, on what
+# machine, it tells AivisHub all the same; there is no switch for that.
+#
 # What ran: all of this script, against a web server of the same machine, with a small archive in parts that py7zr made;
 # voicevox.sh, which does the same, with one by 7-Zip, too. What could not be run where it was written: the download from
 # GitHub, the engine itself, what it downloads at its first start, a GPU. So the names of the archives are those of the

@@ -5,10 +5,14 @@
 set -euo pipefail
 
 options=()
-case $(<target) in
+target=$(<target)
+case $target in
     *nvidia | Linux-*)
-        if [[ ${VV_USE_GPU:-1} != 0 ]] && nvidia-smi -L &>/dev/null; then options=(--use_gpu); fi
+        if [[ ${VV_USE_GPU:-1} != 0 ]] && nvidia-smi -L &>/dev/null; then options+=(--use_gpu); fi
         ;;
+esac
+case $target in
+    Linux-*) options+=(--disable_sentry) ;; # else AivisSpeech reports errors, and traces of requests, whose addresses have the texts
 esac
 export XDG_DATA_HOME=$PWD/data
 exec engine/run --host 127.0.0.1 --port "$1" "${options[@]}"

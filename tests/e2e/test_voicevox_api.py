@@ -199,10 +199,17 @@ def test_an_unknown_speaker_in_the_settings_is_told_at_the_start(voices: Server)
     try:
         voices.post("/service/stop", {"app": "aivisspeech"})
         answer = voices.post("/api/aivisspeech/raw", {"text": "はい"})
-        assert answer.status >= 400
+        assert answer.status == 422
+        assert "apps.aivisspeech.speaker" in answer.result
         assert "Anneli" in answer.result
     finally:
         voices.edit("config.json", settings)
+
+
+def problem(server: Server, app: str) -> str:
+    """What is wrong with the app's files."""
+    found = server.get("/service/status").result["problems"]
+    return " ".join(one["reason"] for one in found if one["app"] == app)
 
 
 def test_an_edit_of_what_both_share_is_in_use_at_once(voices: Server) -> None:
@@ -219,6 +226,11 @@ def test_an_edit_of_what_both_share_is_in_use_at_once(voices: Server) -> None:
                     voices.post(path, {"text": LONG[:300]}).status == 422
                 )
             )
+        path.write_text("from onegai.sdk import nothing_of_that_name")
+        until(lambda: problem(voices, "voicevox"))
+        assert "nothing_of_that_name" in problem(voices, "voicevox")
+        refused = voices.post("/api/voicevox/query", {"text": LONG[:300]})
+        assert refused.detail["code"] == "bad_arguments", "the last good one is in use"
     finally:
         path.write_text(before)
 
