@@ -26,7 +26,7 @@ TRIES = 5
 """Failures in a row, without one byte more, before giving up."""
 PAUSE = float(os.environ.get("ONEGAI_DOWNLOAD_PAUSE", "1"))
 """Seconds before the second try; doubled each time."""
-REPORT_SECONDS = 5.0
+REPORT_SECONDS = float(os.environ.get("ONEGAI_DOWNLOAD_REPORT", "5"))
 PASSING = {408, 425, 429, 500, 502, 503, 504}
 
 
@@ -73,10 +73,11 @@ class Part:
                 os.unlink(path)
 
 
-def fetch(url, part, verified):
+def fetch(url, part, verified, token=""):
     """One try: all of it, or what was missing. Raises Cut, Final, OSError.
 
     ``verified``: a hash tells in the end whether it is one file, so a validator is not needed.
+    ``token``: a Bearer token, shown to nobody that the server redirects to.
     """
     have, headers = part.size, {"User-Agent": "OneGAI", "Accept-Encoding": "identity"}
     if have and (part.validator or verified):
@@ -85,10 +86,11 @@ def fetch(url, part, verified):
             headers["If-Range"] = part.validator
     else:
         have = 0  # what cannot be told from another version is not built upon
+    request = urllib.request.Request(url, headers=headers)
+    if token:
+        request.add_unredirected_header("Authorization", f"Bearer {token}")
     try:
-        answer = urllib.request.urlopen(
-            urllib.request.Request(url, headers=headers), timeout=TIMEOUT
-        )
+        answer = urllib.request.urlopen(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
         with error:
             if error.code == 416:  # the range begins at the end, or behind it
@@ -100,27 +102,30 @@ def fetch(url, part, verified):
                 raise Cut(f"the server answers {error.code} {error.reason}") from None
             raise Final(f"the server answers {error.code} {error.reason}") from None
     with answer:
-        total = length = int_or_none(answer.headers.get("Content-Length"))
-        if answer.status == 206:
-            said = re.fullmatch(
-                r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", "")
-            )
-            if said is None or int(said[1]) != have:
-                part.remove()
-                raise Cut("the server sends another part than the one asked for")
-            total = None if length is None else have + length
-        else:
-            have = 0
-            etag = answer.headers.get("ETag", "")
-            weak = etag.startswith("W/")  # no use for ranges
-            part.begin(
-                answer.headers.get("Last-Modified", "")
-                if weak
-                else etag or answer.headers.get("Last-Modified", "")
-            )
-        if length is not None and length > shutil.disk_usage(os.path.dirname(part.path)).free:
-            raise Final(f"No space left on device: {length >> 20} MB are to come")
-        copy(answer, part, have, total)
+        take(answer, part, have)
+
+
+def take(answer, part, have):
+    """What the server answers: the rest behind ``have`` bytes, or all of it. Raises as fetch."""
+    total = length = int_or_none(answer.headers.get("Content-Length"))
+    if answer.status == 206:
+        said = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
+        if said is None or int(said[1]) != have:
+            part.remove()
+            raise Cut("the server sends another part than the one asked for")
+        total = None if length is None else have + length
+    else:
+        have = 0
+        etag = answer.headers.get("ETag", "")
+        weak = etag.startswith("W/")  # no use for ranges
+        part.begin(
+            answer.headers.get("Last-Modified", "")
+            if weak
+            else etag or answer.headers.get("Last-Modified", "")
+        )
+    if length is not None and length > shutil.disk_usage(os.path.dirname(part.path)).free:
+        raise Final(f"No space left on device: {length >> 20} MB are to come")
+    copy(answer, part, have, total)
 
 
 def copy(answer, part, have, total):
@@ -148,13 +153,13 @@ def copy(answer, part, have, total):
         raise Cut("the connection broke off")
 
 
-def fetch_all(url, part, verified):
+def fetch_all(url, part, verified, token=""):
     """As many tries as it takes, while there is any progress."""
     failures = 0
     while True:
         before = part.size
         try:
-            return fetch(url, part, verified)
+            return fetch(url, part, verified, token)
         except (Cut, OSError, http.client.HTTPException) as error:
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise Final(f"No space left on device: {error}") from None
@@ -178,7 +183,7 @@ def sha256_of(path):
     return digest.hexdigest()
 
 
-def download(url, target, parts, sha256=""):
+def download(url, target, parts, sha256="", token=""):
     """Have the file at ``target``. Raises Final, OSError."""
     if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
         raise Final("only http and https addresses can be fetched")
@@ -188,7 +193,7 @@ def download(url, target, parts, sha256=""):
         return
     part = Part(parts, url)
     for resumed in (part.size > 0, False):
-        fetch_all(url, part, bool(sha256))
+        fetch_all(url, part, bool(sha256), token)
         found = sha256_of(part.path) if sha256 else ""
         if found == sha256:
             break

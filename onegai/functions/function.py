@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 from onegai.errors import BadArguments
 from onegai.schema import FunctionInfo
@@ -16,6 +16,20 @@ Where = Literal["loop", "thread"]
 LeaseMode = Literal["request", "call", "none"]
 """How it leases its app's service: for each of its requests by itself; as long as it runs; or not
 at all."""
+_LEASE = "__onegai_lease__"
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def without_service(function: F) -> F:
+    """For functions of an app that has a service, and that do without it: it is not started."""
+    setattr(function, _LEASE, "none")
+    return function
+
+
+def lease_of(function: Callable[..., Any], otherwise: LeaseMode) -> LeaseMode:
+    """How a function leases that somebody has written."""
+    found: LeaseMode = getattr(function, _LEASE, otherwise)
+    return found
 
 
 class Unfit(Exception):

@@ -18,7 +18,14 @@ import typing_extensions
 from pydantic import TypeAdapter, ValidationError
 
 from onegai.files.file import MARK
-from onegai.functions.function import Form, Function, LeaseMode, Unfit, with_derived
+from onegai.functions.function import (
+    Form,
+    Function,
+    LeaseMode,
+    Unfit,
+    lease_of,
+    with_derived,
+)
 
 _VALIDATOR = "Value error, "
 """What pydantic puts before the words of a validator."""
@@ -133,7 +140,7 @@ def _function(app: str, name: str, call: Callable[..., Any], lease: LeaseMode) -
         accepts=accepts,
         run=call,
         where="loop" if on_loop else "thread",
-        lease=lease,
+        lease=lease_of(call, lease),
         streams=inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call),
         yields=piece if piece in (str, bytes) else None,
     )

@@ -21,7 +21,12 @@ ENTRY = {"app": "x", "type": "webapi", "port": 1, "exec": "x"}
 CONFIG = {"password": "correct horse battery"}
 FOR_PEOPLE = {"homepage", "license", "tags"}
 """Keys of an entry that no code needs to read."""
-NOT_FOR_USERS = {"ONEGAI_INSTALL_PARENT", "ONEGAI_DOWNLOAD_PAUSE", "ONEGAI_ROOT"}
+NOT_FOR_USERS = {
+    "ONEGAI_INSTALL_PARENT",
+    "ONEGAI_DOWNLOAD_PAUSE",
+    "ONEGAI_DOWNLOAD_REPORT",
+    "ONEGAI_ROOT",
+}
 """What lib.sh tells itself, what tests set, a variable of scripts that is not exported."""
 
 

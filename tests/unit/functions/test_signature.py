@@ -358,3 +358,20 @@ def test_both_written_both_kept() -> None:
 
 def test_neither_is_made_up() -> None:
     assert set(functions("def speak(args): return 1")) == {"speak"}
+
+
+def test_a_function_that_needs_no_service() -> None:
+    made = module(
+        """
+        from onegai.sdk import without_service
+        def main(args): return 1
+        @without_service
+        async def models(args): return 2
+        """
+    )
+    found = public_functions(made, "voice", "request")
+    assert {name: function.lease for name, function in found.items()} == {
+        "main": "request",
+        "raw": "request",
+        "models": "none",
+    }
