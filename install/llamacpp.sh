@@ -47,12 +47,12 @@ attempt tar -xzf "$APP_DIR/$archive" -C "$APP_DIR/unpacked" --no-same-owner || {
 if [[ $target == cuda ]]; then
     sources=("$APP_DIR"/unpacked/*/)
     say "building llama.cpp, which takes a while"
-    attempt cmake -S "${sources[0]}" -B "$APP_DIR/unpacked/build" -DCMAKE_BUILD_TYPE=Release -DGGML_CUDA=ON \
-        -DBUILD_SHARED_LIBS=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF &&
-        attempt cmake --build "$APP_DIR/unpacked/build" --config Release -t llama-server -j "$(nproc)" || {
+    if ! attempt cmake -S "${sources[0]}" -B "$APP_DIR/unpacked/build" -DCMAKE_BUILD_TYPE=Release -DGGML_CUDA=ON \
+        -DBUILD_SHARED_LIBS=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF ||
+        ! attempt cmake --build "$APP_DIR/unpacked/build" --config Release -t llama-server -j "$(nproc)"; then
         explain "building llama.cpp"
         exit 1
-    }
+    fi
 fi
 program=$(find "$APP_DIR/unpacked" -name llama-server -type f -print -quit)
 if [[ -z $program ]]; then die "$archive has no llama-server" "another version may: apps.llamacpp.version"; fi
