@@ -3,8 +3,9 @@
 It grows with the project and is never red. Part 1: over the Web API, nothing goes wrong; whole
 answers, then streams: each sentence of the chat is spoken when it is there. Part 2, with streams:
 the chat (7 GB) and the voice (2 GB, never evicted) share a GPU of 12 GB with a third app (8 GB),
-which is called during the show. Part 3: the server is killed with SIGKILL in the middle and
-started again; chat and voice go on as they are, and no line is lost.
+and with a Gradio app (1 GB) that has an entry and no code; both are called during the show. Part 3:
+the server is killed with SIGKILL in the middle and started again; chat and voice go on as they are,
+and no line is lost.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ from typing import Any
 
 import pytest
 import sound
+from gradio_apps import Space, venvs
 from harness import Server, until
+from picture import png
 
 pytestmark = pytest.mark.alone
 
@@ -213,14 +216,17 @@ def test_rehearsal(shipped: Server, tmp_path: Path, rehearsal_report: list[str])
 
 
 CARD_GB = 12
+SPACE = "6.31.0"
+"""Its version of Gradio."""
 SHARED = {"smollm": {"vram": 7}, "hibari": {"vram": 2, "keep": 1}, "whisper": {"vram": 8}}
 
 
 @contextmanager
-def sharing_a_gpu(server: Server) -> Iterator[None]:
+def sharing_a_gpu(server: Server, space: Space) -> Iterator[None]:
     """The shipped apps as if they were large; their entries are edited while the server runs."""
     before = json.loads((server.home / "services.local.json").read_text())
     large = {app: {**keys, **SHARED.get(app, {})} for app, keys in before.items()}
+    large[space.app] = space.entry(vram=1)
     with server.client() as client:
         client.stop("*")
         server.edit("services.local.json", large)
@@ -275,10 +281,15 @@ def test_rehearsal_with_a_gpu_to_share(
     shipped: Server, tmp_path: Path, rehearsal_report: list[str]
 ) -> None:
     show = Streamed(shipped)
-    with sharing_a_gpu(shipped):
+    python = venvs()[SPACE]
+    assert isinstance(python, Path), python
+    space = Space(SPACE, python, tmp_path)
+    picture = {"data": [{"base64": base64.b64encode(png(8, 4)).decode(), "name": "sea.png"}]}
+    with sharing_a_gpu(shipped, space):
         sample = shipped.post("/api/hibari/raw", {"text": "A picture of the sea, please."}).body
         heard = {"audio": base64.b64encode(sample).decode()}
         asked: list[str] = []
+        pictures: list[str] = []
         over = threading.Event()
 
         def ask_the_third() -> None:
@@ -288,15 +299,25 @@ def test_rehearsal_with_a_gpu_to_share(
                 asked.append(answer.result if isinstance(answer.result, str) else "")
                 over.wait(0.5)
 
-        with Watcher(shipped) as watcher, ThreadPoolExecutor(1) as pool:
-            third = pool.submit(ask_the_third)
+        def ask_the_space() -> None:
+            """Its first call starts it, and has it tell what it can do."""
+            while not over.is_set() or not pictures:
+                answer = shipped.post(f"/api/{space.app}/turned", picture)
+                assert answer.status == 200, answer.body
+                pictures.append(answer.result["media_type"])
+                over.wait(0.5)
+
+        with Watcher(shipped) as watcher, ThreadPoolExecutor(2) as pool:
+            others = [pool.submit(ask_the_third), pool.submit(ask_the_space)]
             try:
                 report = perform(show.chat, show.voice, tmp_path)
             finally:
                 over.set()
-            third.result()
+            for other in others:
+                other.result()
     check_audio(tmp_path)
     assert asked
+    assert all(kind.startswith("image/") for kind in pictures)
     # The voice was never touched, the other two took turns, and never was there too much.
     assert len({sample.voice for sample in watcher.samples}) == 1
     assert all(sample.states["hibari"] == "ready" for sample in watcher.samples)
@@ -314,6 +335,7 @@ def test_rehearsal_with_a_gpu_to_share(
         f"{max(report.gaps):.2f} s, {report.speech:.1f} s of speech in {report.total:.1f} s",
         f"  the chat stepped aside {steps} times for {len(asked)} calls of another app; the voice "
         f"never; at most {most:g} GB of {CARD_GB} in {len(watcher.samples)} samples",
+        f"  a Space without a func file turned {len(pictures)} pictures meanwhile",
     ]
 
 
