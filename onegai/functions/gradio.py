@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -26,7 +25,7 @@ from onegai.functions.gradio_document import (
 )
 from onegai.functions.gradio_files import Receiving, Sending
 from onegai.handles.handle import AsyncHandle
-from onegai.handles.http import Response
+from onegai.handles.http import Response, parsed
 
 _SPACES = "huggingface.co"
 _SPACE = ".hf.space"
@@ -186,7 +185,7 @@ def _may_change(spec: AppSpec) -> bool:
 async def _life_number(app: AsyncHandle, prefix: str) -> Any:
     answer = await app.get(f"{prefix}/app_id", check=False)
     try:
-        return json.loads(answer.content)["app_id"] if answer.ok else None
+        return parsed(answer.content)["app_id"] if answer.ok else None
     except (ValueError, LookupError, TypeError):
         return None
 
@@ -213,7 +212,7 @@ def _object(answer: Response) -> dict[str, Any] | None:
     if not answer.ok:
         return None
     try:
-        value = json.loads(answer.content)
+        value = parsed(answer.content)
     except ValueError:
         return None
     return value if isinstance(value, dict) else None

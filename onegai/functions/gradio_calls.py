@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ast
 import asyncio
-import json
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -24,7 +23,7 @@ from onegai.functions.gradio_document import Endpoint, Server
 from onegai.functions.gradio_progress import Told
 from onegai.handles.context import current
 from onegai.handles.handle import AsyncHandle
-from onegai.handles.http import Response
+from onegai.handles.http import Response, parsed
 from onegai.handles.websocket import WebSocket
 
 Message = Mapping[str, Any]
@@ -252,7 +251,7 @@ class Call:
 
     def _parsed(self, text: str) -> Any:
         try:
-            return json.loads(text)
+            return parsed(text)
         except ValueError:
             raise self._error("an event of its queue is not JSON") from None
 
@@ -289,6 +288,8 @@ class Call:
         return self._error(_unquoted(str(error)) if error else _HIDES)
 
     def _error(self, why: str, status: int = 500) -> ErrorAnswer:
+        """With what the app says, but not with what it was shown to let the call in."""
+        why = current(self.app.app).access(self.app.app).hidden(why)
         return ErrorAnswer(
             app=self.app.app,
             upstream_status=status,
@@ -354,6 +355,6 @@ def _unquoted(text: str) -> str:
 
 def _json(answer: Response) -> Any:
     try:
-        return json.loads(answer.content)
+        return parsed(answer.content)
     except ValueError:
         return None

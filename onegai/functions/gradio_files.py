@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from onegai.errors import ErrorAnswer, OneGAIError
+from onegai.errors import OneGAIError
 from onegai.files.file import File, from_argument
 from onegai.files.pieces import to_base64
 from onegai.functions.gradio_document import Input, Output, Server
@@ -144,7 +144,7 @@ class Receiving:
             path = f"{self._server.prefix}/file={quote(place, safe=_SAFE)}"
             answer = await self._app.get(path, check=False)
             if not answer.ok:
-                raise _not_given(self._app.app, answer.status_code, place)
+                raise answer.error(f"it does not give the file of its own result, {place}")
             name = str(told.get("orig_name") or "") or place.rpartition("/")[2]
             file = File(answer.content, name, str(told.get("mime_type") or ""))
             self._fetched[place] = file
@@ -222,12 +222,3 @@ def _headers(one: Input, rows: Sequence[Any]) -> list[Any]:
     if len(one.headers) == widest or not widest:
         return one.headers
     return [str(number) for number in range(1, widest + 1)]
-
-
-def _not_given(app: str, status: int, place: str) -> ErrorAnswer:
-    return ErrorAnswer(
-        app=app,
-        upstream_status=status,
-        reason=f"it does not give the file of its own result, {place}",
-        detail={"upstream_status": status},
-    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -12,7 +11,7 @@ from onegai.errors import ErrorAnswer
 from onegai.files.file import BINARY, is_media_type
 from onegai.functions.function import Result
 from onegai.functions.openapi_document import EVENTS, LINES, is_json, is_text
-from onegai.handles.http import Lines, Response
+from onegai.handles.http import Lines, Response, parsed
 
 _END = "[DONE]"
 """What OpenAI's streams end with."""
@@ -99,7 +98,7 @@ async def _values(
         for line in lines.feed(piece):
             for value in reader.feed(line):
                 yield value
-        check_size(lines.waiting)
+        check_size(lines.waiting + reader.waiting)
         if reader.ended:
             return
     for line in (*lines.end(), ""):
@@ -115,6 +114,7 @@ class Values:
     """Lines of JSON; what is none is a text."""
 
     ended = False
+    waiting = 0
 
     def feed(self, line: str) -> list[Any]:
         """The value of a line."""
@@ -131,6 +131,8 @@ class Events:
 
     def __init__(self, response: Response) -> None:
         self.ended = False
+        self.waiting = 0
+        """Characters of the event that has not ended yet."""
         self._response = response
         self._data: list[str] = []
         self._name = ""
@@ -143,7 +145,7 @@ class Events:
             self._field(line.removeprefix("\ufeff"))
             return []
         data, name = self._data, self._name
-        self._data, self._name = [], ""
+        self._data, self._name, self.waiting = [], "", 0
         if not data:
             return []
         return self._event(name, "\n".join(data))
@@ -153,6 +155,7 @@ class Events:
         value = value.removeprefix(" ")
         if name == "data":
             self._data.append(value)
+            self.waiting += len(value) + 1
         elif name == "event":
             self._name = "" if value == "message" else value
 
@@ -188,7 +191,7 @@ def _failed(response: Response, data: str) -> ErrorAnswer:
 def _value(text: str) -> Any:
     """What a text is as JSON; else the text."""
     try:
-        return json.loads(text)
+        return parsed(text)
     except ValueError:
         return text
 

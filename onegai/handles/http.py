@@ -106,7 +106,7 @@ class Response:
     def json(self) -> Any:
         """The content as JSON. Raises ErrorAnswer when it is not."""
         try:
-            return jsonlib.loads(self.content)
+            return parsed(self.content)
         except ValueError as error:
             raise self.error(f"its answer is not JSON: {error}") from None
 
@@ -136,6 +136,14 @@ class Response:
     def failure(self) -> ErrorAnswer:
         """The error with the reason that the app gives."""
         return self.error(_reason(self._access.hidden(self.text[:_LOOKED_AT])))
+
+
+def parsed(text: str | bytes) -> Any:
+    """What a text of an app's is as JSON. Raises ValueError, also where it is too deep."""
+    try:
+        return jsonlib.loads(text)
+    except RecursionError:
+        raise ValueError("its objects stand too deep inside each other") from None
 
 
 class Incoming(AsyncIterator[bytes]):
@@ -252,7 +260,7 @@ def _field(item: Any) -> str:
 def _reason(text: str) -> str:
     """The sentence inside an app's error answer: FastAPI, OpenAI and the runner have their own."""
     try:
-        answer = jsonlib.loads(text)
+        answer = parsed(text)
     except ValueError:
         answer = None
     if isinstance(answer, dict):

@@ -12,7 +12,7 @@ import aiohttp
 
 from onegai.errors import ErrorAnswer, reason
 from onegai.handles.context import CallContext
-from onegai.handles.http import Request
+from onegai.handles.http import Request, parsed
 from onegai.handles.redirects import is_redirect
 
 _UNLIMITED = 0
@@ -38,7 +38,7 @@ class WebSocket:
         message = await self._socket.receive(self._context.remaining(self._app))
         if message.type in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
             try:
-                return json.loads(message.data)
+                return parsed(message.data)
             except ValueError as error:
                 raise await self._lost(f"a message of its is not JSON: {error}") from None
         code = self._socket.close_code

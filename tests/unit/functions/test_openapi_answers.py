@@ -68,6 +68,34 @@ def test_json_that_is_none_is_an_error() -> None:
         whole(answer("application/json", b"{"))
 
 
+async def test_an_event_that_does_not_end_has_a_limit() -> None:
+    lines = [b"data: " + b"x" * 20 + b"\n"] * 100
+    with pytest.raises(OverflowError):
+        await pieces_of(EVENTS, *lines, most=200)
+    assert len(await pieces_of(EVENTS, *(line + b"\n" for line in lines), most=200)) == 100
+    empty = [b"data:\n"] * 100
+    with pytest.raises(OverflowError):
+        await pieces_of(EVENTS, *empty, most=50)
+
+
+@pytest.mark.parametrize("media_type", ["application/json", "", EVENTS, LINES])
+async def test_json_that_is_too_deep_is_the_apps_error_or_a_text(media_type: str) -> None:
+    deep = b"[" * 100_000
+    if media_type == "application/json":
+        with pytest.raises(ErrorAnswer, match="deep"):
+            whole(answer(media_type, deep))
+    elif not media_type:
+        assert whole(answer(media_type, deep)) == deep.decode()
+    else:
+        (value,) = whole(answer(media_type, b"data: " + deep if media_type == EVENTS else deep))
+        assert value == deep.decode()
+
+
+def test_an_error_that_is_too_deep_is_told() -> None:
+    with pytest.raises(ErrorAnswer, match="answered 400"):
+        Response("a", 400, {}, b"[" * 100_000).checked()
+
+
 async def test_what_comes_is_passed_on() -> None:
     assert await pieces_of("audio/wav", b"RI", b"FF") == [
         (b"RI", "audio/wav"),
