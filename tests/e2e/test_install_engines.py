@@ -190,6 +190,45 @@ def test_a_list_that_is_none(server: Server, releases: tuple[Path, str]) -> None
         names.write_text(good)
 
 
+EVIL = """
+import sys
+import py7zr
+with py7zr.SevenZipFile(sys.argv[1], "w") as archive:
+    archive.writestr("good", "good.txt")
+    if len(sys.argv) > 2:
+        archive.writef(__import__("io").BytesIO(b"evil"), "x")
+        archive.header.files_info.files[-1]["filename"] = sys.argv[2]
+"""
+
+
+@pytest.mark.parametrize("name", ["", "../evil.txt", "/tmp/onegai-evil.txt", "a/../../evil.txt"])
+def test_nothing_is_unpacked_outside(packer: Path, tmp_path: Path, name: str) -> None:
+    archive, folder = tmp_path / "a.7z", tmp_path / "there" / "deep"
+    subprocess.run([packer, "-c", EVIL, archive, *([name] if name else [])], check=True)
+    done = subprocess.run(
+        [packer, ROOT / "install/unpack.py", archive, folder],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0 or name
+    assert "Traceback" not in done.stderr
+    outside = [path for path in tmp_path.rglob("*evil*") if folder not in path.parents]
+    assert outside == []
+    assert not Path("/tmp/onegai-evil.txt").exists()
+    if not name:
+        assert (folder / "good.txt").read_text() == "good"
+
+
+def test_a_part_that_is_missing_is_told(packer: Path, tmp_path: Path) -> None:
+    for number in (1, 3):
+        (tmp_path / f"a.7z.00{number}").write_bytes(b"7z")
+    command = [packer, ROOT / "install/unpack.py", tmp_path / "a.7z.001", tmp_path / "there"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "its parts are 001, 003, not 001, 002" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("target", "gpu", "wanted"),
     [
