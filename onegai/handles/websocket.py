@@ -1,4 +1,4 @@
-"""A WebSocket to an app, for functions on the event loop: messages are JSON."""
+"""A WebSocket to an app, for functions on the event loop: messages are JSON, or bytes."""
 
 from __future__ import annotations
 
@@ -34,9 +34,14 @@ class WebSocket:
         await self._socket.send_str(json.dumps(value, ensure_ascii=False))
 
     async def receive(self) -> Any:
-        """The next message. Raises ResultTooLarge, and why the app has closed it."""
+        """The next message: what its JSON says, or the bytes of a binary one.
+
+        Raises ResultTooLarge, and why the app has closed it.
+        """
         message = await self._socket.receive(self._context.remaining(self._app))
-        if message.type in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
+        if message.type is aiohttp.WSMsgType.BINARY:
+            return message.data
+        if message.type is aiohttp.WSMsgType.TEXT:
             try:
                 return parsed(message.data)
             except ValueError as error:
