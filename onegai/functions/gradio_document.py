@@ -18,6 +18,10 @@ from onegai.functions.gradio_schema import schema_of
 _LONGEST_NAME = 64
 _LARGEST = 20_000
 """Characters of JSON of a property or an initial value that is kept."""
+_MOST_ENDPOINTS = 2000
+"""Of an app; the rest is left out."""
+_MOST_INPUTS = 1000
+"""Of an endpoint; one that has more, or as many outputs, is left out."""
 _PROPERTIES = (
     *("choices", "value", "multiselect", "max_choices", "allow_custom_value"),
     *("minimum", "maximum", "precision", "max_length", "file_count", "headers", "tool"),
@@ -117,7 +121,7 @@ def told(config: Any, info: Any) -> dict[str, Any]:
         "protocol": str(config.get("protocol") or ("ws" if generation < 4 else "sse")),
         "endpoints": [
             endpoint
-            for place, dependency in enumerate(config["dependencies"])
+            for place, dependency in enumerate(config["dependencies"][:_MOST_ENDPOINTS])
             if _is_shown(dependency)
             and (endpoint := _endpoint(place, dependency, components, config, info, generation))
         ],
@@ -190,7 +194,9 @@ def _endpoint(
     api_name = dependency.get("api_name") or ""
     own = _information(info, api_name, index)
     ids = (dependency.get("inputs", []), dependency.get("outputs", []))
-    if any(one not in components for some in ids for one in some):
+    if max(map(len, ids)) > _MOST_INPUTS or any(
+        one not in components for some in ids for one in some
+    ):
         return None  # it is of a part of the page that is not there; Gradio leaves it out, too
     inputs, outputs = ([components[one] for one in some] for some in ids)
     queue = dependency.get("queue")

@@ -6,7 +6,7 @@ describes components by their properties only, from 4 on each has a JSON Schema 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from onegai.functions.described import FILE_SCHEMA
@@ -18,6 +18,8 @@ _TYPES = frozenset({"string", "number", "integer", "boolean", "array", "object",
 _KEPT = ("description", "enum", "const", "minItems", "maxItems", "minimum", "maximum", "required")
 _DEEPEST = 12
 """Levels of a component's own schema; what lies deeper, or contains itself, may be anything."""
+_MOST_PARTS = 5000
+"""Of a component's own schema, those that references repeat counted each time; so are they."""
 _ONE_FILE = frozenset({"image", "simpleimage", "audio", "video", "model3d", "timeseries"})
 _PICTURE = frozenset({"imageeditor", "imagemask", "sketchpad", "paint"})
 _ROWS: Schema = {"type": "array", "items": {"type": "array"}}
@@ -39,7 +41,8 @@ def schema_of(component: str, properties: Properties, told: Any) -> Schema:
 def with_files(told: Mapping[str, Any]) -> Schema:
     """A component's own schema, without references and with OneGAI's files in it."""
     definitions = told.get("$defs", {})
-    return _converted(told, definitions if isinstance(definitions, Mapping) else {}, 0)
+    named = definitions if isinstance(definitions, Mapping) else {}
+    return _converted(told, named, 0, iter(range(_MOST_PARTS)))
 
 
 def is_file(told: Any) -> bool:
@@ -50,18 +53,22 @@ def is_file(told: Any) -> bool:
     return "meta" in inside or "orig_name" in inside  # the first is from 4.14 on
 
 
-def _converted(part: Any, definitions: Mapping[str, Any], depth: int) -> Schema:
-    if not isinstance(part, Mapping) or depth > _DEEPEST:
+def _converted(
+    part: Any, definitions: Mapping[str, Any], depth: int, left: Iterator[int]
+) -> Schema:
+    if not isinstance(part, Mapping) or depth > _DEEPEST or next(left, None) is None:
         return {}
     if isinstance(reference := part.get("$ref"), str):
         part = definitions.get(reference.rpartition("/")[2], {})
-        return _converted(part, definitions, depth + 1)
-    return dict(FILE_SCHEMA) if is_file(part) else _described(part, definitions, depth)
+        return _converted(part, definitions, depth + 1, left)
+    return dict(FILE_SCHEMA) if is_file(part) else _described(part, definitions, depth, left)
 
 
-def _described(part: Mapping[str, Any], definitions: Mapping[str, Any], depth: int) -> Schema:
+def _described(
+    part: Mapping[str, Any], definitions: Mapping[str, Any], depth: int, left: Iterator[int]
+) -> Schema:
     def inner(one: Any) -> Schema:
-        return _converted(one, definitions, depth + 1)
+        return _converted(one, definitions, depth + 1, left)
 
     schema: Schema = {key: part[key] for key in _KEPT if part.get(key) is not None}
     if _is_type(part.get("type")):

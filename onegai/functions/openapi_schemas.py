@@ -33,6 +33,10 @@ _AS_IS = frozenset(
 )
 _TOLD = ("title", "description", "default", "examples", "deprecated")
 """What says something of a schema, and checks nothing."""
+_MOST_INLINE = 10_000
+"""Schemas of a document that are repeated for the files that may be in them."""
+_MOST_DEFINED = 2_000_000
+"""Definitions of all operations of a document, one of several counted each time."""
 _UNIONS = ("allOf", "anyOf", "oneOf")
 
 
@@ -48,6 +52,10 @@ class Schemas:
         self._old = str(document.get("openapi", "")).startswith("3.0")
         self._names: dict[str, str] = {}
         """Of definitions, by their references."""
+        self._numbers: dict[str, int] = {}
+        """By names that are taken: the last number that was given to one like it."""
+        self._inline = 0
+        self._defined = 0
         self._definitions: dict[str, Schema | bool | Wrong] = {}
         self._needs: dict[str, tuple[str, ...]] = {}
         """Of a definition: those that it refers to."""
@@ -103,6 +111,9 @@ class Schemas:
             if isinstance(definition, Wrong):
                 raise definition
             found[name] = definition
+            self._defined += 1
+            if self._defined > _MOST_DEFINED:
+                raise Wrong("the schemas that the operations refer to are too many")
             if name not in self._needs:
                 self._needs[name] = tuple(_referred(definition))
             pending += self._needs[name]
@@ -144,6 +155,9 @@ class Schemas:
         if files:
             target = self.followed(raw, "a schema")
             if _is_binary(target) or target.get("type") == "array":
+                self._inline += 1
+                if self._inline > _MOST_INLINE:
+                    raise Wrong("its files stand in too many places")
                 return self._converted(target, files)
         self.at(reference)
         name = self._names.get(reference)
@@ -163,10 +177,10 @@ class Schemas:
         """Of the last word of a reference, and no other has it."""
         last = unquote(reference.rpartition("/")[2]).replace("~1", "/").replace("~0", "~")
         name = whole = re.sub(r"[^A-Za-z0-9_.-]+", "_", last) or "root"
-        number, taken = 1, set(self._names.values())
-        while name in taken:
-            number += 1
-            name = f"{whole}_{number}"
+        while name in self._numbers:
+            self._numbers[whole] += 1
+            name = f"{whole}_{self._numbers[whole]}"
+        self._numbers[name] = 1
         return name
 
     def _convert_definitions(self) -> None:

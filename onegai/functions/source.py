@@ -13,6 +13,9 @@ from onegai.handles.context import CallContext
 from onegai.handles.handle import AsyncHandle
 from onegai.schema import Problem
 
+MOST_BYTES = 32 << 20
+"""Of an answer of an app that is asked what it can do."""
+
 Surroundings = Callable[[AppSpec, float], CallContext]
 """Makes what surrounds requests to this app, which may take so many seconds in all."""
 
@@ -49,6 +52,7 @@ class Look:
         ``known``: something is known of it. Raises why it cannot be started.
         """
         context = self.surroundings(spec, spec.call_timeout)
+        context.most_read = min(context.most_read, MOST_BYTES)
         with context.whole_call():
             app = spec.app
             if self.url:

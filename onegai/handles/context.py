@@ -85,7 +85,9 @@ async def open_transport() -> AsyncIterator[Transport]:
     try:
         # It sends again by the same rule as Connections.
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_SECONDS)
-        async with aiohttp.ClientSession(connector=connector) as session:
+        # What an app wants remembered is of one call, and no other app's, on whichever port.
+        jar = aiohttp.DummyCookieJar()
+        async with aiohttp.ClientSession(connector=connector, cookie_jar=jar) as session:
             yield Transport(connections, session)
     finally:
         connections.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -118,3 +119,37 @@ def test_a_gradio_app_whose_json_is_too_deep(make_server: Make) -> None:
         server = with_app(make_server, url)
         answer = server.post("/api/a/say", {"t": "x"})
         assert (answer.status, answer.detail["code"]) == (502, "error_answer"), answer.body
+
+
+def test_a_description_that_unpacks_to_more_than_it_may(make_server: Make) -> None:
+    routes = gradio(lambda _shown: b"{}")
+    _status, _headers, config = routes["/config"]({})
+    packed = gzip.compress(config + b" " * (40 << 20), 1)
+    routes["/config"] = lambda _headers: (200, {"Content-Encoding": "gzip"}, packed)
+    with listening(routes) as url:
+        server = with_app(make_server, url)
+        answer = server.post("/api/a/say", {"t": "x"})
+        assert (answer.status, answer.detail["code"]) == (404, "unknown_function"), answer.body
+
+
+def test_a_cookie_of_one_app_is_shown_to_no_other(make_server: Make) -> None:
+    operation = {"operationId": "who", "responses": {"200": {"description": "", "content": {}}}}
+    document = {"openapi": "3.1.0", "info": {}, "paths": {"/who": {"post": operation}}}
+
+    def who(headers: Mapping[str, str]) -> tuple[int, dict[str, str], bytes]:
+        cookie = {"Set-Cookie": "session=private; Path=/"}
+        return 200, cookie, json.dumps({"shown": headers.get("Cookie")}).encode()
+
+    routes = {"/openapi.json": says(document), "/who": who}
+    with listening(routes) as one, listening(routes) as other:
+        urls = {"a": one, "b": other}
+        server = make_server(
+            {
+                app: {"type": "webapi", "url": url.replace("127.0.0.1", "localhost")}
+                for app, url in urls.items()
+            }
+        )
+        server.start()
+        for app in ("a", "b", "a"):
+            answer = server.post(f"/api/{app}/who", {})
+            assert json.loads(answer.body)["result"] == {"shown": None}

@@ -67,6 +67,7 @@ class Around:
         self.granted: dict[str, str] = {}
         self.pinned: dict[str, Any] = {}
         self.runs = False
+        self.most_read = float("inf")
         self.starts = 0
 
     def __call__(self, spec: AppSpec, seconds: float) -> Any:

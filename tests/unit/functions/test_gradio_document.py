@@ -233,3 +233,13 @@ def test_a_file_of_any_generation_is_a_file() -> None:
     assert [FILE_SCHEMA in one.schema.get("anyOf", []) for one in inputs[:3]] == [True] * 3
     assert inputs[3].schema == {"type": "array", "items": FILE_SCHEMA}
     assert inputs[4].schema == {}
+
+
+def test_endpoints_and_inputs_without_end_are_left_out() -> None:
+    one = {"id": 1, "type": "textbox", "props": {"label": "t"}}
+    many = [{"api_name": "a", "inputs": [1], "outputs": []}] * 5000
+    wide = {"api_name": "wide", "inputs": [1] * 5000, "outputs": []}
+    kept = told({"version": "5.0.0", "components": [one], "dependencies": [wide, *many]}, None)
+    names = {endpoint["api_name"] for endpoint in kept["endpoints"]}
+    assert names == {"a"}
+    assert len(list(endpoints_of(kept))) < 2000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import jsonschema_rs
@@ -115,3 +116,11 @@ def test_references_are_resolved_and_files_found_wherever_they_lie() -> None:
 def test_what_is_no_schema_takes_anything(told: dict[str, Any]) -> None:
     schema = schema_of("own_thing", {}, told)
     assert jsonschema_rs.Draft202012Validator(schema).is_valid([1])
+
+
+def test_a_schema_that_branches_into_itself_is_small() -> None:
+    branches = {f"c{number}": {"$ref": "#/$defs/N"} for number in range(50)}
+    told = {"$ref": "#/$defs/N", "$defs": {"N": {"type": "object", "properties": branches}}}
+    made = with_files(told)
+    assert made["type"] == "object"
+    assert len(json.dumps(made)) < 1 << 20

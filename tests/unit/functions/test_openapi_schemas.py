@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onegai.files.file import MARK
+from onegai.functions import openapi_schemas
 from onegai.functions.openapi_schemas import Schemas, Wrong, as_definitions
 
 
@@ -171,3 +172,34 @@ def test_whatever_a_document_has_is_converted_or_wrong(raw: dict[str, Any], file
     except Wrong:
         return
     assert isinstance(schema, dict)
+
+
+def test_files_that_stand_in_too_many_places_are_wrong() -> None:
+    lists = {
+        f"A{depth}": {"type": "array", "items": {"anyOf": [ref(f"A{depth + 1}")] * 2}}
+        for depth in range(60)
+    }
+    several = schemas(**lists, A60={"type": "string", "format": "binary"})
+    with pytest.raises(Wrong, match="too many"):
+        several.converted(ref("A0"), files=True)
+
+
+def test_ten_thousand_references_of_one_name_are_named_at_once() -> None:
+    several = {f"a{number}": {"schema": {"title": str(number)}} for number in range(10_000)}
+    made = Schemas({"openapi": "3.1.0", "x": several})
+    refs = {name: {"$ref": f"#/x/{name}/schema"} for name in several}
+    schema = made.converted({"type": "object", "properties": refs})
+    definitions = made.definitions(schema)
+    assert len(definitions) == 10_000
+    name = schema["properties"]["a7"]["$ref"].removeprefix("#/$defs/")
+    assert definitions[name] == {"title": "7"}
+
+
+def test_models_of_all_operations_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openapi_schemas, "_MOST_DEFINED", 5)
+    several = schemas(A={"properties": {"b": ref("B")}}, B={})
+    made = several.converted(ref("A"))
+    for _ in range(2):
+        assert len(several.definitions(made)) == 2
+    with pytest.raises(Wrong, match="too many"):
+        several.definitions(made)
