@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from onegai.config import jsonfile
 from onegai.config.current import Current
 from onegai.config.entry import AppSpec
+from onegai.config.masking import masked
 from onegai.errors import AppError, CallTimeout, in_words
 from onegai.functions.function import Function
 from onegai.functions.source import NOTHING, Found, Look, Surroundings
@@ -210,5 +211,6 @@ class Discovered:
 
     def _untold(self, spec: AppSpec, reason: str, do: str) -> Found:
         file = self._home.relative(self._home.discovered(spec.app))
-        text = f"{reason} ({do})" if do else reason
+        text = str(masked(f"{reason} ({do})" if do else reason))
+        text = self._current.hidden(text)  # the app may repeat what it was shown
         return Found(problem=Problem(app=spec.app, file=file, reason=text, remark=True))

@@ -58,7 +58,7 @@ class OpenAPI:
                 document = await _document(spec, app, place)
             except NoDocument as wrong:
                 if wrong.close or spec.openapi is not None:
-                    close = close or f"{place}: {wrong.reason}"
+                    close = close or f"{_bare(place)}: {wrong.reason}"
                 continue
             return {"place": place, "document": document}
         if spec.openapi is None and not close and declares(spec.functions):
@@ -75,12 +75,17 @@ class OpenAPI:
         found, wrong = functions_of(spec.app, spec.functions or {}, read.operations, again)
         remarks = [*wrong, *read.remarks]
         if not found and not remarks and place:
-            remarks = [f"{place} has no operation that can be called"]
+            remarks = [f"{_bare(place)} has no operation that can be called"]
         if remarks:
             more = f", and {len(remarks) - _SHOWN} more" if len(remarks) > _SHOWN else ""
             text = "; ".join(remarks[:_SHOWN]) + more
             raise Untold(text, "the others can be called" if found else "", found)
         return found
+
+
+def _bare(place: str) -> str:
+    """Without its query, in which there may be a key."""
+    return place.partition("?")[0]
 
 
 def _untold(spec: AppSpec, close: str) -> Untold:

@@ -153,3 +153,28 @@ def test_a_cookie_of_one_app_is_shown_to_no_other(make_server: Make) -> None:
         for app in ("a", "b", "a"):
             answer = server.post(f"/api/{app}/who", {})
             assert json.loads(answer.body)["result"] == {"shown": None}
+
+
+def test_an_app_that_repeats_its_key_in_what_it_tells_of_itself(make_server: Make) -> None:
+    def version(headers: Mapping[str, str]) -> tuple[int, dict[str, str], bytes]:
+        shown = headers.get("Authorization", "").removeprefix("Bearer ")
+        return 200, {}, json.dumps({"version": shown, "dependencies": []}).encode()
+
+    with listening({"/config": version}) as url, listening({}) as empty:
+        credentials = {"bearer": "{my_key}"}
+        elsewhere = empty.replace("//", f"//me:{SECRET}@") + f"/openapi.json?key={SECRET}"
+        server = make_server(
+            {
+                "a": {"type": "gradio", "url": url, "credentials": credentials},
+                "b": {"type": "webapi", "url": url, "openapi": elsewhere},
+            }
+        )
+        config = {"username": "onegai", "password": PASSWORD, "my_key": SECRET}
+        server.write("config.json", config)
+        server.start()
+        told = [server.post(f"/api/{app}/say", {}).body for app in ("a", "b")]
+        status = server.get("/service/status")
+        assert {problem["app"] for problem in status.result["problems"]} == {"a", "b"}
+        for text in (*told, status.body, server.get("/app/list").body):
+            assert SECRET not in text.decode()
+        assert SECRET not in server.log()
