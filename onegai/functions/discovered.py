@@ -184,14 +184,24 @@ class Discovered:
             log.exception("%s cannot be asked what it can do", spec.app)
             problem = self._untold(spec, f"it cannot be asked: {in_words(error)}", "")
         known.looks += 1
+        if self._is_past(known):
+            return
         if problem is not None:
             known.found = Found(known.found.functions, problem.problem)
             return
+        if document is not None:
+            await self._take(known, document)
+
+    async def _take(self, known: _Known, document: dict[str, Any]) -> None:
+        """It has told this, as an answer to the look that ``known`` counts."""
+        spec = known.spec
         if document == known.document and known.found.functions:
             known.found = known.understood
             return
         fresh = _Known(spec, document, NOTHING, known.listed, known.looks)
         fresh.found = fresh.understood = await asyncio.to_thread(self._found, fresh)
+        if self._is_past(known):
+            return
         if not fresh.found.functions and known.found.functions:
             known.found = Found(known.found.functions, fresh.found.problem)
             return
@@ -204,6 +214,11 @@ class Discovered:
         except OSError as error:
             log.warning("what %s tells cannot be kept: %s", spec.app, error)
 
+    def _is_past(self, known: _Known) -> bool:
+        """Has the app been forgotten, or its entry been given another place, during a look?"""
+        now = self._known.get(known.spec.app)
+        return now is None or _place(now.spec) != _place(known.spec)
+
     async def _again(self, spec: AppSpec) -> bool:
         before = self._now(spec).found
         now = await self.told(spec, Look(self._surroundings))
@@ -214,3 +229,8 @@ class Discovered:
         text = str(masked(f"{reason} ({do})" if do else reason))
         text = self._current.hidden(text)  # the app may repeat what it was shown
         return Found(problem=Problem(app=spec.app, file=file, reason=text, remark=True))
+
+
+def _place(spec: AppSpec) -> tuple[object, ...]:
+    """What of an entry says which app it is that tells of itself, and where."""
+    return spec.type, spec.url, spec.port, spec.openapi

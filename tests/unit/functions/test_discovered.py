@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ class Told:
         self.fails: Exception | None = None
         self.asked = 0
         self.made = 0
+        self.meanwhile: Callable[[], Awaitable[None]] | None = None
 
     def lists(self, spec: AppSpec, *, func_file: bool) -> bool:
         return not func_file
@@ -41,6 +42,8 @@ class Told:
         self.asked += 1
         if self.fails is not None:
             raise self.fails
+        if self.meanwhile is not None:
+            await self.meanwhile()
         return {"names": self.names}
 
     def functions(
@@ -235,3 +238,32 @@ async def test_an_unknown_function_says_why_there_may_be_more(
     assert unknown.value.advice == "it has: speak"
     functions.forget("a")
     assert functions.last("a").functions == {}
+
+
+async def test_an_app_that_is_forgotten_during_a_look_is_not_kept(home: Home) -> None:
+    world = World(home)
+    world.around.runs = True
+
+    async def forgotten() -> None:
+        world.source.forget("a")
+
+    world.kind.meanwhile = forgotten
+    assert await world.look() == []
+    assert not home.discovered("a").exists()
+
+
+async def test_what_another_port_has_told_is_not_taken_for_its_own(home: Home) -> None:
+    world = World(home)
+    world.around.runs = True
+
+    async def edited() -> None:
+        entry = {"type": "webapi", "port": 2, "exec": "x"}
+        home.services.write_text(json.dumps({"a": entry}))
+        await world.current.refresh()
+        assert world.names == []
+
+    world.kind.meanwhile = edited
+    await world.look()
+    assert world.names == []
+    world.kind.meanwhile = None
+    assert await world.look() == ["speak"]
