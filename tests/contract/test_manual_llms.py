@@ -13,7 +13,7 @@ from onegai.config.home import Home
 from onegai.functions.function import Function
 from onegai.functions.imports import import_file, mount
 
-APPS = ("llamacpp",)
+APPS = ("llamacpp", "ollama")
 
 
 @pytest.fixture
@@ -50,9 +50,10 @@ def named(text: str) -> list[str]:
 
 
 def test_functions_are_all_there(page: str, functions: dict[str, dict[str, Function]]) -> None:
-    before, _, _ = page.partition("## Models")
-    for app in APPS:
-        assert sorted({*named(before), "raw"}) == sorted(functions[app])
+    before, _, rest = page.partition("## Models")
+    assert sorted({*named(before), "raw"}) == sorted(functions["llamacpp"])
+    _, _, own = rest.partition("## Ollama")
+    assert sorted({*named(own), "main", "stream", "raw"}) == sorted(functions["ollama"])
 
 
 def test_functions_that_need_no_service(functions: dict[str, dict[str, Function]]) -> None:
@@ -61,15 +62,20 @@ def test_functions_that_need_no_service(functions: dict[str, dict[str, Function]
 
 
 def test_models_by_name(page: str, program: ModuleType) -> None:
+    page, _, _ = page.partition("## Settings")
     rows = dict(re.findall(r"^\| `(\w+)` \| `([\w./-]+)` \|", page, re.MULTILINE))
     assert rows == program.NAMES
 
 
 def test_settings_are_those_that_are_read(root: Path, page: str) -> None:
     _, _, settings = page.partition("## Settings")
+    settings, _, ollama = settings.partition("## Ollama")
     install = set(re.findall(r"app_setting (\w+)", (root / "install/llamacpp.sh").read_text()))
     run = set(re.findall(r'settings\.get\("(\w+)"\)', (root / "run/run_llamacpp.py").read_text()))
     assert install | run | {"vram"} == set(named(settings))
+    script = (root / "install/ollama.sh").read_text()
+    for key in {*re.findall(r"app_setting (\w+)", script), "model", "vram"}:
+        assert f"`{key}`" in ollama
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from onegai.config import jsonfile
 
 ROOT = Path(__file__).resolve().parents[2]
 FAKES = ROOT / "tests" / "fakes"
-FROM_ELSEWHERE = {"voicevox", "aivisspeech", "llamacpp", "comfyui"}
+FROM_ELSEWHERE = {"voicevox", "aivisspeech", "llamacpp", "ollama", "comfyui"}
 """Shipped apps that are not made of packages: gigabytes, from servers that tests do not ask."""
 SHIPPED = [
     app
