@@ -459,7 +459,7 @@ print(app.turned({turned}={{"base64": {base64_of(png(3, 2), "")["base64"]!r}}}).
         begun = app.space.notes().count("slowly begins")
         with app.server.client() as client:
             with closing(client.stream(app.app, "slowly", {"data": [0.5]})) as events:
-                next(events)
+                next(one for one in events if one.event == "progress")  # so its stream is open
                 until(lambda: app.noted("slowly begins", begun) == 1)
             assert app.call("slowly", 0.1) == 1
 

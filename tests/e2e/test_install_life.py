@@ -394,6 +394,7 @@ def test_the_next_status_shows_what_somebody_did_by_hand(lend: Make) -> None:
 
 def test_a_service_without_a_venv_gets_a_remark(lend: Make) -> None:
     server = installed(lend)
+    server.edit("func/a.py", "def main(args): return 1")
     assert app(server)["problems"] == []
     (server.home / "apps/a/venv/version").unlink()
     (server.home / "apps/a/venv").rmdir()

@@ -276,6 +276,7 @@ def app(server: Server) -> dict[str, Any]:
 
 def test_installed_updated_and_uninstalled_as_any(lend: Make) -> None:
     server = with_script(lend, GOOD)
+    server.edit("func/mikan.py", "def main(args): return 1")
     asked = {"app": "mikan", "wait": True}
     assert server.post("/app/install", asked).result["state"] == "done"
     listed = app(server)

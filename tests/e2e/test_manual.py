@@ -147,6 +147,8 @@ def test_gradio_app(make_server: Make) -> None:
     here = {"@face.png": f"@{face}", "mirrored.png": str(mirrored)}
     told = []
     for words in commands_of(path):
+        if "letters" not in words:  # test_examples runs these
+            continue
         for shown, there in here.items():
             words = [word.replace(shown, there) for word in words]
         told.append(run_command(server, words))

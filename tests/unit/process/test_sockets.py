@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ports import connection_to
+from ports import connection_to, free_port
 
 from onegai.process import sockets
 from onegai.process.sockets import Listener
@@ -30,7 +30,8 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_listeners_of_a_process(way: str, address: str) -> None:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     before = sockets.listeners([os.getpid()])
-    with socket.create_server((address, 0), family=family) as server:
+    # Not any port: another program may have the same one at another address.
+    with socket.create_server((address, free_port()), family=family) as server:
         port = server.getsockname()[1]
         found = sockets.listeners([os.getpid()]) - before
         assert found == {Listener(address, port)}
