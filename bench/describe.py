@@ -16,9 +16,9 @@ from seed import ROOT
 sys.path.insert(0, str(ROOT))
 
 from onegai.functions.function import Function
-from onegai.functions.openapi_declared import functions_of
-from onegai.functions.openapi_document import Document
-from onegai.functions.openapi_text import parsed
+from onegai.functions.openapi.declared import functions_of
+from onegai.functions.openapi.document import Document
+from onegai.functions.openapi.text import parsed
 
 
 def document(operations: int, models: int = 60) -> dict[str, Any]:

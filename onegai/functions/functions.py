@@ -12,9 +12,9 @@ from onegai.errors import BrokenPlugin, UnknownFunction
 from onegai.functions.discovered import Discovered, Kind
 from onegai.functions.funcfiles import FuncFileSource
 from onegai.functions.function import Function, with_derived
-from onegai.functions.gradio import Gradio
-from onegai.functions.openapi import OpenAPI
-from onegai.functions.openapi_declared import Declared
+from onegai.functions.gradio.gradio import Gradio
+from onegai.functions.openapi.declared import Declared
+from onegai.functions.openapi.openapi import OpenAPI
 from onegai.functions.source import NOTHING, Found, Look, Source, Surroundings
 from onegai.handles.context import CallContext
 from onegai.schema import Problem

@@ -1,0 +1,1 @@
+"""Apps that have an OpenAPI document: every operation of it is a function."""
