@@ -7,7 +7,7 @@
 #   python        which Python it gets; 3.12
 #   from          the repository, instead of GitHub's
 #
-# What ran: all of this script, with the repository as it was in October 2025 (v0.3.64) from a folder of the machine, PyTorch
+# What ran: all of this script, with the files of October 2025 (v0.3.64) in a repository made for the test, PyTorch
 # 2.8.0 from PyPI, Python 3.11; ComfyUI itself, on the CPU: workflows, previews, uploads, errors, the queue. What could not
 # be run where it was written: the downloads from GitHub and PyTorch's own index, models, a GPU. So vram is a guess.
 set -euo pipefail

@@ -1,7 +1,7 @@
 """A server that speaks as Hugging Face does: /api/models/…?blobs=true and …/resolve/….
 
 Files are redirected to another path, as they are to Hugging Face's storage, with ranges and an
-ETag. The package huggingface_hub lists and downloads from it.
+ETag.
 """
 
 from __future__ import annotations
