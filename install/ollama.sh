@@ -27,12 +27,13 @@ app_venv
 app_pip ollama.lock
 app_download "$from/$archive" "$archive"
 say "unpacking $archive"
-attempt "$APP_DIR/venv/bin/python" -I -c '
-import sys, tarfile, zstandard
-with open(sys.argv[1], "rb") as packed, zstandard.ZstdDecompressor().stream_reader(packed) as stream:
-    with tarfile.open(fileobj=stream, mode="r|") as archive:
-        archive.extractall(sys.argv[2], filter="data")
-' "$APP_DIR/$archive" "$APP_DIR" || {
+unzstd='
+import sys, zstandard
+with open(sys.argv[1], "rb") as packed:
+    zstandard.ZstdDecompressor().copy_stream(packed, sys.stdout.buffer)
+'
+unpacked() { "$APP_DIR/venv/bin/python" -I -c "$unzstd" "$APP_DIR/$archive" | tar -x -C "$APP_DIR"; }
+attempt unpacked || {
     explain "unpacking $archive"
     exit 1
 }

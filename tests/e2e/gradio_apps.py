@@ -74,7 +74,7 @@ class Space:
             "type": "gradio",
             "port": free_port(),
             "exec": shlex.join(command),
-            "env": {"HF_HUB_OFFLINE": "1"},
+            "env": {"HF_HUB_OFFLINE": "1", "TMPDIR": str(self.folder)},
             "start_timeout": 120,
             "concurrency": 4,
             **keys,

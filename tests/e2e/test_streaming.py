@@ -460,6 +460,7 @@ async def test_a_generator_that_waits_for_its_app_is_closed_too(
         assert (await stage.status("chat")).leases == 0
 
 
+@pytest.mark.alone
 async def test_the_time_that_a_call_may_take_is_that_of_all_its_pieces(tmp_path: Path) -> None:
     stage = Stage(tmp_path)
     stage.app("chat", 1)

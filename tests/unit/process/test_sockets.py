@@ -101,8 +101,11 @@ def test_both_ways_agree() -> None:
         return {item for family in families for item in sockets._by_sock_diag(family, states)}
 
     with socket.create_server(("127.0.0.1", 0)):
-        before = asked()
-        read = {item for name in ("tcp", "tcp6") for item in sockets._by_proc(name, states)}
-        after = asked()  # other programs begin and end to listen meanwhile
+        for attempt in range(10):  # /proc leaves one out now and then while others come and go
+            before = asked()
+            read = {item for name in ("tcp", "tcp6") for item in sockets._by_proc(name, states)}
+            after = asked()  # other programs begin and end to listen meanwhile
+            if before & after <= read <= before | after:
+                break
+            assert attempt < 9, (before & after) ^ read
     assert before & after
-    assert before & after <= read <= before | after
